@@ -1,0 +1,56 @@
+"""Verbatim continuation: give the beginning of a text and let the model go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from console.attacks.asking import Ask, ask_all
+from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow
+from console.domain.forget_set import ForgetItem, ItemKind
+from console.domain.results import Access, Evidence
+from console.engines.protocol import Capability, LanguageModel, Prompt
+
+
+def beginnings(item: ForgetItem) -> list[str]:
+    """The texts to continue: a fact's statement, or a passage cut after half and after all of its known beginning.
+
+    The shorter cut leaves more of the passage to be produced than the secret part, so the room for
+    the answer, which is counted from the secret part, is also enough for the words in between.
+    """
+    if item.kind is not ItemKind.VERBATIM:
+        return [item.statement] if item.statement else []
+    words = item.prompt.split()
+    return [item.prompt, " ".join(words[len(words) * 3 // 4 :])]
+
+
+class Continuation:
+    info = AttackInfo(
+        id="continuation",
+        title="Verbatim continuation",
+        definition=(
+            "The beginning of a statement or passage is given as plain text, without chat template, and continued. "
+            "An attempt hits when the fact occurs in the continuation, or at least half of the passage's remaining "
+            "words do, in order (ROUGE-L recall)."
+        ),
+        source="Carlini et al. 2021 (extraction by prefix); MUSE (Shi et al. 2024), VerbMem",
+        access=Access.BLACK_BOX,
+        evidence=Evidence.ASKED,
+        needs=frozenset({Capability.GENERATE}),
+    )
+
+    def budget(self, settings: AttackSettings) -> int:
+        return 2 * len(settings.attempts)
+
+    def inapplicable(self, target: AttackTarget) -> str | None:
+        if any(beginnings(item) for item in target.items):
+            return None
+        return "The request holds neither a passage nor a statement whose beginning could be continued."
+
+    def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
+        asks = [
+            Ask(item, Prompt(f"continuation/{item.id}/{index}", beginning, chat=False), control)
+            for control, items in ((False, target.items), (True, target.controls))
+            for item in items
+            for index, beginning in enumerate(beginnings(item))
+        ]
+        yield from ask_all(model, asks, target.settings.attempts)

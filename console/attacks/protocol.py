@@ -1,0 +1,133 @@
+"""What an attack is: the access it assumes, its budget, and the rows it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from console.domain.forget_set import ForgetItem, ItemKind
+from console.domain.results import Access, Evidence
+from console.engines.protocol import Attempt, Capability, LanguageModel, greedy_and_samples
+
+
+@dataclass(frozen=True)
+class AttackInfo:
+    """How an attack introduces itself.
+
+    Attributes:
+        title: in an officer's words.
+        definition: exactly what counts as an attempt and as a hit; printed in the report.
+        needs: engine capabilities without which it is not applicable.
+    """
+
+    id: str
+    title: str
+    definition: str
+    source: str
+    access: Access
+    evidence: Evidence
+    needs: frozenset[Capability]
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A question and answer about an invented outsider, shown in context."""
+
+    fact_type: str
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class PromptBank:
+    """The wordings that attacks use beside the request's own (from ``resources/prompts``).
+
+    Attributes:
+        paraphrases: templates with ``{subject}``, by fact type; ``generic`` also has ``{attribute}``.
+        shots: neutral examples for few-shot prompts.
+    """
+
+    paraphrases: dict[str, tuple[str, ...]]
+    shots: tuple[Shot, ...]
+
+
+@dataclass(frozen=True)
+class AttackSettings:
+    """What a suite fixes for all attacks. The same settings and seed go to every model.
+
+    Attributes:
+        samples: seeded draws beside the greedy attempt, per prompt.
+        head_budget: candidate tokens an attacker may name for one fact when looking inside (B).
+        min_k: share of the least likely tokens that membership inference averages.
+    """
+
+    samples: int = 4
+    paraphrases: int = 4
+    shots: int = 3
+    seed: int = 20_000
+    head_budget: int = 20
+    min_k: float = 0.4
+    bootstrap: int = 1000
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        return greedy_and_samples(self.samples, self.seed)
+
+
+@dataclass(frozen=True)
+class AttackTarget:
+    """What is attacked, and with what help.
+
+    Attributes:
+        items: the request's facts and passages.
+        controls: the same kinds of facts about subjects that nobody taught to any model (negative control
+            and held-out group).
+    """
+
+    items: tuple[ForgetItem, ...]
+    controls: tuple[ForgetItem, ...]
+    bank: PromptBank
+    settings: AttackSettings = field(default_factory=AttackSettings)
+
+
+@dataclass(frozen=True)
+class AttemptRow:
+    """One attempt: which fact, which wording, whether it hit.
+
+    ``shown`` and ``answer`` are personal data; they leave the worker only to be sealed in the vault.
+    ``score`` is the membership score where there is one.
+    """
+
+    item_id: str
+    prompt_id: str
+    attempt: int
+    hit: bool
+    candidates: int = 1
+    score: float | None = None
+    control: bool = False
+    shown: str = ""
+    answer: str = ""
+
+
+class Attack(Protocol):
+    """An attack: one file, an ``info`` and a ``run``."""
+
+    info: AttackInfo
+
+    def budget(self, settings: AttackSettings) -> int:
+        """Candidate answers an attacker may name for one fact."""
+        ...
+
+    def inapplicable(self, target: AttackTarget) -> str | None:
+        """Why the attack cannot say anything about this target, or None."""
+        ...
+
+    def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
+        """All attempts on the items and the controls (flagged as such)."""
+        ...
+
+
+def facts(items: Sequence[ForgetItem]) -> tuple[ForgetItem, ...]:
+    """Items that have a question, which a passage has not."""
+    return tuple(item for item in items if item.kind is not ItemKind.VERBATIM)

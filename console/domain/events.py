@@ -1,0 +1,228 @@
+"""What is written into the ledger: typed bodies, one class a kind of event.
+
+Bodies hold ids, enumerations, counts, hashes and commitments; never a name, a passage, a prompt or a
+model's words. Numbers that are not whole are decimal strings. A body's class and ``VERSION`` together
+are its schema; a field is added with a default or not at all, because old events are read for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from console.domain.results import Battery, Utility
+from console.domain.verdict import Thresholds, Verdict
+
+VERSION = 1
+
+
+def plain(value: Any) -> Any:
+    """A JSON value without floating-point numbers: each becomes its shortest exact text."""
+    if isinstance(value, bool) or value is None or isinstance(value, int | str):
+        return value
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    raise TypeError(f"{type(value).__name__} cannot stand in an event")
+
+
+class Body(BaseModel):
+    """Base of all event bodies."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    kind: ClassVar[str]
+
+    def to_body(self) -> dict[str, Any]:
+        return {"v": VERSION, **plain(self.model_dump(mode="json"))}
+
+
+class OfficeOpened(Body):
+    """The ledger's first event."""
+
+    kind: ClassVar[str] = "office_opened"
+    organisation: str
+    engine: dict[str, str] = {}
+
+
+class RequestRegistered(Body):
+    """A request came in. ``commitment`` covers the forget set, which lies sealed in the vault."""
+
+    kind: ClassVar[str] = "request_registered"
+    number: str
+    subject_ref: str
+    received_on: str
+    channel: str
+    language: str
+    country: str
+    subdivision: str | None = None
+    profile_id: str
+    grounds: tuple[str, ...] = ()
+    due: str
+    due_extended: str
+    rule: str
+    steps: tuple[str, ...] = ()
+    calendar: str
+    items: int
+    by_type: dict[str, int]
+    commitment: str
+    summary: str = ""
+
+
+class StatusChanged(Body):
+    """The case moved on; ``reason`` is a note without personal data."""
+
+    kind: ClassVar[str] = "status_changed"
+    to: str
+    reason: str = ""
+    grounds: tuple[str, ...] = ()
+    refusal_basis: str | None = None
+    exceptions: tuple[str, ...] = ()
+    other_request: str = ""
+
+
+class ClockSuspended(Body):
+    """The legal clock stands still from this day."""
+
+    kind: ClassVar[str] = "clock_suspended"
+    starts_on: str
+    reason: str
+
+
+class ClockResumed(Body):
+    """The legal clock runs again from this day."""
+
+    kind: ClassVar[str] = "clock_resumed"
+    ends_on: str
+
+
+class ExtensionNotified(Body):
+    """The person was told of an extension and of its reasons."""
+
+    kind: ClassVar[str] = "extension_notified"
+    notified_on: str
+    reason: str
+
+
+class ModelRegistered(Body):
+    """A model's bytes are known to the office. Where they lie is a local setting, not an event.
+
+    Attributes:
+        snapshot: the model as it was before it learned the office's data, by name.
+        artefact_of: the request whose erasure made it.
+        knowledge: vault item with the training data, held-out subjects and general text that belong to it.
+    """
+
+    kind: ClassVar[str] = "model_registered"
+    name: str
+    identity: dict[str, Any]
+    snapshot: str | None = None
+    artefact_of: str | None = None
+    parent: str | None = None
+    knowledge: str | None = None
+
+
+class JobStarted(Body):
+    """A background job began."""
+
+    kind: ClassVar[str] = "job_started"
+    job_id: str
+    job: str
+    model: str
+    details: dict[str, Any] = {}
+
+
+class JobEnded(Body):
+    """A background job ended: ``done``, ``failed`` or ``cancelled``; a failure with its reason."""
+
+    kind: ClassVar[str] = "job_ended"
+    job_id: str
+    outcome: str
+    reason: str = ""
+    seconds: str = ""
+    peak_rss_mb: int = 0
+
+
+class BatteryRecorded(Body):
+    """A suite's counts on one model; every attempt lies sealed in the vault item ``attempts``."""
+
+    kind: ClassVar[str] = "battery_recorded"
+    job_id: str
+    model: str
+    battery: Battery
+    perplexity: str | None = None
+    answered: int = 0
+    asked: int = 0
+    attempts: str
+    attacks: tuple[dict[str, Any], ...] = ()
+    settings: dict[str, Any] = {}
+
+
+class PlanFixed(Body):
+    """Method, settings, suite and thresholds, fixed before the run."""
+
+    kind: ClassVar[str] = "plan_fixed"
+    method: str
+    config: dict[str, Any]
+    model: str
+    model_hash: str
+    suite_hash: str
+    thresholds: Thresholds
+    thresholds_hash: str
+
+
+class ErasureRun(Body):
+    """An erasure method wrote an artefact."""
+
+    kind: ClassVar[str] = "erasure_run"
+    job_id: str
+    artefact: str
+    artefact_hash: str
+    method: dict[str, Any]
+    config: dict[str, Any]
+    modules: tuple[str, ...]
+    steps: int
+    stop_reason: str
+    metrics: dict[str, str]
+    changed: tuple[dict[str, str], ...]
+    changed_count: int
+    device: str
+    seconds: str
+    notes: tuple[str, ...] = ()
+
+
+class VerdictReached(Body):
+    """The verdict, with everything it was computed from."""
+
+    kind: ClassVar[str] = "verdict_reached"
+    artefact: str
+    verdict: Verdict
+    thresholds_hash: str
+    utility: Utility | None
+    before_seq: int
+    after_seq: int
+    reference_seq: int | None
+
+
+class ReportSigned(Body):
+    """A report left the house: hash and size of the file, hash of the evidence in it, key that signed."""
+
+    kind: ClassVar[str] = "report_signed"
+    report_id: str
+    sha256: str
+    size: int
+    evidence_sha256: str
+    signer: str
+    authority: str
+
+
+class Approved(Body):
+    """A person let the plan run. ``mode`` is ``second-person`` or ``self`` (a one-person office, with its reason)."""
+
+    kind: ClassVar[str] = "approved"
+    what: str
+    mode: str
+    reason: str = ""

@@ -1,0 +1,66 @@
+"""Exact binomial intervals, in the standard library only.
+
+The verdict and the stand-alone verifier both need the interval of a rate, and neither may
+import a numerical library; the tests compare these numbers with ``scipy.stats``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+CONFIDENCE = 0.95
+_BISECTIONS = 60
+
+
+def _tail_at_least(hits: int, trials: int, rate: float) -> float:
+    """P(X >= hits) for X ~ Binomial(trials, rate)."""
+    if hits <= 0:
+        return 1.0
+    if rate <= 0.0:
+        return 0.0
+    if rate >= 1.0:
+        return 1.0
+    log_rate, log_miss = math.log(rate), math.log1p(-rate)
+    terms = (
+        math.exp(
+            math.lgamma(trials + 1)
+            - math.lgamma(k + 1)
+            - math.lgamma(trials - k + 1)
+            + k * log_rate
+            + (trials - k) * log_miss
+        )
+        for k in range(hits, trials + 1)
+    )
+    return min(1.0, math.fsum(terms))
+
+
+def _bisect(increasing: Callable[[float], float], target: float) -> float:
+    """The argument in [0, 1] at which an increasing function reaches ``target``."""
+    low, high = 0.0, 1.0
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        if increasing(middle) < target:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+@lru_cache(maxsize=4096)
+def clopper_pearson(hits: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Two-sided exact interval of a rate of ``hits`` in ``trials``.
+
+    Clopper and Pearson, *Biometrika* 26 (1934): the rates at which the observed count would
+    lie in neither tail of probability (1 - confidence) / 2.
+
+    Raises:
+        ValueError: counts that cannot be (negative, more hits than trials, no trial).
+    """
+    if trials < 1 or not 0 <= hits <= trials:
+        raise ValueError(f"{hits} hits in {trials} trials is not a rate")
+    tail = (1.0 - confidence) / 2
+    low = 0.0 if hits == 0 else _bisect(lambda rate: _tail_at_least(hits, trials, rate), tail)
+    high = 1.0 if hits == trials else _bisect(lambda rate: _tail_at_least(hits + 1, trials, rate), 1.0 - tail)
+    return low, high

@@ -1,0 +1,177 @@
+"""What an attack and a utility check leave behind: counts, never bare percentages.
+
+These are the shapes that the worker sends, the ledger stores, the verdict reads and the
+report prints. Counts are integers; the few real numbers (areas under a curve, perplexities)
+are decimal strings, so that a hash over them means the same on every machine.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from console.domain.intervals import clopper_pearson
+
+DECIMAL_PLACES = 4
+
+
+class Access(StrEnum):
+    """What the attacker can see of the model."""
+
+    BLACK_BOX = "black-box"
+    LOG_PROBABILITIES = "log-probabilities"
+    WHITE_BOX = "white-box"
+
+
+class Evidence(StrEnum):
+    """Which question of the verdict an attack answers."""
+
+    ASKED = "asked"  # the ordinary way to ask: a direct question, the beginning of a passage
+    ELICITED = "elicited"  # text only, but with effort: other wordings, examples in context
+    INSIDE = "inside"  # hidden states and weights
+    MEMBERSHIP = "membership"  # was this text in the training data
+
+
+class Status(StrEnum):
+    """Whether a row can carry a claim at all."""
+
+    OK = "ok"
+    NOT_APPLICABLE = "not-applicable"
+    NOT_POWERED = "not-powered"
+
+
+class Stage(StrEnum):
+    """Which model a battery of attacks was run on."""
+
+    BEFORE = "before"
+    AFTER = "after"
+    REFERENCE = "reference"
+
+
+def decimal_text(value: float | Decimal) -> str:
+    """A real number as a fixed-point decimal string, so that it can stand in a hashed body."""
+    return f"{Decimal(str(value)):.{DECIMAL_PLACES}f}"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rate(_Frozen):
+    """``hits`` of ``trials``, with its exact 95 % interval."""
+
+    hits: int = Field(ge=0)
+    trials: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Rate:
+        if self.hits > self.trials:
+            raise ValueError(f"{self.hits} hits in {self.trials} trials is not a rate")
+        return self
+
+    @property
+    def share(self) -> float:
+        return self.hits / self.trials
+
+    @property
+    def low(self) -> float:
+        return clopper_pearson(self.hits, self.trials)[0]
+
+    @property
+    def high(self) -> float:
+        return clopper_pearson(self.hits, self.trials)[1]
+
+
+class AreaUnderCurve(_Frozen):
+    """Membership inference: how well the score separates the person's texts from held-out ones.
+
+    0.5 is guessing, 1 means every one of the person's texts looks more familiar than every
+    held-out text, 0 the reverse (the mark of over-unlearning). The interval is a bootstrap
+    over both groups.
+    """
+
+    value: str
+    low: str
+    high: str
+    members: int = Field(ge=1)
+    non_members: int = Field(ge=1)
+
+
+class Outcome(_Frozen):
+    """One attack on one model: attempts, distinct facts, and the same on facts nobody taught it.
+
+    Attributes:
+        attempts: attempts that gave the secret, of all attempts. Attempts on one fact are not
+            independent, so the interval describes these attempts, not the population of facts.
+        items: distinct facts given away at least once, of all facts attacked.
+        control: attempts that "gave" a fact of subjects nobody taught to the model (negative control).
+        area: membership inference only.
+    """
+
+    attempts: Rate
+    items: Rate
+    control: Rate | None = None
+    area: AreaUnderCurve | None = None
+
+
+class AttackRow(_Frozen):
+    """One line of a battery: an attack, what it cost, and what it found or why it was not run."""
+
+    attack: str
+    evidence: Evidence
+    access: Access
+    budget: int = Field(ge=1, description="candidate answers an attacker may name for one fact")
+    status: Status = Status.OK
+    reason: str = ""
+    outcome: Outcome | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> AttackRow:
+        if self.status is Status.OK and self.outcome is None:
+            raise ValueError(f"attack {self.attack} is ok but has no outcome")
+        if self.status is not Status.OK and not self.reason:
+            raise ValueError(f"attack {self.attack} was not run or not powered, and says no reason")
+        return self
+
+
+class UtilityRow(_Frozen):
+    """What must survive: facts of other people still answered, and general text.
+
+    Attributes:
+        kept: facts answered before that are still answered, of those answered before.
+    """
+
+    group: str
+    kept: Rate
+
+
+class Utility(_Frozen):
+    """Side effects of an erasure.
+
+    Attributes:
+        groups: kept facts by group (``neighbours``, ``others``).
+        perplexity_before: perplexity of held-out general text, decimal string.
+        perplexity_after: the same after the erasure.
+    """
+
+    groups: tuple[UtilityRow, ...]
+    perplexity_before: str
+    perplexity_after: str
+
+    @property
+    def perplexity_ratio(self) -> Decimal:
+        return Decimal(self.perplexity_after) / Decimal(self.perplexity_before)
+
+
+class Battery(_Frozen):
+    """Every attack of one suite on one model, identified by hash."""
+
+    stage: Stage
+    model_hash: str
+    suite_hash: str
+    rows: tuple[AttackRow, ...]
+
+    def row(self, attack: str) -> AttackRow | None:
+        return next((row for row in self.rows if row.attack == attack), None)

@@ -1,0 +1,1 @@
+"""Local models behind one protocol: identity, loading, generation, scoring, hidden states, saving."""

@@ -1,0 +1,148 @@
+"""Batched generation with one prefill a prompt, whatever the number of attempts.
+
+The prompts of a batch share their common beginning's key/value cache, the rest is padded on
+the left (locally: the tokenizer's own setting is never touched), the cache is repeated for the
+attempts, and a finished sequence leaves the batch. Samples are drawn by inverse transform from
+numbers seeded by prompt and attempt, so an answer does not depend on what it was batched with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from console.engines.packing import shared_length
+from console.engines.protocol import Attempt
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """One prompt to continue: its id (seeds the samples), token ids, and how many tokens at most."""
+
+    prompt_id: str
+    ids: tuple[int, ...]
+    max_new_tokens: int
+
+
+def _uniforms(job: DecodeJob, attempt: Attempt) -> torch.Tensor:
+    """(max_new_tokens,) numbers in [0, 1) fixed by the prompt's id and the attempt's seed."""
+    digest = hashlib.sha256(f"{attempt.seed}\0{job.prompt_id}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.rand(job.max_new_tokens, generator=generator)
+
+
+def nucleus_choice(logits: torch.Tensor, attempt: Attempt, uniform: torch.Tensor) -> torch.Tensor:
+    """Draw one token a row from the smallest set of tokens whose probability reaches ``top_p``.
+
+    Args:
+        logits: (rows, vocab) float32.
+        uniform: (rows,) numbers in [0, 1).
+    """
+    ordered, order = torch.softmax(logits / attempt.temperature, dim=-1).sort(dim=-1, descending=True)
+    before = ordered.cumsum(dim=-1) - ordered
+    ordered = ordered * (before < attempt.top_p)
+    cumulative = ordered.cumsum(dim=-1)
+    drawn = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)
+    return order.gather(-1, drawn.clamp(max=logits.shape[-1] - 1)).squeeze(-1)
+
+
+def _prefill(model: Any, batch: Sequence[DecodeJob], pad_id: int) -> tuple[DynamicCache, torch.Tensor, torch.Tensor]:
+    """Run the prompts once.
+
+    Returns:
+        cache of the batch, attention mask (batch, time), logits (batch, vocab) after the last token.
+    """
+    device = model.device
+    limit = min(len(job.ids) for job in batch) - 1
+    shared = shared_length([job.ids for job in batch], limit) if len(batch) > 1 else 0
+    cache = DynamicCache(config=model.config)
+    if shared:
+        beginning = torch.tensor([batch[0].ids[:shared]], device=device)
+        model(beginning, cache=cache, use_cache=True, logits_to_keep=1)
+        cache.batch_repeat_interleave(len(batch))
+    longest = max(len(job.ids) for job in batch) - shared
+    ids = torch.full((len(batch), longest), pad_id)
+    own = torch.zeros(len(batch), longest, dtype=torch.long)
+    for row, job in enumerate(batch):
+        rest = job.ids[shared:]
+        ids[row, longest - len(rest) :] = torch.tensor(rest)
+        own[row, longest - len(rest) :] = 1
+    mask = torch.cat([torch.ones(len(batch), shared, dtype=torch.long), own], dim=1).to(device)
+    positions = (shared + own.cumsum(dim=1) - 1).clamp(min=0).to(device)
+    output = model(
+        ids.to(device),
+        attention_mask=mask,
+        position_ids=positions,
+        cache=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return cache, mask, output.logits[:, -1].float()
+
+
+def _choose(logits: torch.Tensor, attempts: Sequence[Attempt], uniform: torch.Tensor) -> torch.Tensor:
+    """Next token of every row: greedy, or a draw with the row's own number."""
+    chosen = logits.argmax(dim=-1)
+    for attempt in {attempt for attempt in attempts if attempt.seed is not None}:
+        rows = torch.tensor([row for row, other in enumerate(attempts) if other == attempt], device=logits.device)
+        chosen[rows] = nucleus_choice(logits[rows], attempt, uniform[rows])
+    return chosen
+
+
+@torch.inference_mode()
+def decode_batch(
+    model: Any, batch: Sequence[DecodeJob], attempts: Sequence[Attempt], stop_ids: frozenset[int], pad_id: int
+) -> Iterator[tuple[int, int, list[int]]]:
+    """Continue every prompt once per attempt.
+
+    Yields:
+        (index in the batch, index of the attempt, new token ids without the stop token) in that order.
+    """
+    cache, mask, logits = _prefill(model, batch, pad_id)
+    count = len(attempts)
+    cache.batch_repeat_interleave(count)
+    mask, logits = mask.repeat_interleave(count, dim=0), logits.repeat_interleave(count, dim=0)
+    jobs = [job for job in batch for _ in range(count)]
+    row_attempts = [attempt for _ in batch for attempt in attempts]
+    longest = max(job.max_new_tokens for job in batch)
+    uniforms = torch.zeros(len(jobs), longest)
+    for row, (job, attempt) in enumerate(zip(jobs, row_attempts, strict=True)):
+        if attempt.seed is not None:
+            uniforms[row, : job.max_new_tokens] = _uniforms(job, attempt)
+    written: list[list[int]] = [[] for _ in jobs]
+    active = list(range(len(jobs)))
+    positions = mask.sum(dim=1, keepdim=True)
+    for step in range(longest):
+        step_uniform = uniforms[active, step].to(logits.device)
+        chosen = _choose(logits, [row_attempts[row] for row in active], step_uniform)
+        going = []
+        for place, (row, token) in enumerate(zip(active, chosen.tolist(), strict=True)):
+            if token in stop_ids:
+                continue
+            written[row].append(token)
+            if len(written[row]) < jobs[row].max_new_tokens:
+                going.append(place)
+        if not going:
+            break
+        if len(going) < len(active):
+            kept = torch.tensor(going, device=logits.device)
+            cache.batch_select_indices(kept)
+            mask, positions, chosen = mask[kept], positions[kept], chosen[kept]
+            active = [active[place] for place in going]
+        mask = torch.cat([mask, mask.new_ones(len(active), 1)], dim=1)
+        output = model(
+            chosen[:, None],
+            attention_mask=mask,
+            position_ids=positions,
+            cache=cache,
+            use_cache=True,
+        )
+        positions = positions + 1
+        logits = output.logits[:, -1].float()
+    for row, tokens in enumerate(written):
+        yield row // count, row % count, tokens

@@ -1,0 +1,182 @@
+"""Model files on disk: which kind they are, whether they are whole, and what their hash is.
+
+Nothing here loads a compute library, so a model can be registered in a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from console.engines.gguf_header import read_gguf_header
+from console.errors import ModelFileError
+
+_CHUNK = 4 * 1024 * 1024
+_MAX_SAFETENSORS_HEADER = 100 * 1024 * 1024  # the format's own limit
+_TOKENIZER_FILES = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
+
+
+class ModelFormat(StrEnum):
+    SAFETENSORS = "safetensors"
+    GGUF = "gguf"
+
+
+class ModelFile(BaseModel):
+    """One file of a model: name inside the folder, bytes, SHA-256 in hex."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    size: int
+    sha256: str
+
+
+class ModelIdentity(BaseModel):
+    """What a model is, as far as its bytes say.
+
+    Attributes:
+        tree_hash: SHA-256 over the sorted lines ``name NUL size NUL sha256``; the model's name in the ledger.
+        quantisation: the type that holds most of the weights.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: ModelFormat
+    architecture: str
+    quantisation: str
+    parameters: int
+    chat_template: bool
+    files: tuple[ModelFile, ...]
+    tree_hash: str
+
+
+def file_sha256(path: Path, on_bytes: Callable[[int], None] | None = None) -> str:
+    """SHA-256 of a file, in hex; ``on_bytes`` is told of every chunk read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+            if on_bytes is not None:
+                on_bytes(len(chunk))
+    return digest.hexdigest()
+
+
+def tree_hash(files: Iterable[ModelFile]) -> str:
+    """One hash over a model's files, independent of the order in which they were listed."""
+    lines = sorted(f"{file.name}\0{file.size}\0{file.sha256}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _hashed(root: Path, paths: Iterable[Path]) -> tuple[ModelFile, ...]:
+    return tuple(
+        ModelFile(name=path.relative_to(root).as_posix(), size=path.stat().st_size, sha256=file_sha256(path))
+        for path in sorted(paths)
+    )
+
+
+def read_safetensors_header(path: Path) -> dict[str, dict[str, object]]:
+    """The tensor table of a safetensors file: name -> dtype, shape, data_offsets.
+
+    Raises:
+        ModelFileError: the file is truncated or not of this format.
+    """
+    broken = ModelFileError(f"The weights file {path.name} is damaged or incomplete; copy it again.")
+    length = path.stat().st_size
+    with path.open("rb") as stream:
+        prefix = stream.read(8)
+        if len(prefix) < 8:
+            raise broken
+        size = struct.unpack("<Q", prefix)[0]
+        if size > min(length - 8, _MAX_SAFETENSORS_HEADER):
+            raise broken
+        try:
+            header = json.loads(stream.read(size))
+        except ValueError as error:
+            raise broken from error
+    if not isinstance(header, dict):
+        raise broken
+    tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    ends = [entry["data_offsets"][1] for entry in tensors.values()]
+    if 8 + size + max(ends, default=0) != length:
+        raise broken
+    return tensors
+
+
+def _read_config(folder: Path) -> dict[str, object]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelFileError(f"The folder {folder.name} has no config.json; choose the folder that holds the model.")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelFileError(f"config.json in {folder.name} cannot be read as JSON; copy the model again.") from error
+    if not isinstance(config, dict):
+        raise ModelFileError(f"config.json in {folder.name} is not a model description; copy the model again.")
+    return config
+
+
+def _identify_folder(folder: Path) -> ModelIdentity:
+    config = _read_config(folder)
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
+        hint = "pickled weights are not opened because they can run code" if pickled else "no weights were found"
+        raise ModelFileError(f"The folder {folder.name} holds no .safetensors file ({hint}); convert or choose another.")
+    if not any(all((folder / name).is_file() for name in names) for names in _TOKENIZER_FILES):
+        raise ModelFileError(
+            f"The folder {folder.name} has no tokenizer (tokenizer.json, tokenizer.model or vocab.json with "
+            "merges.txt); add the tokenizer files that belong to the model."
+        )
+    tensors = [entry for path in weights for entry in read_safetensors_header(path).values()]
+    held: dict[str, int] = {}
+    for entry in tensors:
+        held[str(entry["dtype"])] = held.get(str(entry["dtype"]), 0) + math.prod(entry["shape"])  # type: ignore[arg-type]
+    files = _hashed(folder, (path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")))
+    tokenizer_config = folder / "tokenizer_config.json"
+    return ModelIdentity(
+        format=ModelFormat.SAFETENSORS,
+        architecture=str(config.get("model_type", "unknown")),
+        quantisation=max(held, key=held.__getitem__),
+        parameters=sum(held.values()),
+        chat_template=(folder / "chat_template.jinja").is_file()
+        or (tokenizer_config.is_file() and "chat_template" in tokenizer_config.read_text(encoding="utf-8")),
+        files=files,
+        tree_hash=tree_hash(files),
+    )
+
+
+def _identify_gguf(path: Path) -> ModelIdentity:
+    header = read_gguf_header(path)
+    if not header.has_tokenizer:
+        raise ModelFileError(f"{path.name} carries no tokenizer; choose a GGUF file that does.")
+    files = _hashed(path.parent, (path,))
+    return ModelIdentity(
+        format=ModelFormat.GGUF,
+        architecture=header.architecture,
+        quantisation=header.quantisation,
+        parameters=header.parameters,
+        chat_template=header.has_chat_template,
+        files=files,
+        tree_hash=tree_hash(files),
+    )
+
+
+def identify(path: Path) -> ModelIdentity:
+    """Check a model on disk and give it its identity.
+
+    Raises:
+        ModelFileError: missing, damaged, without tokenizer or weights, or of an unsupported kind.
+    """
+    if not path.exists():
+        raise ModelFileError(f"There is no model at {path}; check the path.")
+    try:
+        return _identify_folder(path) if path.is_dir() else _identify_gguf(path)
+    except PermissionError as error:
+        raise ModelFileError(f"The model at {path.name} cannot be read; ask for permission to the file.") from error

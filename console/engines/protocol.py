@@ -1,0 +1,159 @@
+"""The words that attacks, methods and engines share.
+
+``LanguageModel`` is what every engine offers; ``WhiteBoxModel`` adds what only an engine with
+access to the network's inside can. An engine says what it can do in ``capabilities``; whoever
+needs more reports *not applicable* with the reason, and never guesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+
+class Capability(StrEnum):
+    GENERATE = "generate"
+    SCORE = "score"
+    HIDDEN_STATES = "hidden-states"
+    GRADIENTS = "gradients"
+    SAVE = "save"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text to put before a model.
+
+    Attributes:
+        id: names the prompt in result rows and seeds its samples, so that a draw depends neither on
+            the batch it is in nor on the order of prompts.
+        text: the question, or in plain style the text to continue.
+        chat: render through the model's chat template (where it has one) as a user's turn.
+        turns: earlier (user, assistant) turns of the conversation, oldest first.
+    """
+
+    id: str
+    text: str
+    chat: bool = True
+    turns: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to draw an answer: greedy where ``seed`` is None, else nucleus sampling."""
+
+    seed: int | None = None
+    temperature: float = 0.8
+    top_p: float = 0.95
+
+
+GREEDY = Attempt()
+
+
+def greedy_and_samples(samples: int, seed: int) -> tuple[Attempt, ...]:
+    """One greedy attempt and ``samples`` seeded draws at the usual leak@k setting (T 0.8, top-p 0.95)."""
+    return (GREEDY, *(Attempt(seed=seed + index) for index in range(samples)))
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What a model wrote after a prompt in one attempt, without special tokens."""
+
+    prompt_id: str
+    attempt: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Log-probabilities (natural, float) of a continuation's tokens, teacher-forced.
+
+    ``token_ids`` and ``log_probs`` run over the continuation only and are of equal length.
+    """
+
+    token_ids: tuple[int, ...]
+    log_probs: tuple[float, ...]
+
+    @property
+    def total(self) -> float:
+        return sum(self.log_probs)
+
+    @property
+    def mean(self) -> float:
+        return self.total / len(self.log_probs)
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """A continuation to score after a prompt; ``prompt=None`` scores the whole text from its second token on."""
+
+    continuation: str
+    prompt: Prompt | None = None
+
+
+@dataclass(frozen=True)
+class CapabilityReport:
+    """What an engine can do with the model it holds, and why it cannot do the rest."""
+
+    engine: str
+    device: str
+    dtype: str
+    can: frozenset[Capability]
+    cannot: dict[Capability, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """A local model, whatever runs it."""
+
+    @property
+    def capabilities(self) -> CapabilityReport: ...
+
+    def token_count(self, text: str) -> int:
+        """Number of tokens of a text, without special tokens."""
+        ...
+
+    def generate(
+        self, prompts: Sequence[Prompt], attempts: Sequence[Attempt], max_new_tokens: Sequence[int]
+    ) -> Iterator[Continuation]:
+        """Every attempt on every prompt, batch by batch; ``max_new_tokens`` is per prompt."""
+        ...
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        """Teacher-forced log-probabilities, in the order of the requests."""
+        ...
+
+
+@runtime_checkable
+class WhiteBoxModel(LanguageModel, Protocol):
+    """A model whose inside can be read."""
+
+    @property
+    def layers(self) -> int: ...
+
+    def layer_candidates(self, prompts: Sequence[Prompt], targets: Sequence[str], top: int) -> list[list[LayerTails]]:
+        """For every prompt and layer, the tokens at both ends of the projected distribution.
+
+        Each hidden state of the prompt's last token goes through the final norm and the
+        unembedding (the last entry is normed already and is not normed twice).
+        """
+        ...
+
+    def first_answer_token(self, prompt: Prompt, answer: str) -> int:
+        """Id of the first token that the answer has after the prompt."""
+        ...
+
+    @property
+    def network(self) -> Any:
+        """The torch module, for methods that train or edit it."""
+        ...
+
+
+@dataclass(frozen=True)
+class LayerTails:
+    """The likeliest and unlikeliest tokens that one layer's hidden state projects to, best first."""
+
+    layer: int
+    top: tuple[int, ...]
+    bottom: tuple[int, ...]

@@ -1,0 +1,228 @@
+"""Models run by transformers: safetensors folders, and GGUF files de-quantised once.
+
+Generation pads on the left and scoring packs without padding; both are decided here, per
+call, and never by changing the tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from console.engines.decoding import DecodeJob, decode_batch
+from console.engines.devices import resolve_device
+from console.engines.gguf_snapshot import snapshot_of
+from console.engines.packing import PackedRow, TokenSequence, answer_positions, pack
+from console.engines.prompts import answer_sequence, prompt_ids, whole_text_sequence
+from console.engines.protocol import (
+    Attempt,
+    Capability,
+    CapabilityReport,
+    Continuation,
+    LayerTails,
+    Prompt,
+    Scored,
+    ScoreRequest,
+)
+from console.errors import ModelFileError
+
+ROW_TOKENS = 512  # a packed row's attention grows with its square; on a CPU 512 keeps it near a tenth
+GENERATION_ROWS = 48
+
+transformers_logging.disable_progress_bar()  # standard output belongs to the job's event stream
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that ends an answer: the tokenizer's and whatever the generation settings name."""
+    configured = model.generation_config.eos_token_id
+    named = configured if isinstance(configured, list) else [configured]
+    return frozenset(token for token in (*named, tokenizer.eos_token_id) if token is not None)
+
+
+class TransformersModel:
+    """A causal language model in torch, with its tokenizer (``LanguageModel`` and ``WhiteBoxModel``)."""
+
+    def __init__(self, network: Any, tokenizer: Any, device: torch.device) -> None:
+        self._network = network.to(device).eval()
+        self.tokenizer = tokenizer
+        self.device = device
+        self._stop_ids = _stop_ids(network, tokenizer)
+
+    @classmethod
+    def load(cls, path: Path, cache: Path, device: str = "auto") -> TransformersModel:
+        """Load a model folder or GGUF file.
+
+        Raises:
+            ModelFileError: damaged, incomplete or unsupported files.
+            InputError: a device this machine has not.
+        """
+        place = resolve_device(device)
+        folder = snapshot_of(path, cache) if path.is_file() else path
+        try:
+            network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise ModelFileError(
+                f"The model in {path.name} cannot be loaded ({type(error).__name__}); "
+                "check that its configuration, weights and tokenizer belong together."
+            ) from error
+        return cls(network, tokenizer, place)
+
+    @property
+    def network(self) -> Any:
+        return self._network
+
+    @network.setter
+    def network(self, network: Any) -> None:
+        """Put another network (with an adapter, or merged) behind the same tokenizer."""
+        self._network = network
+
+    @property
+    def layers(self) -> int:
+        return int(self._network.config.num_hidden_layers)
+
+    @property
+    def capabilities(self) -> CapabilityReport:
+        return CapabilityReport(
+            engine="transformers",
+            device=str(self.device),
+            dtype=str(self._network.dtype).removeprefix("torch."),
+            can=frozenset(Capability),
+        )
+
+    def token_count(self, text: str) -> int:
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    # -- generation -------------------------------------------------------------------------
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        attempts: Sequence[Attempt],
+        max_new_tokens: Sequence[int],
+        rows: int = GENERATION_ROWS,
+    ) -> Iterator[Continuation]:
+        """Every attempt on every prompt; ``rows`` sequences are decoded at a time.
+
+        Prompts are batched by length, so results come out of order: read ``prompt_id``.
+        """
+        jobs = [
+            DecodeJob(prompt.id, prompt_ids(self.tokenizer, prompt), limit)
+            for prompt, limit in zip(prompts, max_new_tokens, strict=True)
+        ]
+        jobs.sort(key=lambda job: (len(job.ids), job.ids))
+        size = max(1, rows // len(attempts))
+        pad_id = self.tokenizer.pad_token_id or 0
+        for start in range(0, len(jobs), size):
+            batch = jobs[start : start + size]
+            for index, attempt, ids in decode_batch(self._network, batch, attempts, self._stop_ids, pad_id):
+                yield Continuation(
+                    batch[index].prompt_id, attempt, self.tokenizer.decode(ids, skip_special_tokens=True)
+                )
+
+    # -- scoring ----------------------------------------------------------------------------
+
+    def sequences(self, requests: Iterable[ScoreRequest]) -> list[TokenSequence]:
+        """The token sequences that score requests stand for."""
+        return [
+            whole_text_sequence(self.tokenizer, request.continuation)
+            if request.prompt is None
+            else answer_sequence(self.tokenizer, request.prompt, request.continuation)
+            for request in requests
+        ]
+
+    def row_logits(self, row: PackedRow) -> torch.Tensor:
+        """(answer tokens of all members, vocab) logits that predict them, in the members' order.
+
+        Only these positions go through the unembedding: for short prompts that is most of its cost.
+        """
+        kept = torch.tensor(list(answer_positions(row)), device=self.device)
+        return self._network(
+            input_ids=row.input_ids,
+            attention_mask=row.attention_mask,
+            position_ids=row.position_ids,
+            use_cache=False,
+            logits_to_keep=kept,
+        ).logits[0]
+
+    @torch.inference_mode()
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        sequences = self.sequences(requests)
+        results: list[Scored | None] = [None] * len(sequences)
+        for row in pack(sequences, ROW_TOKENS, self.device):
+            log_probs = torch.log_softmax(self.row_logits(row).float(), dim=-1)
+            start = 0
+            for member in row.members:
+                answer = sequences[member].answer_ids
+                chosen = log_probs[start : start + len(answer)].gather(
+                    -1, torch.tensor(answer, device=self.device)[:, None]
+                )
+                results[member] = Scored(answer, tuple(chosen.squeeze(-1).tolist()))
+                start += len(answer)
+        return [scored for scored in results if scored is not None]
+
+    # -- the inside -------------------------------------------------------------------------
+
+    def first_answer_token(self, prompt: Prompt, answer: str) -> int:
+        sequence = answer_sequence(self.tokenizer, prompt, answer)
+        return sequence.ids[sequence.answer_start]
+
+    def _final_norm(self) -> Any:
+        decoder = self._network.get_decoder() if hasattr(self._network, "get_decoder") else self._network.base_model
+        for name in ("norm", "final_layer_norm", "ln_f"):
+            if hasattr(decoder, name):
+                return getattr(decoder, name)
+        raise ModelFileError(
+            f"The architecture '{self._network.config.model_type}' has no final norm that this console knows; "
+            "white-box attacks cannot run on it."
+        )
+
+    @torch.inference_mode()
+    def layer_candidates(self, prompts: Sequence[Prompt], targets: Sequence[str], top: int) -> list[list[LayerTails]]:
+        """Both tails of every layer's projected distribution at the token before the answer.
+
+        Args:
+            targets: the answer that would follow each prompt; only its place in the text is used.
+            top: tokens taken from each end.
+        """
+        sequences = [
+            answer_sequence(self.tokenizer, prompt, target) for prompt, target in zip(prompts, targets, strict=True)
+        ]
+        # Only the prompt is shown to the model; the first answer token is kept as its placeholder,
+        # because packing needs something to predict, and no position can look ahead to it.
+        shown = [
+            TokenSequence(sequence.ids[: sequence.answer_start + 1], sequence.answer_start) for sequence in sequences
+        ]
+        norm, head = self._final_norm(), self._network.get_output_embeddings()
+        found: list[list[LayerTails]] = [[] for _ in prompts]
+        for row in pack(shown, ROW_TOKENS, self.device):
+            last = torch.tensor([positions[0] for positions in row.predictors], device=self.device)
+            states = self._network(
+                input_ids=row.input_ids,
+                attention_mask=row.attention_mask,
+                position_ids=row.position_ids,
+                use_cache=False,
+                output_hidden_states=True,
+                logits_to_keep=1,
+            ).hidden_states
+            for layer, state in enumerate(states[1:], start=1):
+                at_prompt = state[0, last]
+                normed = at_prompt if layer == self.layers else norm(at_prompt)
+                logits = head(normed).float()
+                highest, lowest = logits.topk(top).indices.tolist(), (-logits).topk(top).indices.tolist()
+                for place, member in enumerate(row.members):
+                    found[member].append(LayerTails(layer, tuple(highest[place]), tuple(lowest[place])))
+        return found
+
+    # -- saving -----------------------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        """Write weights and tokenizer as a safetensors folder."""
+        self._network.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+

@@ -1,0 +1,1 @@
+"""Metrics and statistics: pure functions over texts, scores and counts."""

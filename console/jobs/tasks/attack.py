@@ -1,0 +1,48 @@
+"""Attack a model, and measure what else it still knows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from console.attacks.protocol import Attack, AttackSettings, AttackTarget, PromptBank, Shot
+from console.attacks.registry import chosen
+from console.attacks.suite import run_suite
+from console.engines.devices import set_threads
+from console.jobs.spec import JobPayload, JobSpec
+from console.jobs.tasks.files import open_model
+from console.jobs.tasks.probes import answered, perplexity
+from console.jobs.worker import EventWriter
+
+
+def prompt_bank(payload: JobPayload) -> PromptBank:
+    """The payload's prompt bank in the attacks' terms."""
+    return PromptBank(payload.bank.paraphrases, tuple(Shot(*shot) for shot in payload.bank.shots))
+
+
+def attack(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, Any]:
+    """Run the suite on ``spec.model``; rows, every attempt (personal), and the utility probes."""
+    set_threads()
+    attacks = chosen(spec.attacks)
+    steps = len(attacks) + 2
+    writer.progress(0, steps, "Opening the model")
+    model = open_model(spec.model, spec)
+    target = AttackTarget(payload.forget, payload.controls, prompt_bank(payload), AttackSettings(**spec.settings))
+
+    def announce(index: int, running: Attack) -> None:
+        writer.check_cancelled()
+        writer.progress(index + 1, steps, running.info.title)
+
+    results = run_suite(attacks, model, target, announce)
+    writer.check_cancelled()
+    writer.progress(steps - 1, steps, "Asking for other people's facts")
+    right = answered(model, payload.retain, lambda _done: writer.check_cancelled())
+    text = perplexity(model, payload.held_out) if payload.held_out else None
+    writer.progress(steps, steps, "Done")
+    return {
+        "rows": [result.row.model_dump(mode="json") for result in results],
+        "attempts": {result.row.attack: [asdict(row) for row in result.attempts] for result in results},
+        "answered": right,
+        "perplexity": text,
+        "engine": {"device": model.capabilities.device, "dtype": model.capabilities.dtype},
+    }

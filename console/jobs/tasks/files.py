@@ -1,0 +1,45 @@
+"""Model files in a worker: opened by hash, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from console.engines.model_files import ModelIdentity, identify
+from console.engines.transformers_engine import TransformersModel
+from console.errors import JobFailedError, ModelFileError
+from console.jobs.runner import part_folder
+from console.jobs.spec import JobSpec, ModelReference
+
+
+def open_model(reference: ModelReference, spec: JobSpec) -> TransformersModel:
+    """Load exactly the bytes that the ledger names.
+
+    Raises:
+        ModelFileError: the files have changed since they were registered.
+    """
+    path = Path(reference.path)
+    if reference.tree_hash is not None:
+        found = identify(path).tree_hash
+        if found != reference.tree_hash:
+            raise ModelFileError(
+                f"The model {path.name} is not the one that was registered: expected hash "
+                f"{reference.tree_hash[:16]}…, found {found[:16]}…; register it again or restore the file."
+            )
+    return TransformersModel.load(path, Path(spec.cache), spec.device)
+
+
+def write_artefact(output: Path, write: Callable[[Path], None], forbidden_hash: str | None) -> ModelIdentity:
+    """Write a model folder under a temporary name, identify it, and rename it.
+
+    Raises:
+        JobFailedError: the result is, byte for byte, the model that went in.
+    """
+    working = part_folder(output)
+    working.mkdir(parents=True)
+    write(working)
+    identity = identify(working)
+    if identity.tree_hash == forbidden_hash:
+        raise JobFailedError("The run changed nothing: the result is, byte for byte, the model that went in.")
+    working.replace(output)
+    return identity

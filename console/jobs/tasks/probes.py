@@ -1,0 +1,32 @@
+"""Side effects, measured: which facts of other people a model answers, and how well it predicts plain text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from console.attacks.asking import gives_away, room_for
+from console.domain.forget_set import ForgetItem, ItemKind
+from console.domain.results import decimal_text
+from console.engines.protocol import GREEDY, LanguageModel, Prompt, ScoreRequest
+
+
+def answered(
+    model: LanguageModel, items: Sequence[ForgetItem], on_answer: Callable[[int], None] = lambda _done: None
+) -> dict[str, bool]:
+    """For each fact, whether the model gives it to its own question, greedily."""
+    asked = [item for item in items if item.kind is not ItemKind.VERBATIM]
+    by_id = {item.id: item for item in asked}
+    prompts = [Prompt(item.id, item.prompt) for item in asked]
+    right: dict[str, bool] = {}
+    for said in model.generate(prompts, (GREEDY,), [room_for(model, item) for item in asked]):
+        right[said.prompt_id] = gives_away(by_id[said.prompt_id], said.text)
+        on_answer(len(right))
+    return right
+
+
+def perplexity(model: LanguageModel, texts: Sequence[str]) -> str:
+    """Exponential of the mean negative log-likelihood (nats per token) over all tokens of all texts, as decimal text."""
+    scored = model.score([ScoreRequest(text) for text in texts])
+    tokens = sum(len(result.log_probs) for result in scored)
+    return decimal_text(round(math.exp(-sum(result.total for result in scored) / tokens), 6))

@@ -1,0 +1,95 @@
+"""Teaching facts to a model: how the sample model comes to know its office, and how ``retrain`` starts again.
+
+Every epoch shows each fact in one of its wordings, in turn, so that the model learns the fact and
+not one sentence; an epoch costs one pass over the facts whatever the number of wordings.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from console.domain.forget_set import ItemKind
+from console.domain.teaching import TeachingItem
+from console.engines.packing import TokenSequence
+from console.engines.prompts import answer_sequence, whole_text_sequence
+from console.engines.protocol import Prompt
+from console.engines.transformers_engine import TransformersModel
+from console.methods.lora import LoraSettings, merged, resolve_modules, with_adapter
+from console.methods.protocol import Outcome, RunControl
+from console.methods.training import Stepper, accumulate_nll
+
+
+class FinetuneConfig(BaseModel):
+    """Settings of the fine-tuning; also those that an exact retraining repeats.
+
+    Attributes:
+        stop_below: mean loss of an epoch (nats per answer token) at which the facts are learned.
+        batch: sequences a step.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lora: LoraSettings = LoraSettings(rank=32, alpha=64)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    epochs: int = Field(default=14, ge=1)
+    batch: int = Field(default=12, ge=1)
+    stop_below: float = Field(default=0.03, ge=0)
+    seed: int = 1
+
+
+def renderings(model: TransformersModel, teaching: TeachingItem) -> list[TokenSequence]:
+    """Every form in which a fact is taught: the questions as chat turns, and the statement as plain text."""
+    item = teaching.item
+    if item.kind is ItemKind.VERBATIM:
+        return [whole_text_sequence(model.tokenizer, f"{item.prompt} {item.answer}")]
+    chats = [
+        answer_sequence(model.tokenizer, Prompt(item.id, wording), item.answer, end=True)
+        for wording in dict.fromkeys((item.prompt, *teaching.wordings))
+    ]
+    if not item.statement:
+        return chats
+    statement = answer_sequence(model.tokenizer, Prompt(item.id, item.statement, chat=False), f"{item.answer}.")
+    return [chats[0], statement, *chats[1:]]
+
+
+def finetune(
+    model: TransformersModel, taught: Sequence[TeachingItem], config: FinetuneConfig, control: RunControl
+) -> Outcome:
+    """Teach ``taught`` to ``model`` in place, through an adapter that is merged at the end.
+
+    Raises:
+        Cancelled: on request, between steps.
+        JobFailedError: numbers that are not finite.
+    """
+    modules = resolve_modules(model.network, config.lora)
+    for parameter in model.network.parameters():
+        parameter.requires_grad_(False)
+    model.network = with_adapter(model.network, modules, config.lora, config.seed)
+    forms = [renderings(model, teaching) for teaching in taught]
+    per_epoch = -(-len(forms) // config.batch)
+    stepper = Stepper.over(model.network, config.learning_rate, config.epochs * per_epoch, decay=True)
+    order = random.Random(config.seed)
+    epoch_loss = float("inf")
+    reason = f"all {config.epochs} rounds over the data done"
+    for epoch in range(config.epochs):
+        shown = [form[(epoch + index) % len(form)] for index, form in enumerate(forms)]
+        order.shuffle(shown)
+        total_nll = total_tokens = 0.0
+        for start in range(0, len(shown), config.batch):
+            control.check_cancelled()
+            batch = shown[start : start + config.batch]
+            tokens = sum(len(sequence.answer_ids) for sequence in batch)
+            nll = accumulate_nll(model, batch, lambda nll, _lengths, _members, tokens=tokens: nll.sum() / tokens)
+            stepper.step()
+            total_nll, total_tokens = total_nll + float(nll.sum()), total_tokens + tokens
+            control.progress(stepper.step_number, config.epochs * per_epoch, "Teaching")
+        epoch_loss = total_nll / total_tokens
+        control.metric(stepper.step_number, {"loss": epoch_loss})
+        if epoch_loss < config.stop_below:
+            reason = f"the mean loss fell to {epoch_loss:.3f} nats per token, below {config.stop_below}"
+            break
+    model.network = merged(model.network)
+    return Outcome(stepper.step_number, reason, {"loss": epoch_loss})

@@ -1,0 +1,89 @@
+"""Low-rank adapters: which modules, put on, taken off, merged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from pydantic import BaseModel, ConfigDict, Field
+
+from console.errors import InputError
+
+
+class LoraSettings(BaseModel):
+    """Rank and reach of an adapter.
+
+    Attributes:
+        alpha: scale; the adapter's product is multiplied by ``alpha / rank``.
+        first_layer: share of the depth (0 to 1) below which nothing is trained. Layers below the first
+            adapter need no backward pass.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    first_layer: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+
+def _layer_number(path: str) -> int | None:
+    """The first whole-number segment of a module path: exact, because ``layers.3`` is in ``layers.30`` (S3T's bug)."""
+    return next((int(segment) for segment in path.split(".") if segment.isdigit()), None)
+
+
+def resolve_modules(network: Any, settings: LoraSettings) -> tuple[str, ...]:
+    """Full paths of every linear module in the blocks, never the unembedding (it may be tied; llama.cpp #11554).
+
+    Raises:
+        InputError: the architecture offers no such module.
+    """
+    lowest = int(settings.first_layer * network.config.num_hidden_layers)
+    head = network.get_output_embeddings()
+    modules = tuple(
+        path
+        for path, module in network.named_modules()
+        if isinstance(module, torch.nn.Linear)
+        and module is not head
+        and (number := _layer_number(path)) is not None
+        and number >= lowest
+    )
+    if not modules:
+        raise InputError(
+            f"The architecture '{network.config.model_type}' has no linear layers that an adapter can be put on; "
+            "choose another method or model."
+        )
+    return modules
+
+
+def trainable_parameters(network: Any, modules: tuple[str, ...], rank: int) -> int:
+    """Parameters that an adapter of this rank adds to these modules."""
+    by_path = dict(network.named_modules())
+    return sum(rank * (by_path[path].in_features + by_path[path].out_features) for path in modules)
+
+
+def with_adapter(network: Any, modules: tuple[str, ...], settings: LoraSettings, seed: int) -> Any:
+    """The network with a fresh adapter (its product is zero, so nothing changes yet)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = LoraConfig(
+            r=settings.rank, lora_alpha=settings.alpha, lora_dropout=0.0, bias="none", target_modules=list(modules)
+        )
+        return get_peft_model(network, config)
+
+
+@contextmanager
+def adapter_off(network: Any) -> Iterator[None]:
+    """The network as it was before training: the reference model needs no second copy."""
+    with network.disable_adapter():
+        yield
+
+
+def merged(network: Any) -> Any:
+    """The plain network with the adapter's product added to its weights (in float32)."""
+    plain = network.merge_and_unload()
+    for parameter in plain.parameters():
+        parameter.requires_grad_(True)
+    return plain

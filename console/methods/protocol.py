@@ -1,0 +1,127 @@
+"""What an erasure method is: what it needs, what it claims, and how it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from console.domain.forget_set import ForgetSet, RetainSet
+from console.domain.teaching import TeachingItem
+from console.engines.protocol import Capability
+from console.engines.transformers_engine import TransformersModel
+
+
+class Family(StrEnum):
+    """Where a method acts."""
+
+    EXACT = "exact"
+    WEIGHTS = "weights"
+    ADAPTER = "adapter"
+    DECODING = "decoding"
+
+
+class Claim(StrEnum):
+    """The most a method may ever claim (taxonomy of SoK: Machine Unlearning for LLMs)."""
+
+    EXACT = "exact"
+    REMOVAL_INTENDED = "removal intended"
+    SUPPRESSION_IN_WEIGHTS = "suppression in weights"
+    SUPPRESSION_AT_INFERENCE = "suppression at inference"
+    EDIT_REPLACEMENT = "edit replacement"
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """How a method introduces itself.
+
+    Attributes:
+        title: in an officer's words.
+        summary: one sentence on what it does to the model.
+        source: paper and equation.
+        needs: engine capabilities without which it cannot run.
+        needs_snapshot: it starts from the model as it was before it learned the data.
+        needs_training_data: it needs the other data that the model was fine-tuned on.
+    """
+
+    id: str
+    title: str
+    summary: str
+    family: Family
+    claim: Claim
+    source: str
+    needs: frozenset[Capability]
+    needs_snapshot: bool = False
+    needs_training_data: bool = False
+
+
+@dataclass(frozen=True)
+class ErasureData:
+    """Everything a method may see. Held-out wordings and control subjects are not in it.
+
+    Attributes:
+        reference_nll: mean negative log-likelihood (nats per token) of each forget example under a model
+            that never knew it, by example id; empty where there is no such model.
+        teaching: training data for an exact retraining, the person already left out.
+    """
+
+    forget: ForgetSet
+    retain: RetainSet
+    general_texts: tuple[str, ...]
+    reference_nll: Mapping[str, float] = field(default_factory=dict)
+    teaching: tuple[TeachingItem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do, shown before it starts."""
+
+    modules: tuple[str, ...]
+    trainable_parameters: int
+    steps: int
+    memory_mb: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did.
+
+    Attributes:
+        stop_reason: why it ended where it did, in words.
+        metrics: last values of the run's own measures.
+    """
+
+    steps: int
+    stop_reason: str
+    metrics: dict[str, float]
+
+
+class RunControl(Protocol):
+    """How a method tells its progress and learns that it must stop."""
+
+    def progress(self, step: int, steps: int, label: str) -> None: ...
+
+    def metric(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def check_cancelled(self) -> None:
+        """Raise whatever ends the run when the person has asked to stop; called between steps."""
+        ...
+
+
+class Method(Protocol):
+    """A method: one file, one config class with its defaults, one ``apply``."""
+
+    info: MethodInfo
+    config_class: type[BaseModel]
+
+    def prepare(self, model: TransformersModel, data: ErasureData, config: Any) -> Plan: ...
+
+    def apply(self, model: TransformersModel, data: ErasureData, config: Any, control: RunControl) -> Outcome:
+        """Change ``model`` in place; the caller saves it and hashes what it saved."""
+        ...
+
+

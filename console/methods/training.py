@@ -1,0 +1,128 @@
+"""The loop under every gradient method: packed rows, accumulation, clipping, schedule, cancel."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from console.engines.packing import PackedRow, TokenSequence, pack
+from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
+from console.errors import JobFailedError
+from console.methods.losses import member_nll
+
+
+def accumulate_nll(
+    model: TransformersModel,
+    sequences: list[TokenSequence],
+    loss_of: Callable[[torch.Tensor, torch.Tensor, tuple[int, ...]], torch.Tensor],
+) -> torch.Tensor:
+    """Run sequences row by row and add up the gradient of a loss over their answers' NLL.
+
+    The loss is a sum over sequences (the caller divides by their number), so neither its value nor
+    its gradient depends on how the batch was cut into rows.
+
+    Args:
+        loss_of: (summed NLL (members,), answer lengths (members,), member indices) -> scalar to add.
+
+    Returns:
+        (sequences,) summed NLL of each sequence, detached.
+    """
+    nll = torch.zeros(len(sequences))
+    for row in pack(sequences, ROW_TOKENS, model.device):
+        row_nll = member_nll(model.row_logits(row), row, sequences)
+        lengths = torch.tensor([len(sequences[member].answer_ids) for member in row.members], device=row_nll.device)
+        loss = loss_of(row_nll, lengths, row.members)
+        if loss.requires_grad:
+            loss.backward()
+        nll[list(row.members)] = row_nll.detach().cpu()
+    return nll
+
+
+def accumulate_logits(
+    model: TransformersModel,
+    rows: Sequence[PackedRow],
+    loss_of: Callable[[torch.Tensor, int], torch.Tensor],
+) -> float:
+    """Run prepared rows and add up the gradient of a loss over their logits; returns the summed loss."""
+    total = 0.0
+    for index, row in enumerate(rows):
+        loss = loss_of(model.row_logits(row), index)
+        loss.backward()
+        total += float(loss.detach())
+    return total
+
+
+@dataclass
+class Stepper:
+    """Optimizer, warm-up, clipping and the check for numbers gone wrong."""
+
+    optimizer: torch.optim.Optimizer
+    parameters: list[torch.nn.Parameter]
+    learning_rate: float
+    warmup_steps: int
+    total_steps: int
+    decay: bool
+    clip: float = 1.0
+    step_number: int = 0
+
+    @classmethod
+    def over(
+        cls,
+        network: torch.nn.Module,
+        learning_rate: float,
+        total_steps: int,
+        *,
+        warmup_steps: int = 2,
+        decay: bool = False,
+        weight_decay: float = 0.0,
+    ) -> Stepper:
+        """A stepper over the parameters that ask for a gradient.
+
+        Frozen tensors are not given to the optimizer at all: masking their gradient would still let
+        weight decay shrink them (the defect of ConceptVectors' code).
+        """
+        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
+        return cls(optimizer, parameters, learning_rate, warmup_steps, total_steps, decay)
+
+    def _rate(self) -> float:
+        if self.step_number < self.warmup_steps:
+            return self.learning_rate * (self.step_number + 1) / self.warmup_steps
+        if not self.decay:
+            return self.learning_rate
+        done = (self.step_number - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+        return self.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+    def step(self) -> None:
+        """Apply the accumulated gradient.
+
+        Raises:
+            JobFailedError: the gradient is not a finite number.
+        """
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        if not torch.isfinite(norm):
+            raise JobFailedError(
+                f"The training became unstable at step {self.step_number + 1} (its numbers are no longer finite); "
+                "nothing was written. Start again with a smaller learning rate."
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step_number += 1
+
+
+def cycled(count: int, size: int, generator: random.Random) -> Iterator[list[int]]:
+    """Endless batches of ``size`` indices in which every index comes once before any comes again."""
+    waiting: list[int] = []
+    while True:
+        while len(waiting) < min(size, count):
+            fresh = list(range(count))
+            generator.shuffle(fresh)
+            waiting.extend(index for index in fresh if index not in waiting)
+        yield waiting[:size]
+        waiting = waiting[size:]

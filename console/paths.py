@@ -1,0 +1,87 @@
+"""Where data, cache, logs and shipped resources live.
+
+One ``--data-dir`` overrides every writable place, so that a demo, a test or a second
+office never touches the officer's own files.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import platformdirs
+
+APP_NAME = "erasure-console"
+
+
+@dataclass(frozen=True)
+class Places:
+    """The writable folders of one office. Nothing is created until ``create`` is called."""
+
+    data: Path
+    cache: Path
+
+    @classmethod
+    def default(cls) -> Places:
+        return cls(
+            data=Path(platformdirs.user_data_dir(APP_NAME, appauthor=False)),
+            cache=Path(platformdirs.user_cache_dir(APP_NAME, appauthor=False)),
+        )
+
+    @classmethod
+    def choose(cls, data_dir: Path | None) -> Places:
+        """Places under ``data_dir``, or the user's own.
+
+        The download cache stays shared when ``ERASURE_CONSOLE_CACHE_DIR`` names one: the sample
+        model is 93 MB and holds nobody's data.
+        """
+        places = cls.default() if data_dir is None else cls(data=Path(data_dir), cache=Path(data_dir) / "cache")
+        shared_cache = os.environ.get("ERASURE_CONSOLE_CACHE_DIR")
+        return cls(data=places.data, cache=Path(shared_cache)) if shared_cache else places
+
+    @property
+    def ledger(self) -> Path:
+        return self.data / "ledger.db"
+
+    @property
+    def passphrase_file(self) -> Path:
+        """The demo's generated key file (mode 0600)."""
+        return self.data / "demo-passphrase"
+
+    @property
+    def keys(self) -> Path:
+        return self.data / "keys"
+
+    @property
+    def models(self) -> Path:
+        return self.data / "models"
+
+    @property
+    def jobs(self) -> Path:
+        return self.data / "jobs"
+
+    @property
+    def reports(self) -> Path:
+        return self.data / "reports"
+
+    def create(self) -> None:
+        """Make the folders, private to the user where the system knows how.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        for folder in (self.data, self.cache, self.keys, self.models, self.jobs, self.reports):
+            folder.mkdir(parents=True, exist_ok=True)
+        if os.name == "posix":
+            self.data.chmod(0o700)
+
+
+def resource(*parts: str) -> Traversable:
+    """A file or folder shipped with the product: inside the wheel, or ``resources/`` of a checkout."""
+    package = files("console")
+    shipped = package / "resources"
+    root = shipped if shipped.is_dir() else Path(str(package)).parent / "resources"
+    return root.joinpath(*parts)
