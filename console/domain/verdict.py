@@ -146,9 +146,7 @@ def located(before: Battery, reference: Battery | None) -> tuple[AttackRow, ...]
     return tuple(
         row
         for row in before.rows
-        if row.status is Status.OK
-        and row.outcome is not None
-        and _found(row.outcome, _outcome(reference, row.attack))
+        if row.status is Status.OK and row.outcome is not None and _found(row.outcome, _outcome(reference, row.attack))
     )
 
 
@@ -226,7 +224,9 @@ def decide(
             word=Word.NOT_LOCATED,
             rule=_rule(1, "nothing-found-before"),
             reasons=("No attack found the data in the model as it was before the erasure.",),
-            caps=tuple(f"The attack '{row.attack}': {row.reason}" for row in before.rows if row.status is not Status.OK),
+            caps=tuple(
+                f"The attack '{row.attack}': {row.reason}" for row in before.rows if row.status is not Status.OK
+            ),
         )
 
     leaks: dict[Evidence, list[str]] = {kind: [] for kind in Evidence}

@@ -128,7 +128,9 @@ def _identify_folder(folder: Path) -> ModelIdentity:
     if not weights:
         pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
         hint = "pickled weights are not opened because they can run code" if pickled else "no weights were found"
-        raise ModelFileError(f"The folder {folder.name} holds no .safetensors file ({hint}); convert or choose another.")
+        raise ModelFileError(
+            f"The folder {folder.name} holds no .safetensors file ({hint}); convert or choose another."
+        )
     if not any(all((folder / name).is_file() for name in names) for names in _TOKENIZER_FILES):
         raise ModelFileError(
             f"The folder {folder.name} has no tokenizer (tokenizer.json, tokenizer.model or vocab.json with "

@@ -138,9 +138,7 @@ class _RowBuilder:
         )
 
 
-def pack(
-    sequences: Sequence[TokenSequence], max_tokens: int, device: torch.device | str = "cpu"
-) -> list[PackedRow]:
+def pack(sequences: Sequence[TokenSequence], max_tokens: int, device: torch.device | str = "cpu") -> list[PackedRow]:
     """Lay sequences into rows of at most ``max_tokens`` tokens (a longer sequence gets a row of its own)."""
     rows: list[PackedRow] = []
     builder = _RowBuilder()

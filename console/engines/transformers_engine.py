@@ -225,4 +225,3 @@ class TransformersModel:
         """Write weights and tokenizer as a safetensors folder."""
         self._network.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-

@@ -68,9 +68,7 @@ class CancelledEvent(_Event):
     type: Literal["cancelled"] = "cancelled"
 
 
-JobEvent = Annotated[
-    Progress | Metric | Log | Artefact | Done | Failed | CancelledEvent, Field(discriminator="type")
-]
+JobEvent = Annotated[Progress | Metric | Log | Artefact | Done | Failed | CancelledEvent, Field(discriminator="type")]
 _ADAPTER: TypeAdapter[JobEvent] = TypeAdapter(JobEvent)
 _FINAL = (Done, Failed, CancelledEvent)
 

@@ -22,6 +22,7 @@ class _Frozen(BaseModel):
 
 class JobKind(StrEnum):
     INSPECT = "inspect"
+    DESCRIBE = "describe"
     TEACH = "teach"
     ATTACK = "attack"
     ERASE = "erase"

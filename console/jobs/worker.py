@@ -93,6 +93,10 @@ def _task(kind: JobKind) -> Task:
         from console.jobs.tasks.inspect import inspect_model
 
         return inspect_model
+    if kind is JobKind.DESCRIBE:
+        from console.jobs.tasks.describe import describe
+
+        return describe
     if kind is JobKind.TEACH:
         from console.jobs.tasks.teach import teach
 

@@ -70,7 +70,9 @@ def finetune(
     model.network = with_adapter(model.network, modules, config.lora, config.seed)
     forms = [renderings(model, teaching) for teaching in taught]
     per_epoch = -(-len(forms) // config.batch)
-    stepper = Stepper.over(model.network, config.learning_rate, config.epochs * per_epoch, decay=True)
+    stepper = Stepper.over(
+        model.network, config.learning_rate, config.epochs * per_epoch, b_ratio=config.lora.b_ratio, decay=True
+    )
     order = random.Random(config.seed)
     epoch_loss = float("inf")
     reason = f"all {config.epochs} rounds over the data done"

@@ -18,6 +18,7 @@ class LoraSettings(BaseModel):
 
     Attributes:
         alpha: scale; the adapter's product is multiplied by ``alpha / rank``.
+        b_ratio: learning rate of the B matrices over that of the A matrices.
         first_layer: share of the depth (0 to 1) below which nothing is trained. Layers below the first
             adapter need no backward pass.
     """
@@ -26,6 +27,7 @@ class LoraSettings(BaseModel):
 
     rank: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
+    b_ratio: float = Field(default=1.0, gt=0)
     first_layer: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 

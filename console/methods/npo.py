@@ -117,9 +117,7 @@ class Npo:
         notes = () if data.reference_nll else ("No reference model: the stop level is assumed, not measured.",)
         return Plan(modules, trained, config.steps, (weights * 4 + trained * 16) // 2**20, notes)
 
-    def apply(
-        self, model: TransformersModel, data: ErasureData, config: NpoConfig, control: RunControl
-    ) -> Outcome:
+    def apply(self, model: TransformersModel, data: ErasureData, config: NpoConfig, control: RunControl) -> Outcome:
         plan = self.prepare(model, data, config)
         for parameter in model.network.parameters():
             parameter.requires_grad_(False)
@@ -131,7 +129,7 @@ class Npo:
         general_rows, general_reference = self._general_reference(model, general, config)
         general_batches = cycled(len(general_rows), 1, random.Random(config.seed + 1)) if general_rows else None
 
-        stepper = Stepper.over(model.network, config.learning_rate, config.steps)
+        stepper = Stepper.over(model.network, config.learning_rate, config.steps, b_ratio=config.lora.b_ratio)
         reason = f"all {config.steps} steps done; some answers had not yet reached the reference's level"
         last: dict[str, float] = {}
         for _ in range(config.steps):
@@ -159,8 +157,9 @@ class Npo:
                 last["general_kl"] = accumulate_logits(
                     model,
                     [general_rows[index] for index in chosen],
-                    lambda logits, place, chosen=chosen: config.general_weight
-                    * forward_kl(general_reference[chosen[place]], logits),
+                    lambda logits, place, chosen=chosen: (
+                        config.general_weight * forward_kl(general_reference[chosen[place]], logits)
+                    ),
                 )
             stepper.step()
             control.metric(stepper.step_number, last)
@@ -176,9 +175,7 @@ class Npo:
         with torch.no_grad(), adapter_off(model.network):
             for row in pack(sequences, ROW_TOKENS, model.device):
                 before[list(row.members)] = member_nll(model.row_logits(row), row, sequences).cpu()
-        bound = torch.tensor(
-            [data.reference_nll.get(example.id, config.assumed_reference_nll) for example in examples]
-        )
+        bound = torch.tensor([data.reference_nll.get(example.id, config.assumed_reference_nll) for example in examples])
         return _ForgetState(examples, before, bound, list(range(len(examples))))
 
     def _forget_step(

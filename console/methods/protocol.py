@@ -123,5 +123,3 @@ class Method(Protocol):
     def apply(self, model: TransformersModel, data: ErasureData, config: Any, control: RunControl) -> Outcome:
         """Change ``model`` in place; the caller saves it and hashes what it saved."""
         ...
-
-

@@ -57,8 +57,6 @@ class Retrain:
         weights = sum(parameter.numel() for parameter in model.network.parameters())
         return Plan(modules, trained, steps, (weights * 4 + trained * 16) // 2**20)
 
-    def apply(
-        self, model: TransformersModel, data: ErasureData, config: RetrainConfig, control: RunControl
-    ) -> Outcome:
+    def apply(self, model: TransformersModel, data: ErasureData, config: RetrainConfig, control: RunControl) -> Outcome:
         self.prepare(model, data, config)
         return finetune(model, data.teaching, config, control)

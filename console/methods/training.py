@@ -62,7 +62,6 @@ class Stepper:
 
     optimizer: torch.optim.Optimizer
     parameters: list[torch.nn.Parameter]
-    learning_rate: float
     warmup_steps: int
     total_steps: int
     decay: bool
@@ -76,26 +75,38 @@ class Stepper:
         learning_rate: float,
         total_steps: int,
         *,
+        b_ratio: float = 1.0,
         warmup_steps: int = 2,
         decay: bool = False,
-        weight_decay: float = 0.0,
     ) -> Stepper:
-        """A stepper over the parameters that ask for a gradient.
+        """A stepper over the parameters that ask for a gradient, without weight decay.
 
         Frozen tensors are not given to the optimizer at all: masking their gradient would still let
         weight decay shrink them (the defect of ConceptVectors' code).
-        """
-        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
-        return cls(optimizer, parameters, learning_rate, warmup_steps, total_steps, decay)
 
-    def _rate(self) -> float:
+        Args:
+            b_ratio: how much faster an adapter's B matrices learn than its A matrices (LoRA+, Hayou et al.
+                2024, arXiv 2402.12354): B starts at zero and lags behind at a common rate.
+        """
+        named = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+        fast = [parameter for name, parameter in named if "lora_B" in name.split(".")]
+        slow = [parameter for name, parameter in named if "lora_B" not in name.split(".")]
+        groups = [
+            {"params": params, "lr": rate, "full_rate": rate}
+            for params, rate in ((slow, learning_rate), (fast, learning_rate * b_ratio))
+            if params
+        ]
+        # A run is tens to hundreds of steps long: the usual second-moment average over 1000 steps never settles.
+        optimizer = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.99))
+        return cls(optimizer, slow + fast, warmup_steps, total_steps, decay)
+
+    def _share_of_rate(self) -> float:
         if self.step_number < self.warmup_steps:
-            return self.learning_rate * (self.step_number + 1) / self.warmup_steps
+            return (self.step_number + 1) / self.warmup_steps
         if not self.decay:
-            return self.learning_rate
+            return 1.0
         done = (self.step_number - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
-        return self.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+        return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
     def step(self) -> None:
         """Apply the accumulated gradient.
@@ -110,7 +121,7 @@ class Stepper:
                 "nothing was written. Start again with a smaller learning rate."
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = self._rate()
+            group["lr"] = group["full_rate"] * self._share_of_rate()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step_number += 1

@@ -8,8 +8,10 @@ from typing import Any
 from console.attacks.protocol import Attack, AttackSettings, AttackTarget, PromptBank, Shot
 from console.attacks.registry import chosen
 from console.attacks.suite import run_suite
+from console.domain.events import plain
 from console.engines.devices import set_threads
 from console.jobs.spec import JobPayload, JobSpec
+from console.jobs.tasks.describe import describe_attack
 from console.jobs.tasks.files import open_model
 from console.jobs.tasks.probes import answered, perplexity
 from console.jobs.worker import EventWriter
@@ -40,6 +42,8 @@ def attack(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str,
     text = perplexity(model, payload.held_out) if payload.held_out else None
     writer.progress(steps, steps, "Done")
     return {
+        "attacks": [describe_attack(attack, target.settings) for attack in attacks],
+        "settings": plain(asdict(target.settings)),
         "rows": [result.row.model_dump(mode="json") for result in results],
         "attempts": {result.row.attack: [asdict(row) for row in result.attempts] for result in results},
         "answered": right,

@@ -15,6 +15,7 @@ from console.engines.gguf_snapshot import snapshot_of
 from console.engines.transformers_engine import TransformersModel
 from console.jobs.events import Artefact
 from console.jobs.spec import JobPayload, JobSpec
+from console.jobs.tasks.describe import describe_method
 from console.jobs.tasks.files import open_model, write_artefact
 from console.jobs.worker import EventWriter
 from console.methods.examples import mean_nlls
@@ -77,12 +78,10 @@ def erase(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, 
     identity = write_artefact(Path(spec.output), model.save, forbidden_hash=spec.model.tree_hash)
     writer.send(Artefact(path=spec.output, identity=identity.model_dump(mode="json")))
     before = Path(spec.model.path)
-    changed = changed_tensors(
-        snapshot_of(before, Path(spec.cache)) if before.is_file() else before, Path(spec.output)
-    )
+    changed = changed_tensors(snapshot_of(before, Path(spec.cache)) if before.is_file() else before, Path(spec.output))
     return {
         "identity": identity.model_dump(mode="json"),
-        "method": method.info.id,
+        "method": describe_method(method),
         "config": config.model_dump(mode="json"),
         "modules": list(plan.modules),
         "trainable_parameters": plan.trainable_parameters,

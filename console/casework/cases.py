@@ -1,0 +1,500 @@
+"""The walk of a case through the models: locate, plan, erase, attack, verdict."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from console.casework.knowledge import Knowledge, bank_payload, questions
+from console.casework.models import knowledge_of, model_state, new_job_id, record_model, reference_to
+from console.casework.office import Office
+from console.casework.operation import CancelledByUserError, Job, JobResult, UseCase
+from console.casework.requests import append_status, approve_plan, forget_items, request_state
+from console.domain.case_state import MODELS, REQUESTS
+from console.domain.events import BatteryRecorded, ErasureRun, PlanFixed, VerdictReached, plain
+from console.domain.forget_set import ForgetItem
+from console.domain.request_terms import RequestStatus
+from console.domain.requests import TransitionFacts, status_for_verdict
+from console.domain.results import Battery, Rate, Stage, Utility, UtilityRow
+from console.domain.roles import Duty
+from console.domain.teaching import without_subjects
+from console.domain.verdict import Thresholds, Verdict, Word, decide, located
+from console.errors import ConsoleError, DiskFullError, InputError, NotPossibleError
+from console.jobs.spec import JobKind, JobPayload, JobSpec
+from console.ledger import Transaction
+from console.ledger.canonical import canonical_text
+
+QUICK_SUITE = ("direct", "continuation", "paraphrase", "few-shot", "head-projection", "membership")
+ATTEMPTS = "attempts"
+ONE_PERSON = "This office has one person at the desk; nobody else could approve."
+_CHANGED_SHOWN = 40
+S = RequestStatus
+
+
+def digest(value: Any) -> str:
+    """SHA-256 over the canonical text of a JSON value."""
+    return hashlib.sha256(canonical_text(plain(value)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite bound to one request: the same attacks, settings and people for every model."""
+
+    attacks: tuple[str, ...]
+    settings: Mapping[str, Any]
+    hash: str
+
+
+def suite_for(
+    office: Office, number: str, knowledge: Knowledge, attacks: tuple[str, ...] = QUICK_SUITE, **settings: Any
+) -> Suite:
+    """The suite's identity covers whom it is about by commitment, so that nobody can read a name off it."""
+    items = [item.model_dump(mode="json") for item in forget_items(office, number)]
+    controls = [item.model_dump(mode="json") for item in knowledge.controls]
+    bound = {
+        "attacks": list(attacks),
+        "settings": plain(dict(settings)),
+        "bank": digest(bank_payload().model_dump(mode="json")),
+        "items": office.ledger.commitment(number, items),
+        "controls": office.ledger.commitment(number, controls),
+    }
+    return Suite(attacks, settings, digest(bound))
+
+
+def case_payload(office: Office, number: str, knowledge: Knowledge) -> JobPayload:
+    """What the worker is told about the case: the person, the others, and people nobody knows."""
+    items = forget_items(office, number)
+    teaching = without_subjects(knowledge.teaching, {item.subject for item in items})
+    return JobPayload(
+        forget=items,
+        retain=tuple(taught.item for taught in teaching),
+        controls=knowledge.controls,
+        general=knowledge.general,
+        held_out=knowledge.held_out,
+        teaching=teaching,
+        bank=bank_payload(),
+    )
+
+
+# -- attacking -------------------------------------------------------------------------------
+
+
+def recorded(
+    office: Office, number: str, stage: Stage, model: str, suite_hash: str
+) -> tuple[int, BatteryRecorded] | None:
+    """A battery that this suite has already left behind, with its place in the ledger."""
+    kept = request_state(office, number)["batteries"].get(f"{stage.value}/{model}")
+    if kept is None:
+        return None
+    event = office.ledger.events(after_seq=kept["seq"] - 1)[0]
+    body = BatteryRecorded.model_validate(event.body)
+    return (event.seq, body) if body.battery.suite_hash == suite_hash else None
+
+
+def _battery(
+    office: Office, number: str, stage: Stage, model: str, suite: Suite, knowledge: Knowledge, device: str
+) -> Generator[Job, JobResult, tuple[int, BatteryRecorded]]:
+    """Run the suite on one model and record its counts; every attempt goes sealed into the vault."""
+    payload = case_payload(office, number, knowledge)
+    if stage is Stage.REFERENCE:
+        payload = payload.model_copy(update={"retain": (), "held_out": ()})
+    spec = JobSpec(
+        job_id=new_job_id(JobKind.ATTACK),
+        kind=JobKind.ATTACK,
+        model=reference_to(office, model),
+        cache=str(office.places.cache),
+        attacks=suite.attacks,
+        settings=dict(suite.settings),
+        device=device,
+    )
+    titles = {
+        Stage.BEFORE: "Looking for the data in the model",
+        Stage.AFTER: "Attacking the erased model",
+        Stage.REFERENCE: "Attacking a model that never knew the data",
+    }
+    details = {"stage": stage.value, "suite": suite.hash}
+    result = yield Job(spec, payload, titles[stage], model, number, details=details)
+    value = result.value
+    with office.ledger.transaction() as transaction:
+        sealed = transaction.seal(
+            number, ATTEMPTS, plain({"attempts": value["attempts"], "answered": value["answered"]})
+        )
+        body = BatteryRecorded(
+            job_id=spec.job_id,
+            model=model,
+            battery=Battery(
+                stage=stage,
+                model_hash=spec.model.tree_hash or "",
+                suite_hash=suite.hash,
+                rows=value["rows"],
+            ),
+            perplexity=value["perplexity"],
+            answered=sum(value["answered"].values()),
+            asked=len(value["answered"]),
+            attempts=sealed,
+            attacks=tuple(value["attacks"]),
+            settings={**value["settings"], **value["engine"]},
+        )
+        event = transaction.append(
+            BatteryRecorded.kind, body.to_body(), request_id=number, actor=office.require(Duty.VERIFY)
+        )
+    return event.seq, body
+
+
+def _battery_once(
+    office: Office, number: str, stage: Stage, model: str, suite: Suite, knowledge: Knowledge, device: str
+) -> Generator[Job, JobResult, tuple[int, BatteryRecorded]]:
+    """The recorded battery of this suite, or a fresh one."""
+    kept = recorded(office, number, stage, model, suite.hash)
+    if kept is not None:
+        return kept
+    return (yield from _battery(office, number, stage, model, suite, knowledge, device))
+
+
+def _reference(
+    office: Office, number: str, state: dict[str, Any], suite: Suite, knowledge: Knowledge, device: str
+) -> Generator[Job, JobResult, tuple[int, BatteryRecorded] | None]:
+    """The same suite on the snapshot from before the training, where there is one."""
+    snapshot = snapshot_of(office, state)
+    if snapshot is None:
+        return None
+    return (yield from _battery_once(office, number, Stage.REFERENCE, snapshot, suite, knowledge, device))
+
+
+def snapshot_of(office: Office, state: dict[str, Any]) -> str | None:
+    """Name of the model as it was before it learned the office's data."""
+    if state["snapshot"]:
+        return str(state["snapshot"])
+    return snapshot_of(office, model_state(office, state["parent"])) if state["parent"] else None
+
+
+@dataclass(frozen=True)
+class LocateResult:
+    """Whether a model holds the data, and what showed it."""
+
+    model: str
+    found: bool
+    by: tuple[str, ...]
+    before: BatteryRecorded
+    reference: BatteryRecorded | None
+    seq: int
+
+
+def locate(office: Office, number: str, model: str, device: str = "auto") -> UseCase:
+    """Find out whether the model holds the request's data; returns a :class:`LocateResult`."""
+    office.require(Duty.VERIFY)
+    state = model_state(office, model)
+    request = request_state(office, number)
+    knowledge = knowledge_of(office, state)
+    suite = suite_for(office, number, knowledge)
+    searching = RequestStatus(request["status"]) is S.TRIAGE
+    if searching:
+        _move(office, number, S.LOCATING)
+    seq, before = yield from _battery(office, number, Stage.BEFORE, state["name"], suite, knowledge, device)
+    reference = yield from _reference(office, number, state, suite, knowledge, device)
+    found = located(before.battery, reference[1].battery if reference else None)
+    if searching:
+        _move(office, number, S.DECISION_PENDING)
+    return LocateResult(
+        model=state["name"],
+        found=bool(found),
+        by=tuple(row.attack for row in found),
+        before=before,
+        reference=reference[1] if reference else None,
+        seq=seq,
+    )
+
+
+# -- erasing ---------------------------------------------------------------------------------
+
+
+def _move(office: Office, number: str, to: RequestStatus, facts: TransitionFacts | None = None) -> None:
+    with office.ledger.transaction() as transaction:
+        state = transaction.projected(REQUESTS, number)
+        assert state is not None
+        append_status(transaction, state, to, facts or TransitionFacts(), office.actor.id)
+
+
+def _check_ready(number: str, state: dict[str, Any]) -> None:
+    status = RequestStatus(state["status"])
+    if status in {S.GRANTED, S.PARTIALLY_GRANTED, S.PLANNED, S.APPROVED_TO_RUN, S.RESIDUAL, S.FAILED, S.VERIFYING}:
+        return
+    raise NotPossibleError(
+        f"Request {number} is in the state '{status.label}', and only a granted request can be carried out: "
+        f"confirm the identity and record the decision first (request decide {number} --grant)."
+    )
+
+
+def _settle_plan(
+    office: Office, number: str, model: str, suite: Suite, method: str, config: dict[str, Any], reason: str
+) -> dict[str, Any]:
+    """Fix method, suite and thresholds in the ledger, approve, and start: all before anything runs."""
+    thresholds = Thresholds()
+    state = model_state(office, model)
+    body = PlanFixed(
+        method=method,
+        config=plain(config),
+        model=state["name"],
+        model_hash=state["identity"]["tree_hash"],
+        suite_hash=suite.hash,
+        thresholds=thresholds,
+        thresholds_hash=digest(thresholds.model_dump(mode="json")),
+    )
+    with office.ledger.transaction() as transaction:
+        request = transaction.projected(REQUESTS, number)
+        assert request is not None
+        if RequestStatus(request["status"]) is not S.PLANNED:
+            append_status(transaction, request, S.PLANNED, TransitionFacts(), office.actor.id)
+        transaction.append(PlanFixed.kind, body.to_body(), request_id=number, actor=office.require(Duty.PLAN))
+        planned = transaction.projected(REQUESTS, number)
+        assert planned is not None
+        approve_plan(transaction, office, planned, reason)
+        approved = transaction.projected(REQUESTS, number)
+        assert approved is not None
+        append_status(transaction, approved, S.RUNNING, TransitionFacts(), office.require(Duty.RUN))
+    return body.to_body()
+
+
+def _artefact_name(office: Office, number: str) -> str:
+    taken = office.ledger.projection(MODELS)
+    index = 1
+    while f"{number}-a{index}" in taken:
+        index += 1
+    return f"{number}-a{index}"
+
+
+@dataclass(frozen=True)
+class EraseResult:
+    """What an erasure wrote."""
+
+    artefact: str
+    path: Path
+    hash_before: str
+    hash_after: str
+    method: str
+    steps: int
+    stop_reason: str
+    changed: int
+    seconds: float
+
+
+def erase(
+    office: Office,
+    number: str,
+    model: str,
+    method: str,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    approval_reason: str = ONE_PERSON,
+) -> UseCase:
+    """Carry out a granted request on a model; returns an :class:`EraseResult`.
+
+    Raises:
+        NotPossibleError: the request is not granted, or the data has not been located in the model.
+    """
+    office.require(Duty.RUN)
+    request = request_state(office, number)
+    _check_ready(number, request)
+    state = model_state(office, model)
+    knowledge = knowledge_of(office, state)
+    suite = suite_for(office, number, knowledge)
+    if recorded(office, number, Stage.BEFORE, state["name"], suite.hash) is None:
+        raise NotPossibleError(
+            f"It is not known yet whether the model '{state['name']}' holds the data; run locate on it first."
+        )
+    snapshot = snapshot_of(office, state)
+    artefact = _artefact_name(office, number)
+    output = office.places.models / artefact
+    spec = JobSpec(
+        job_id=new_job_id(JobKind.ERASE),
+        kind=JobKind.ERASE,
+        model=reference_to(office, state["name"]),
+        reference=reference_to(office, snapshot) if snapshot else None,
+        cache=str(office.places.cache),
+        output=str(output),
+        method=method,
+        settings=dict(settings or {}),
+        device=device,
+    )
+    check_room(output, state)
+    _settle_plan(office, number, model, suite, method, dict(settings or {}), approval_reason)
+    try:
+        result = yield Job(
+            spec, case_payload(office, number, knowledge), "Erasing", state["name"], number, details={"method": method}
+        )
+    except CancelledByUserError:
+        _move(office, number, S.PLANNED)
+        raise
+    except ConsoleError as error:
+        _move(office, number, S.FAILED, TransitionFacts(reason=str(error)))
+        raise
+    return _record_erasure(office, number, state, artefact, output, result, spec)
+
+
+def check_room(output: Path, state: dict[str, Any]) -> None:
+    """Refuse before the run what would fail after it.
+
+    Raises:
+        DiskFullError: the artefact would not fit.
+    """
+    needed = int(state["identity"]["parameters"]) * 4
+    output.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(output.parent).free
+    if free < needed * 1.05:
+        raise DiskFullError(
+            f"The erased model needs about {needed // 2**20} MiB and {free // 2**20} MiB are free at {output.parent}; "
+            "free some or choose another folder."
+        )
+
+
+def _record_erasure(
+    office: Office,
+    number: str,
+    state: dict[str, Any],
+    artefact: str,
+    output: Path,
+    result: JobResult,
+    spec: JobSpec,
+) -> EraseResult:
+    value = result.value
+    identity = value["identity"]
+    record_model(office, artefact, output, identity, artefact_of=number, parent=state["name"])
+    body = ErasureRun(
+        job_id=spec.job_id,
+        artefact=artefact,
+        artefact_hash=identity["tree_hash"],
+        method=value["method"],
+        config=plain(value["config"]),
+        modules=tuple(value["modules"]),
+        steps=value["steps"],
+        stop_reason=value["stop_reason"],
+        metrics=value["metrics"],
+        changed=tuple(value["changed"][:_CHANGED_SHOWN]),
+        changed_count=len(value["changed"]),
+        device=value["device"],
+        seconds=f"{result.seconds:.1f}",
+        notes=tuple(value["notes"]),
+    )
+    with office.ledger.transaction() as transaction:
+        transaction.append(ErasureRun.kind, body.to_body(), request_id=number, actor=office.require(Duty.RUN))
+        running = transaction.projected(REQUESTS, number)
+        assert running is not None
+        append_status(transaction, running, S.VERIFYING, TransitionFacts(), office.actor.id)
+    return EraseResult(
+        artefact=artefact,
+        path=output,
+        hash_before=state["identity"]["tree_hash"],
+        hash_after=identity["tree_hash"],
+        method=value["method"]["id"],
+        steps=value["steps"],
+        stop_reason=value["stop_reason"],
+        changed=len(value["changed"]),
+        seconds=result.seconds,
+    )
+
+
+# -- the verdict -----------------------------------------------------------------------------
+
+
+def kept_facts(
+    before: Mapping[str, bool], after: Mapping[str, bool], groups: Mapping[str, frozenset[str]]
+) -> tuple[UtilityRow, ...]:
+    """For each group of items, how many facts that were answered before are still answered."""
+    rows = []
+    for group, ids in groups.items():
+        known = [item for item in ids if before.get(item)]
+        if known:
+            rows.append(
+                UtilityRow(group=group, kept=Rate(hits=sum(bool(after.get(item)) for item in known), trials=len(known)))
+            )
+    return tuple(rows)
+
+
+def utility_groups(knowledge: Knowledge, forgotten: tuple[ForgetItem, ...]) -> dict[str, frozenset[str]]:
+    """Ids of the facts of neighbours (people who share traits with the person) and of everybody else."""
+    subjects = {item.subject for item in forgotten}
+    near = {name for subject in subjects for name in knowledge.neighbours.get(subject, ())}
+    others = questions(tuple(taught.item for taught in without_subjects(knowledge.teaching, subjects)))
+    return {
+        "neighbours": frozenset(item.id for item in others if item.subject in near),
+        "other people": frozenset(item.id for item in others if item.subject not in near),
+    }
+
+
+def measured_utility(
+    office: Office, number: str, knowledge: Knowledge, before: BatteryRecorded, after: BatteryRecorded
+) -> Utility | None:
+    """Side effects from the two recorded batteries, or None where nothing else is known to keep."""
+    if before.perplexity is None or after.perplexity is None:
+        return None
+    answers = [office.ledger.unseal(body.attempts)["answered"] for body in (before, after)]
+    groups = utility_groups(knowledge, forget_items(office, number))
+    rows = kept_facts(answers[0], answers[1], groups)
+    return Utility(groups=rows, perplexity_before=before.perplexity, perplexity_after=after.perplexity)
+
+
+@dataclass(frozen=True)
+class AttackOutcome:
+    """The erased model's battery beside the others, and the verdict."""
+
+    artefact: str
+    verdict: Verdict
+    utility: Utility | None
+    before: BatteryRecorded
+    after: BatteryRecorded
+    reference: BatteryRecorded | None
+
+
+def attack(office: Office, number: str, artefact: str, device: str = "auto") -> UseCase:
+    """Attack an erased model as it will be deployed, and reach the verdict; returns an :class:`AttackOutcome`.
+
+    Raises:
+        InputError: not an artefact of this request.
+        NotPossibleError: no plan, or no battery from before to compare with.
+    """
+    office.require(Duty.VERIFY)
+    state = model_state(office, artefact)
+    request = request_state(office, number)
+    if state["artefact_of"] != number:
+        raise InputError(f"The model '{state['name']}' is not an artefact of request {number}.")
+    plan = request["plan"]
+    knowledge = knowledge_of(office, state)
+    suite = suite_for(office, number, knowledge)
+    before = recorded(office, number, Stage.BEFORE, state["parent"], suite.hash)
+    if plan is None or before is None:
+        raise NotPossibleError(f"There is nothing from before the erasure to compare with; run locate on {number}.")
+    after = yield from _battery(office, number, Stage.AFTER, state["name"], suite, knowledge, device)
+    reference = yield from _reference(office, number, state, suite, knowledge, device)
+    utility = measured_utility(office, number, knowledge, before[1], after[1])
+    verdict = decide(
+        before[1].battery,
+        after[1].battery,
+        reference[1].battery if reference else None,
+        utility,
+        Thresholds.model_validate(plan["thresholds"]),
+    )
+    body = VerdictReached(
+        artefact=state["name"],
+        verdict=verdict,
+        thresholds_hash=plan["thresholds_hash"],
+        utility=utility,
+        before_seq=before[0],
+        after_seq=after[0],
+        reference_seq=reference[0] if reference else None,
+    )
+    with office.ledger.transaction() as transaction:
+        transaction.append(VerdictReached.kind, body.to_body(), request_id=number, actor=office.require(Duty.VERIFY))
+        _follow_verdict(transaction, office, number, verdict.word)
+    return AttackOutcome(state["name"], verdict, utility, before[1], after[1], reference[1] if reference else None)
+
+
+def _follow_verdict(transaction: Transaction, office: Office, number: str, word: Word) -> None:
+    """Take the case where the verdict leads; a repeated attack on a settled case changes nothing."""
+    request = transaction.projected(REQUESTS, number)
+    assert request is not None
+    if RequestStatus(request["status"]) is S.VERIFYING:
+        append_status(transaction, request, status_for_verdict(word), TransitionFacts(verdict=word), office.actor.id)

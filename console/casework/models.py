@@ -1,0 +1,126 @@
+"""Models known to the office."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from pathlib import Path
+from typing import Any
+
+from console.casework.knowledge import OFFICE_SCOPE, Knowledge
+from console.casework.office import Office
+from console.casework.operation import Job, UseCase, model_location
+from console.domain.case_state import MODELS
+from console.domain.events import ModelRegistered
+from console.domain.roles import Duty
+from console.errors import InputError, ModelFileError
+from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
+KNOWLEDGE = "knowledge"
+
+
+def new_job_id(kind: JobKind) -> str:
+    return f"{kind.value}-{secrets.token_hex(5)}"
+
+
+def check_name(office: Office, name: str) -> None:
+    """Raises:
+    InputError: not a usable name, or taken.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(f"'{name}' cannot name a model; use letters, digits, dots and dashes (64 at most).")
+    if office.ledger.projected(MODELS, name) is not None:
+        raise InputError(f"A model named '{name}' is already registered; choose another name.")
+
+
+def model_state(office: Office, name: str) -> dict[str, Any]:
+    """What the ledger says of a model, by name or by the beginning of its hash.
+
+    Raises:
+        InputError: no such model, or more than one fits.
+    """
+    models = office.ledger.projection(MODELS)
+    if name in models:
+        return models[name]
+    fitting = [state for state in models.values() if len(name) >= 8 and state["identity"]["tree_hash"].startswith(name)]
+    if len(fitting) == 1:
+        return fitting[0]
+    raise InputError(f"There is no model '{name}'; 'model list' shows those that are registered.")
+
+
+def reference_to(office: Office, name: str) -> ModelReference:
+    """A model's files, and the hash that they must have.
+
+    Raises:
+        ModelFileError: the files are not where they were.
+    """
+    state = model_state(office, name)
+    path = model_location(office, state["name"])
+    if path is None or not path.exists():
+        raise ModelFileError(f"The files of model '{state['name']}' are gone from this machine; add it again.")
+    return ModelReference(path=str(path), tree_hash=state["identity"]["tree_hash"])
+
+
+def knowledge_of(office: Office, state: dict[str, Any]) -> Knowledge:
+    """The training record that belongs to a model; an artefact inherits its parent's."""
+    if state["knowledge"]:
+        return Knowledge.model_validate(office.ledger.unseal(state["knowledge"]))
+    if state["parent"]:
+        return knowledge_of(office, model_state(office, state["parent"]))
+    return Knowledge()
+
+
+def record_model(
+    office: Office,
+    name: str,
+    path: Path,
+    identity: dict[str, Any],
+    *,
+    snapshot: str | None = None,
+    knowledge: Knowledge | None = None,
+    artefact_of: str | None = None,
+    parent: str | None = None,
+) -> None:
+    """Write a model into the ledger and its place into this desk's settings."""
+    actor = office.require(Duty.PLAN)
+    office.ledger.set_setting(f"model:{name}", str(path.resolve()))
+    with office.ledger.transaction() as transaction:
+        sealed = (
+            transaction.seal(OFFICE_SCOPE, KNOWLEDGE, knowledge.model_dump(mode="json"))
+            if knowledge is not None
+            else None
+        )
+        body = ModelRegistered(
+            name=name,
+            identity=identity,
+            snapshot=snapshot,
+            artefact_of=artefact_of,
+            parent=parent,
+            knowledge=sealed,
+        )
+        transaction.append(ModelRegistered.kind, body.to_body(), actor=actor)
+
+
+def add_model(
+    office: Office, path: Path, name: str, snapshot: str | None = None, knowledge: Knowledge | None = None
+) -> UseCase:
+    """Check a model on disk and register it; returns its state.
+
+    Raises:
+        InputError: a name that is taken, an unknown snapshot.
+        ModelFileError: files that are damaged or of no supported kind.
+    """
+    office.require(Duty.PLAN)
+    check_name(office, name)
+    if snapshot is not None:
+        snapshot = model_state(office, snapshot)["name"]
+    spec = JobSpec(
+        job_id=new_job_id(JobKind.INSPECT),
+        kind=JobKind.INSPECT,
+        model=ModelReference(path=str(path.resolve())),
+        cache=str(office.places.cache),
+    )
+    result = yield Job(spec, JobPayload(), "Reading the model's files", name)
+    record_model(office, name, path, result.value["identity"], snapshot=snapshot, knowledge=knowledge)
+    return model_state(office, name)

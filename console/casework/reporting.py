@@ -1,0 +1,334 @@
+"""From the ledger to a signed report, and back: building the evidence, writing, verifying."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from console.casework.cases import digest, snapshot_of
+from console.casework.models import model_state
+from console.casework.office import Office
+from console.casework.requests import append_status, deadline_of, request_state
+from console.casework.views import latest_batteries, timeline
+from console.domain.case_state import REQUESTS
+from console.domain.events import BatteryRecorded, ErasureRun, ReportSigned, VerdictReached
+from console.domain.jurisdiction import resolve_profile
+from console.domain.request_terms import Channel, Ground, RequestStatus
+from console.domain.requests import TransitionFacts
+from console.domain.roles import Duty
+from console.domain.verdict import Thresholds, Verdict, decide
+from console.errors import NotPossibleError
+from console.reports import evidence as parts
+from console.reports.certificates import SigningIdentity, ensure_identity
+from console.reports.export import ReportFile, write_report
+from console.reports.limits import limits_for
+from console.reports.verify import ReportVerification, verify_report
+from console.reports.wording import summary_sentence
+
+S = RequestStatus
+_PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy", "holidays", "sqlcipher3", "pyhanko")
+_SIGNER = "Preparer"
+NOT_CHECKED = (
+    "Other copies of the model on other machines, in backups, caches and quantised or merged derivatives.",
+    "Training sets, vector stores, logs and other systems that may hold the person's data.",
+    "Attacks that are not named in this report: languages other than that of the questions, questions asked in "
+    "several steps, later training on related text, and conversion to other number formats.",
+)
+
+
+def _instant(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _model(office: Office, name: str) -> parts.ModelIdentity:
+    state = model_state(office, name)
+    identity = {key: value for key, value in state["identity"].items() if key != "chat_template"}
+    return parts.ModelIdentity(model_id=name, name=name, **identity)
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value)
+    return flat
+
+
+def _method(office: Office, state: dict[str, Any], artefact: str) -> parts.MethodRun:
+    run = ErasureRun.model_validate(_event_body(office, state["runs"][artefact]["seq"]))
+    return parts.MethodRun(
+        id=run.method["id"],
+        title=run.method["title"],
+        family=run.method["family"],
+        claim=run.method["claim"],
+        source=run.method["source"],
+        summary=run.method["summary"],
+        parameters=_flat(run.config),
+        modules=run.modules,
+        steps=run.steps,
+        seed=int(run.config.get("seed", 0)),
+        seconds=run.seconds,
+        device=run.device,
+        stop_reason=run.stop_reason,
+        changed=tuple(parts.ChangedTensor(**entry) for entry in run.changed),
+        changed_count=run.changed_count,
+    )
+
+
+def _event_body(office: Office, seq: int) -> dict[str, Any]:
+    return office.ledger.events(after_seq=seq - 1)[0].body
+
+
+def _attacks(battery: BatteryRecorded) -> tuple[parts.AttackDescription, ...]:
+    settings = battery.settings
+    sampling = (
+        f"1 greedy and {settings['samples']} sampled answers per prompt (temperature 0.8, top-p 0.95, seeds from "
+        f"{settings['seed']})"
+    )
+    generating = {"asked", "elicited"}
+    return tuple(
+        parts.AttackDescription(
+            id=attack["id"],
+            title=attack["title"],
+            access=attack["access"],
+            budget=attack["budget"],
+            definition=attack["definition"],
+            sampling=sampling if attack["evidence"] in generating else "no sampling; deterministic",
+        )
+        for attack in battery.attacks
+    )
+
+
+def _verdict(
+    office: Office, state: dict[str, Any], batteries: dict[str, BatteryRecorded]
+) -> tuple[Verdict, Any, Thresholds]:
+    """The recorded verdict; where nothing was erased, what the search alone allows to say."""
+    if state["verdict"] is not None:
+        reached = VerdictReached.model_validate(_event_body(office, state["verdict"]["seq"]))
+        return reached.verdict, reached.utility, Thresholds.model_validate(state["plan"]["thresholds"])
+    before, reference = batteries["before"], batteries.get("reference")
+    thresholds = Thresholds()
+    verdict = decide(before.battery, before.battery, reference.battery if reference else None, None, thresholds)
+    return verdict, None, thresholds
+
+
+def _clock(office: Office, state: dict[str, Any]) -> parts.Clock:
+    deadline = deadline_of(office, state)
+    return parts.Clock(
+        due=deadline.due,
+        due_extended=deadline.due_extended if state["extension"] else None,
+        binding_due=deadline.binding_due,
+        rule=deadline.rule,
+        steps=deadline.steps,
+        calendar=deadline.calendar,
+        answered_in_days=(office.today() - date.fromisoformat(state["received_on"])).days,
+    )
+
+
+def _request(office: Office, state: dict[str, Any]) -> parts.Request:
+    return parts.Request(
+        number=state["number"],
+        subject_ref=state["subject_ref"],
+        received_on=date.fromisoformat(state["received_on"]),
+        channel=Channel(state["channel"]).label,
+        country=state["country"],
+        subdivision=state["subdivision"],
+        profile_id=state["profile_id"],
+        profile_title=resolve_profile(office.profiles, state["profile_id"]).title,
+        grounds=tuple(parts.Ground(code=ground, text=Ground(ground).label) for ground in state["grounds"]),
+        status=S(state["status"]).label,
+    )
+
+
+def _approvals(office: Office, state: dict[str, Any]) -> tuple[parts.Approval, ...]:
+    events = {event.seq: event for event in office.ledger.events(state["number"])}
+    return tuple(
+        parts.Approval(
+            role="Approver of the plan",
+            actor=approval["actor"],
+            at=_instant(events[approval["seq"]].at),
+            statement=(
+                "A second person approved the plan before it ran."
+                if approval["mode"] == "second_person"
+                else f"Approved by the person who prepared it. Reason given: {approval['reason']}"
+            ),
+        )
+        for approval in state["approvals"]
+    )
+
+
+def _anchor(office: Office, number: str) -> parts.LedgerAnchor:
+    checkpoint = office.ledger.checkpoint()
+    last = office.ledger.events(number)[-1]
+    proof = office.ledger.inclusion_proof(last.seq)
+    head = office.ledger.head()
+    return parts.LedgerAnchor(
+        origin=office.ledger.origin,
+        size=head.size,
+        head=head.hash,
+        checkpoint=checkpoint,
+        inclusion=parts.Inclusion(
+            index=proof.index,
+            size=proof.size,
+            path=tuple(step if isinstance(step, str) else step.hex() for step in proof.path),
+        ),
+    )
+
+
+def environment() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {"erasure-console": version("erasure-console")}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def build_evidence(office: Office, number: str) -> parts.Evidence:
+    """The record of one case as it stands in the ledger.
+
+    Raises:
+        InputError: no such request.
+        NotPossibleError: nothing has been measured yet.
+    """
+    state = request_state(office, number)
+    batteries = latest_batteries(office, state)
+    if "before" not in batteries:
+        raise NotPossibleError(f"Nothing has been measured for {number} yet; run locate first.")
+    verdict, utility, thresholds = _verdict(office, state, batteries)
+    artefact = state["verdict"]["artefact"] if state["verdict"] else None
+    before, after, reference = (batteries.get(stage) for stage in ("before", "after", "reference"))
+    assert before is not None
+    method = _method(office, state, artefact) if artefact else None
+    snapshot = snapshot_of(office, model_state(office, before.model))
+    now = office.clock()
+    return parts.Evidence(
+        report_id=f"R-{number}-{secrets.token_hex(3)}",
+        created_at=_instant(now),
+        organisation=office.organisation,
+        request=_request(office, state),
+        clock=_clock(office, state),
+        timeline=tuple(
+            parts.TimelineEntry(seq=line.seq, at=_instant(line.at), what=line.what, actor=line.actor, hash=line.hash)
+            for line in timeline(office, number)
+        ),
+        forget_set=parts.ForgetSetSummary(
+            items=state["items"], by_type=state["by_type"], commitment=state["commitment"]
+        ),
+        model_before=_model(office, before.model),
+        model_after=_model(office, after.model) if after else None,
+        model_reference=_model(office, reference.model)
+        if reference
+        else (_model(office, snapshot) if snapshot else None),
+        method=method,
+        batteries=parts.Batteries(
+            before=before.battery,
+            after=after.battery if after else None,
+            reference=reference.battery if reference else None,
+        ),
+        attacks=_attacks(before),
+        utility=utility,
+        thresholds=thresholds,
+        thresholds_hash=digest(thresholds.model_dump(mode="json")),
+        thresholds_seq=state["plan"]["seq"] if state["plan"] else None,
+        verdict=verdict,
+        sentence=summary_sentence(
+            verdict.word, before.battery, after.battery if after else None, reference.battery if reference else None
+        ),
+        limits=limits_for(verdict.word, method.family if method else None),
+        not_checked=NOT_CHECKED,
+        copies=(
+            parts.Copy(
+                place="The erased model file", state="suppressed" if verdict.word.value != "removed" else "deleted"
+            ),
+            parts.Copy(
+                place="The model as it was before", state="retained", note="Delete it once the erased one is in use."
+            ),
+            parts.Copy(
+                place="Training data, backups, caches, derivatives",
+                state="unknown",
+                note="Not looked at by this console.",
+            ),
+        )
+        if artefact
+        else (),
+        approvals=_approvals(office, state),
+        ledger=_anchor(office, number),
+        environment={**environment(), "engine": f"transformers on {before.settings.get('device', 'cpu')}"},
+    )
+
+
+def signing_identity(office: Office) -> SigningIdentity:
+    """The key that signs this office's reports; made on first use, protected by a secret in the ledger file."""
+    return ensure_identity(
+        office.places.keys, office.secret("signing-key"), office.organisation, _SIGNER, office.clock()
+    )
+
+
+@dataclass(frozen=True)
+class SignedReport:
+    """A report on disk, and the record in it."""
+
+    file: ReportFile
+    evidence: parts.Evidence
+    authority: str
+
+
+def make_report(office: Office, number: str, out: Path) -> SignedReport:
+    """Write and sign the report of a case, and put its hash into the ledger.
+
+    Raises:
+        NotPossibleError: nothing has been measured, or the role may not sign.
+        DiskFullError, InputError: the file cannot be written.
+    """
+    actor = office.require(Duty.SIGN_REPORT)
+    evidence = build_evidence(office, number)
+    identity = signing_identity(office)
+    file = write_report(evidence, out, identity, now=office.clock())
+    body = ReportSigned(
+        report_id=evidence.report_id,
+        sha256=file.sha256,
+        size=file.size,
+        evidence_sha256=file.evidence_sha256,
+        signer=file.signer_fingerprint,
+        authority=identity.ca_fingerprint,
+    )
+    office.ledger.set_setting(f"report:{evidence.report_id}", str(out.resolve()))
+    with office.ledger.transaction() as transaction:
+        state = transaction.projected(REQUESTS, number)
+        assert state is not None
+        status = S(state["status"])
+        if status in {S.VERIFIED, S.RESIDUAL, S.FAILED, S.NO_MATCH}:
+            append_status(transaction, state, S.REPORT_DRAFT, TransitionFacts(), actor)
+        transaction.append(ReportSigned.kind, body.to_body(), request_id=number, actor=actor)
+        drafted = transaction.projected(REQUESTS, number)
+        assert drafted is not None
+        if S(drafted["status"]) is S.REPORT_DRAFT:
+            append_status(transaction, drafted, S.REPORT_SIGNED, TransitionFacts(), actor)
+    return SignedReport(file, evidence, identity.ca_fingerprint)
+
+
+def check_report(path: Path, office: Office | None = None) -> ReportVerification:
+    """Verify a report; with its own office at hand also against the ledger's hash and the office's certificate."""
+    if office is None:
+        return verify_report(path)
+    certificate = office.places.keys / signing_identity(office).ca_cer_path.name
+    result = verify_report(path, trusted_ca=[certificate.read_bytes()])
+    if result.evidence is None:
+        return result
+    known = [
+        event.body
+        for event in office.ledger.events(result.evidence.request.number)
+        if event.kind == ReportSigned.kind and event.body["report_id"] == result.evidence.report_id
+    ]
+    if not known:
+        return result
+    return verify_report(path, trusted_ca=[certificate.read_bytes()], expected_sha256=known[-1]["sha256"])

@@ -1,0 +1,395 @@
+"""What the screens and listings show: plain data, already worded, nothing left to decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from console.casework.models import knowledge_of, model_state
+from console.casework.office import Office
+from console.casework.requests import deadline_of, forget_items, request_state
+from console.domain.case_state import MODELS, REQUESTS
+from console.domain.deadline import Deadline, Urgency, days_left, urgency
+from console.domain.events import BatteryRecorded, VerdictReached
+from console.domain.request_terms import Channel, Ground, RequestStatus
+from console.domain.results import AttackRow, Status
+from console.errors import InputError
+
+S = RequestStatus
+_ANSWERED = frozenset({S.SUBJECT_INFORMED, S.CLOSED, S.WITHDRAWN, S.SUPERSEDED, S.DUPLICATE})
+
+_NEXT_STEP = {
+    S.RECEIVED: "Confirm identity",
+    S.REOPENED: "Confirm identity",
+    S.IDENTITY_PENDING: "Wait for proof of identity",
+    S.TRIAGE: "Locate the data",
+    S.LOCATING: "Locate the data",
+    S.DECISION_PENDING: "Decide",
+    S.GRANTED: "Locate the data",
+    S.PARTIALLY_GRANTED: "Locate the data",
+    S.PLANNED: "Erase",
+    S.APPROVED_TO_RUN: "Erase",
+    S.RUNNING: "Wait for the erasure",
+    S.VERIFYING: "Verify",
+    S.VERIFIED: "Make the report",
+    S.RESIDUAL: "Make the report",
+    S.FAILED: "Make the report",
+    S.NO_MATCH: "Make the report",
+    S.REFUSED: "Answer the person",
+    S.REPORT_DRAFT: "Make the report",
+    S.REPORT_SIGNED: "Countersign, then answer the person",
+    S.ON_HOLD: "Resume",
+}
+
+
+def masked(name: str) -> str:
+    """A name as its initials: ``Mirela Tavanyi`` becomes ``M… T…``."""
+    return " ".join(f"{part[0]}…" for part in name.split())
+
+
+@dataclass(frozen=True)
+class InboxLine:
+    """One request in the inbox.
+
+    Attributes:
+        person: masked; "destroyed" where the personal data is gone.
+        due: the date that counts, or None where nothing is due any more.
+        due_text: date and distance in words, absolute first.
+    """
+
+    number: str
+    person: str
+    status: RequestStatus
+    status_text: str
+    received: date
+    due: date | None
+    days_left: int | None
+    urgency: Urgency
+    due_text: str
+    next_step: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class TimelineLine:
+    """One entry of a case's story. ``what`` is a sentence without personal data."""
+
+    seq: int
+    at: datetime
+    what: str
+    actor: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class AttackLine:
+    """One attack across the three models, for the paired bars; ``reason`` greys it out."""
+
+    attack: str
+    title: str
+    access: str
+    before: AttackRow | None
+    after: AttackRow | None
+    reference: AttackRow | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class CasePage:
+    """Everything the page of one request shows.
+
+    Attributes:
+        blocked: for each of locate, erase, verify, report: why it cannot be done now, or an empty text.
+        model: the model the case works on, where one is known.
+        artefact: the latest erased model of the case.
+    """
+
+    line: InboxLine
+    grounds: tuple[str, ...]
+    channel: str
+    deadline: Deadline
+    facts: tuple[tuple[str, int], ...]
+    timeline: tuple[TimelineLine, ...]
+    attacks: tuple[AttackLine, ...]
+    verdict_word: str | None
+    verdict_rule: str | None
+    verdict_reasons: tuple[str, ...]
+    verdict_caps: tuple[str, ...]
+    models: tuple[str, ...]
+    model: str | None
+    artefact: str | None
+    reports: tuple[tuple[str, str], ...]
+    blocked: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ModelLine:
+    """One model known to the office."""
+
+    name: str
+    format: str
+    architecture: str
+    quantisation: str
+    parameters: int
+    tree_hash: str
+    snapshot: str | None
+    artefact_of: str | None
+    taught: int
+
+
+def _due_text(deadline: Deadline, how: Urgency, today: date) -> str:
+    day = f"{deadline.binding_due.day} {deadline.binding_due:%b} {deadline.binding_due.year}"
+    left = days_left(deadline, today)
+    if how is Urgency.ANSWERED:
+        return "answered"
+    if how is Urgency.PAUSED:
+        return f"paused · at the earliest {day}"
+    if left < 0:
+        return f"{day} · {-left} day{'s' if left != -1 else ''} overdue"
+    return f"{day} · {'today' if left == 0 else f'{left} day' + ('s' if left != 1 else '') + ' left'}"
+
+
+def _person(office: Office, number: str) -> str:
+    try:
+        return masked(forget_items(office, number)[0].subject)
+    except InputError:
+        return "destroyed"
+
+
+def next_step(state: dict[str, Any]) -> str:
+    """What to do next, in a few words."""
+    status = S(state["status"])
+    if status in {S.GRANTED, S.PARTIALLY_GRANTED} and any(key.startswith("before/") for key in state["batteries"]):
+        return "Erase"
+    return _NEXT_STEP.get(status, "—")
+
+
+def inbox_line(office: Office, state: dict[str, Any]) -> InboxLine:
+    status, today = S(state["status"]), office.today()
+    deadline = deadline_of(office, state)
+    how = urgency(deadline, today, answered=status in _ANSWERED)
+    open_ = how is not Urgency.ANSWERED
+    return InboxLine(
+        number=state["number"],
+        person=_person(office, state["number"]),
+        status=status,
+        status_text=status.label,
+        received=date.fromisoformat(state["received_on"]),
+        due=deadline.binding_due if open_ else None,
+        days_left=days_left(deadline, today) if open_ else None,
+        urgency=how,
+        due_text=_due_text(deadline, how, today),
+        next_step=next_step(state),
+        summary=state["summary"],
+    )
+
+
+def inbox(office: Office) -> list[InboxLine]:
+    """All requests: what is due first comes first, answered ones last."""
+    lines = [inbox_line(office, state) for state in office.ledger.projection(REQUESTS).values()]
+    return sorted(lines, key=lambda line: (line.due is None, line.due or line.received, line.number))
+
+
+def sentence_of(kind: str, body: dict[str, Any]) -> str:
+    """A ledger event as a sentence for the story."""
+    match kind:
+        case "request_registered":
+            return f"Request registered with {body['items']} facts to look for; due on {body['due']}."
+        case "status_changed":
+            reason = f" ({body['reason']})" if body.get("reason") else ""
+            return f"Now: {S(body['to']).label}{reason}."
+        case "clock_suspended":
+            return f"The clock was suspended on {body['starts_on']} until the person answers."
+        case "clock_resumed":
+            return f"The clock runs again since {body['ends_on']}."
+        case "extension_notified":
+            return f"The person was told on {body['notified_on']} that the answer takes longer: {body['reason']}."
+        case "job_started":
+            return f"A job began: {_JOB_WORDS.get(body['job'], body['job'])} (model {body['model']})."
+        case "job_ended":
+            if body["outcome"] == "done":
+                return f"The job ended after {body['seconds']} s."
+            return f"The job was {body['outcome']}: {body['reason']}"
+        case "battery_recorded":
+            rows = [row for row in body["battery"]["rows"] if row["outcome"]]
+            hits = sum(row["outcome"]["attempts"]["hits"] for row in rows)
+            trials = sum(row["outcome"]["attempts"]["trials"] for row in rows)
+            return f"{_STAGE_WORDS[body['battery']['stage']]}: {hits} of {trials} attempts found the data."
+        case "plan_fixed":
+            return f"Method '{body['method']}' and the thresholds were fixed (hash {body['thresholds_hash'][:12]}…)."
+        case "approved":
+            how = "by a second person" if body["mode"] == "second_person" else f"by the same person: {body['reason']}"
+            return f"The {body['what']} was approved {how}"
+        case "erasure_run":
+            return f"Erased with {body['steps']} steps; {body['changed_count']} tensors changed."
+        case "verdict_reached":
+            return f"Verdict: {body['verdict']['word']} (rule {body['verdict']['rule']})."
+        case "report_signed":
+            return f"Report {body['report_id']} signed and written."
+        case "vault_shredded":
+            return "The person's data was destroyed in the vault."
+    return kind.replace("_", " ")
+
+
+_JOB_WORDS = {
+    "attack": "attacking",
+    "erase": "erasing",
+    "inspect": "reading model files",
+    "teach": "teaching the sample model",
+}
+_STAGE_WORDS = {
+    "before": "Attacked before the erasure",
+    "after": "Attacked after the erasure",
+    "reference": "Attacked a model that never knew the data",
+}
+
+
+def timeline(office: Office, number: str) -> tuple[TimelineLine, ...]:
+    """The story of a case, oldest first."""
+    return tuple(
+        TimelineLine(event.seq, event.at, sentence_of(event.kind, event.body), event.actor, event.hash)
+        for event in office.ledger.events(number)
+    )
+
+
+def _body_at(office: Office, seq: int) -> dict[str, Any]:
+    return office.ledger.events(after_seq=seq - 1)[0].body
+
+
+def latest_batteries(office: Office, state: dict[str, Any]) -> dict[str, BatteryRecorded]:
+    """The batteries that the case's verdict rests on, or else the latest of each stage."""
+    if state["verdict"] is not None:
+        verdict = VerdictReached.model_validate(_body_at(office, state["verdict"]["seq"]))
+        seqs = {"before": verdict.before_seq, "after": verdict.after_seq, "reference": verdict.reference_seq}
+    else:
+        seqs = {}
+        for key, kept in state["batteries"].items():
+            stage = key.split("/", 1)[0]
+            seqs[stage] = max(seqs.get(stage, 0), kept["seq"])
+    return {
+        stage: BatteryRecorded.model_validate(_body_at(office, seq)) for stage, seq in seqs.items() if seq is not None
+    }
+
+
+def _attack_lines(batteries: dict[str, BatteryRecorded]) -> tuple[AttackLine, ...]:
+    before = batteries.get("before")
+    if before is None:
+        return ()
+    titles = {attack["id"]: attack for attack in before.attacks}
+    lines = []
+    for row in before.battery.rows:
+        after, reference = (
+            batteries[stage].battery.row(row.attack) if stage in batteries else None for stage in ("after", "reference")
+        )
+        failing = next((part for part in (row, after) if part is not None and part.status is not Status.OK), None)
+        lines.append(
+            AttackLine(
+                attack=row.attack,
+                title=titles.get(row.attack, {}).get("title", row.attack),
+                access=row.access.value,
+                before=row,
+                after=after,
+                reference=reference,
+                reason=failing.reason if failing else "",
+            )
+        )
+    return tuple(lines)
+
+
+def _blocked(office: Office, state: dict[str, Any], artefact: str | None) -> dict[str, str]:
+    status = S(state["status"])
+    models = [name for name, model in office.ledger.projection(MODELS).items() if not model["artefact_of"]]
+    located = any(key.startswith("before/") for key in state["batteries"])
+    blocked = dict.fromkeys(("locate", "erase", "verify", "report"), "")
+    if not models:
+        blocked["locate"] = "No model is registered yet."
+    if status in {S.RECEIVED, S.IDENTITY_PENDING}:
+        blocked["locate"] = "Confirm the person's identity first."
+    if status in _ANSWERED | {S.REFUSED, S.ON_HOLD}:
+        blocked["locate"] = f"The request is in the state '{status.label}'."
+    erasable = {S.GRANTED, S.PARTIALLY_GRANTED, S.PLANNED, S.APPROVED_TO_RUN, S.RESIDUAL, S.FAILED, S.VERIFYING}
+    if status not in erasable:
+        blocked["erase"] = "Only a granted request can be carried out."
+    elif not located:
+        blocked["erase"] = "Locate the data in the model first."
+    if artefact is None:
+        blocked["verify"] = "There is no erased model yet."
+    if not located:
+        blocked["report"] = "Nothing has been measured yet: locate the data first."
+    return blocked
+
+
+def case_model(office: Office, state: dict[str, Any]) -> str | None:
+    """The model a case works on: the planned one, else the one last searched, else the only taught one."""
+    if state["plan"]:
+        return str(state["plan"]["model"])
+    searched = [(kept["seq"], kept["model"]) for key, kept in state["batteries"].items() if key.startswith("before/")]
+    if searched:
+        return str(max(searched)[1])
+    candidates = selectable_models(office)
+    return candidates[0] if candidates else None
+
+
+def selectable_models(office: Office) -> tuple[str, ...]:
+    """Models that may hold somebody's data: those with a snapshot from before first, then the other originals."""
+    models = office.ledger.projection(MODELS)
+    originals = [(name, state) for name, state in models.items() if not state["artefact_of"]]
+    return tuple(name for name, state in sorted(originals, key=lambda pair: (not pair[1]["snapshot"], pair[0])))
+
+
+def case_page(office: Office, number: str) -> CasePage:
+    """The page of one request.
+
+    Raises:
+        InputError: no such request.
+    """
+    state = request_state(office, number)
+    artefacts = [(run["seq"], name) for name, run in state["runs"].items()]
+    artefact = max(artefacts)[1] if artefacts else None
+    batteries = latest_batteries(office, state)
+    verdict = (
+        VerdictReached.model_validate(_body_at(office, state["verdict"]["seq"])).verdict if state["verdict"] else None
+    )
+    return CasePage(
+        line=inbox_line(office, state),
+        grounds=tuple(f"{ground}: {Ground(ground).label}" for ground in state["grounds"]),
+        channel=Channel(state["channel"]).label,
+        deadline=deadline_of(office, state),
+        facts=tuple(sorted(state["by_type"].items())),
+        timeline=timeline(office, number),
+        attacks=_attack_lines(batteries),
+        verdict_word=verdict.word.value if verdict else None,
+        verdict_rule=verdict.rule if verdict else None,
+        verdict_reasons=verdict.reasons if verdict else (),
+        verdict_caps=verdict.caps if verdict else (),
+        models=selectable_models(office),
+        model=case_model(office, state),
+        artefact=artefact,
+        reports=tuple(
+            (report["report_id"], office.ledger.setting(f"report:{report['report_id']}") or "")
+            for report in state["reports"]
+        ),
+        blocked=_blocked(office, state, artefact),
+    )
+
+
+def models(office: Office) -> list[ModelLine]:
+    """All models, in the order in which they were registered."""
+    lines = []
+    for name, state in sorted(office.ledger.projection(MODELS).items(), key=lambda pair: pair[1]["seq"]):
+        identity = state["identity"]
+        lines.append(
+            ModelLine(
+                name=name,
+                format=identity["format"],
+                architecture=identity["architecture"],
+                quantisation=identity["quantisation"],
+                parameters=identity["parameters"],
+                tree_hash=identity["tree_hash"],
+                snapshot=state["snapshot"],
+                artefact_of=state["artefact_of"],
+                taught=len(knowledge_of(office, model_state(office, name)).teaching) if state["knowledge"] else 0,
+            )
+        )
+    return lines

@@ -1,0 +1,53 @@
+"""What methods and attacks say of themselves, as data: for listings, the ledger and the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from console.attacks import registry as attack_registry
+from console.attacks.protocol import Attack, AttackSettings
+from console.jobs.spec import JobPayload, JobSpec
+from console.jobs.worker import EventWriter
+from console.methods import registry as method_registry
+from console.methods.protocol import Method
+
+
+def describe_attack(attack: Attack, settings: AttackSettings) -> dict[str, Any]:
+    info = attack.info
+    return {
+        "id": info.id,
+        "title": info.title,
+        "definition": info.definition,
+        "source": info.source,
+        "access": info.access.value,
+        "evidence": info.evidence.value,
+        "budget": attack.budget(settings),
+        "needs": sorted(need.value for need in info.needs),
+    }
+
+
+def describe_method(method: Method) -> dict[str, Any]:
+    info = method.info
+    return {
+        "id": info.id,
+        "title": info.title,
+        "summary": info.summary,
+        "family": info.family.value,
+        "claim": info.claim.value,
+        "source": info.source,
+        "needs": sorted(need.value for need in info.needs),
+        "needs_snapshot": info.needs_snapshot,
+        "needs_training_data": info.needs_training_data,
+    }
+
+
+def describe(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, Any]:
+    """Every method with its configuration's JSON schema, and every attack."""
+    del spec, payload
+    writer.progress(0, 1, "Reading the registries")
+    methods = [
+        {**describe_method(method), "config": method.config_class.model_json_schema()}
+        for method in method_registry.available().values()
+    ]
+    attacks = [describe_attack(attack, AttackSettings()) for attack in attack_registry.available().values()]
+    return {"methods": methods, "attacks": attacks}

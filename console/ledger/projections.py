@@ -1,0 +1,90 @@
+"""Projections: what the screens read, folded from the events and never the truth itself.
+
+The record room does not know what the events mean; a ``Projector`` does. Its tables can be dropped and folded again at
+any time, and a new ``version`` of the projector makes that happen when the ledger is opened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from sqlalchemy import delete
+from sqlmodel import Session, col, select
+
+from console.ledger.chain import Event
+from console.ledger.tables import ProjectionRow
+from console.ledger.vault import plain_json
+
+State = dict[str, Any]
+Key = tuple[str, str]
+
+
+class Projector(Protocol):
+    """How events become the state of cases, models, runs. Both methods are pure: no clock, no I/O, nothing kept."""
+
+    version: int
+
+    def keys(self, event: Event) -> Sequence[Key]:
+        """The (table, key) pairs that the event changes."""
+        ...
+
+    def apply(self, table: str, state: State | None, event: Event) -> State | None:
+        """The new state of one key in ``table`` (JSON values); None takes the key away."""
+        ...
+
+
+class Projections:
+    """The stored projections through one open session."""
+
+    def __init__(self, session: Session, projector: Projector) -> None:
+        self._session = session
+        self._projector = projector
+
+    def get(self, table: str, key: str) -> State | None:
+        """The state of one key."""
+        row = self._session.get(ProjectionRow, (table, key))
+        return None if row is None else json.loads(row.state_json)
+
+    def table(self, table: str) -> dict[str, State]:
+        """All states of a table by key, in the order of the keys."""
+        statement = select(ProjectionRow).where(ProjectionRow.name == table).order_by(col(ProjectionRow.key))
+        return {row.key: json.loads(row.state_json) for row in self._session.exec(statement)}
+
+    def everything(self) -> dict[Key, State]:
+        """All states of all tables."""
+        return {(row.name, row.key): json.loads(row.state_json) for row in self._session.exec(select(ProjectionRow))}
+
+    def apply(self, event: Event) -> None:
+        """Fold one more event in."""
+        for table, key in self._projector.keys(event):
+            row = self._session.get(ProjectionRow, (table, key))
+            state = self._projector.apply(table, None if row is None else json.loads(row.state_json), event)
+            if state is not None:
+                self._session.merge(ProjectionRow(name=table, key=key, state_json=plain_json(state), seq=event.seq))
+            elif row is not None:
+                self._session.delete(row)
+            self._session.flush()
+
+    def rebuild(self, events: Iterable[Event]) -> None:
+        """Drop everything and fold ``events`` from the first on."""
+        self._session.execute(delete(ProjectionRow))
+        self._session.expire_all()
+        for (table, key), (state, seq) in fold(events, self._projector).items():
+            self._session.add(ProjectionRow(name=table, key=key, state_json=plain_json(state), seq=seq))
+        self._session.flush()
+
+
+def fold(events: Iterable[Event], projector: Projector) -> dict[Key, tuple[State, int]]:
+    """The state of every key, and the event that changed it last, from the events alone."""
+    states: dict[Key, tuple[State, int]] = {}
+    for event in events:
+        for table, key in projector.keys(event):
+            known = states.pop((table, key), None)
+            # The stored text is what the next event sees in a running ledger, so the fold passes through it as well.
+            before = None if known is None else json.loads(plain_json(known[0]))
+            state = projector.apply(table, before, event)
+            if state is not None:
+                states[(table, key)] = (state, event.seq)
+    return states

@@ -1,0 +1,289 @@
+"""Sections on the proof: the finding before, the method, every attack, utility, and the rule that decided."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from reportlab.platypus import Flowable
+
+from console.domain.results import AttackRow, Battery, Outcome, Rate, Status
+from console.domain.results import Evidence as Kind
+from console.reports.evidence import Evidence, MethodRun
+from console.reports.layout import bullets, data_table, gap, heading, key_values, mono, note, small, subheading, text
+from console.reports.wording import VERDICTS, count_text, interval_text, percent_text, thousands
+
+_STATUS_WORDS = {Status.NOT_APPLICABLE: "Not applicable", Status.NOT_POWERED: "Not powered"}
+
+
+def finding(evidence: Evidence) -> list[Flowable]:
+    """What was found in the model as it was."""
+    rows = [row for row in evidence.batteries.before.rows if row.outcome is not None and row.status is Status.OK]
+    flowables: list[Flowable] = [*heading("Finding before")]
+    if not rows:
+        return [
+            *flowables,
+            text("No attack could be run on the model as it was; the reasons stand in the table of attacks."),
+        ]
+    flowables.append(
+        text(
+            "How often each attack brought the data out of the model as it was. Facts are counted once, however "
+            "many attempts gave them."
+        )
+    )
+    cells = [
+        [small(evidence.attack_title(row.attack), bold=True), *_finding_cells(row.outcome)]
+        for row in rows
+        if row.outcome
+    ]
+    flowables.append(
+        data_table(["Attack", "Attempts that found it", "95 % interval", "Facts found"], cells, [5, 4, 4, 3])
+    )
+    return flowables
+
+
+def _finding_cells(outcome: Outcome) -> list[Flowable]:
+    if outcome.area is not None:
+        area = outcome.area
+        return [
+            small(f"area under the curve {area.value}"),
+            small(f"{area.low} to {area.high}"),
+            small("does not apply", greyed=True),
+        ]
+    return [
+        small(count_text(outcome.attempts)),
+        small(interval_text(outcome.attempts)),
+        small(count_text(outcome.items)),
+    ]
+
+
+def method(evidence: Evidence) -> list[Flowable]:
+    """The method, its parameters, and what it did to the weights."""
+    run = evidence.method
+    if run is None:
+        return [*heading("Method"), text("No method was run.")]
+    flowables: list[Flowable] = [
+        *heading("Method"),
+        text(run.summary),
+        key_values(
+            [
+                ("Method", f"{run.title} ({run.id})"),
+                ("Family", _FAMILIES[run.family]),
+                ("Claims to reach", run.claim),
+                ("Source", run.source or "not named"),
+                ("Run", f"{thousands(run.steps)} steps in {run.seconds} s on {run.device}; seed {run.seed}"),
+                ("Ended because", run.stop_reason),
+            ]
+        ),
+    ]
+    if run.parameters:
+        cells = [[mono(name), mono(value)] for name, value in sorted(run.parameters.items())]
+        flowables += [*subheading("Parameters"), data_table(["Parameter", "Value"], cells, [2, 3])]
+    if run.modules:
+        flowables += [*subheading("Parts of the model it acted on"), mono(", ".join(run.modules)), gap(1)]
+    return [*flowables, *_changes(run)]
+
+
+_FAMILIES = {
+    "exact": "exact (trained again without the data)",
+    "weights": "change of weights (approximate)",
+    "adapter": "adapter (an addition to unchanged weights)",
+    "decoding": "decoding (a filter on the output; weights unchanged)",
+}
+
+
+def _changes(run: MethodRun) -> list[Flowable]:
+    """The changed tensors in two columns side by side, which halves the pages."""
+    flowables: list[Flowable] = [*subheading("What changed in the weights")]
+    if not run.changed:
+        return [*flowables, text(f"Changed tensors: {run.changed_count}. None is listed in the evidence.")]
+    listed = len(run.changed)
+    half = (listed + 1) // 2
+    rows: list[list[Flowable | str]] = []
+    for number in range(half):
+        row: list[Flowable | str] = []
+        for position in (number, number + half):
+            tensor = run.changed[position] if position < listed else None
+            row += ["", ""] if tensor is None else [mono(tensor.tensor), mono(tensor.relative_norm)]
+        rows.append(row)
+    table = data_table(["Tensor", "Change", "Tensor", "Change"], rows, [19, 6, 19, 6])
+    closing = (
+        f"{listed} of {run.changed_count} changed tensors listed. Change: norm of the difference over the tensor's."
+    )
+    return [*flowables, table, note(closing)]
+
+
+def _stage_cell(battery: Battery | None, attack: str) -> Flowable | list[Flowable]:
+    row = battery.row(attack) if battery is not None else None
+    if row is None:
+        return small("not run", greyed=True)
+    if row.outcome is None:
+        return small(_STATUS_WORDS.get(row.status, "no result").lower(), greyed=True)
+    weak = row.status is not Status.OK
+    attempts = row.outcome.attempts
+    area = row.outcome.area
+    if area is None:
+        return [
+            small(count_text(attempts), bold=not weak, greyed=weak),
+            small(percent_text(attempts.share), greyed=weak),
+            small(interval_text(attempts), greyed=True),
+            small(f"facts {count_text(row.outcome.items)}", greyed=True),
+        ]
+    return [
+        small(f"area {area.value}", bold=not weak, greyed=weak),
+        small(f"{area.low} to {area.high}", greyed=True),
+        small(f"{area.members} / {area.non_members} texts", greyed=True),
+        small(f"hits {count_text(attempts)}", greyed=True),
+    ]
+
+
+def _control_cell(evidence: Evidence, attack: str) -> list[Flowable]:
+    lines: list[Flowable] = []
+    batteries = evidence.batteries
+    for battery in (batteries.before, batteries.after, batteries.reference):
+        row = battery.row(attack) if battery is not None else None
+        control: Rate | None = row.outcome.control if row is not None and row.outcome is not None else None
+        if battery is not None and control is not None:
+            lines.append(small(f"{battery.stage.value} {count_text(control)}"))
+    return lines or [small("none", greyed=True)]
+
+
+def _reasons(evidence: Evidence, attack: str) -> list[tuple[Status, str]]:
+    """Why a row does not count, once for each distinct reason over the three models."""
+    found: list[tuple[Status, str]] = []
+    batteries = evidence.batteries
+    for battery in (batteries.before, batteries.after, batteries.reference):
+        row = battery.row(attack) if battery is not None else None
+        if battery is not None and row is not None and row.status is not Status.OK:
+            reason = (row.status, row.reason)
+            if reason not in found:
+                found.append(reason)
+    return found
+
+
+def _attack_cell(evidence: Evidence, row: AttackRow, greyed: bool) -> list[Flowable]:
+    # A membership attack names no answers, so it has no budget of answers.
+    guesses = "" if row.evidence is Kind.MEMBERSHIP else f", {row.budget} answer{'' if row.budget == 1 else 's'} a fact"
+    return [
+        small(evidence.attack_title(row.attack), bold=not greyed, greyed=greyed),
+        small(f"{row.access.value}{guesses}", greyed=True),
+    ]
+
+
+def attacks(evidence: Evidence) -> list[Flowable]:
+    """Every attack on every model, the ones that do not count included, and what each attack is."""
+    rows: list[list[Flowable | list[Flowable] | str]] = []
+    spans: dict[int, int] = {}
+    batteries = evidence.batteries
+    for row in evidence.attack_rows():
+        reasons = _reasons(evidence, row.attack)
+        never_ran = all(
+            battery is None or (found := battery.row(row.attack)) is None or found.outcome is None
+            for battery in (batteries.before, batteries.after, batteries.reference)
+        )
+        if never_ran:
+            spans[len(rows)] = 1
+            why = [
+                small(f"{_STATUS_WORDS.get(status, 'No result')}: {reason}", greyed=True) for status, reason in reasons
+            ]
+            rows.append([_attack_cell(evidence, row, True), why or small("No result.", greyed=True), "", "", ""])
+            continue
+        rows.append(
+            [
+                _attack_cell(evidence, row, row.status is not Status.OK),
+                _stage_cell(batteries.before, row.attack),
+                _stage_cell(batteries.after, row.attack),
+                _stage_cell(batteries.reference, row.attack),
+                _control_cell(evidence, row.attack),
+            ]
+        )
+        if reasons:
+            spans[len(rows)] = 1
+            why = [small(f"{_STATUS_WORDS[status]}: {reason}", greyed=True) for status, reason in reasons]
+            rows.append(["", why, "", "", ""])
+    flowables: list[Flowable] = [
+        *heading("Attacks"),
+        text(
+            "Each line gives the attempts that found the data, of all attempts, with the exact 95 % interval. The "
+            "reference is a model that never knew the data; the control asks for facts that nobody taught the model."
+        ),
+        data_table(["Attack", "Before", "After", "Reference", "Control"], rows, [124, 96, 96, 96, 88], spans=spans),
+        note(
+            "Attempts on one fact depend on each other; an interval describes the attempts that were made. For "
+            "membership inference the area under the curve is judged: 0.5 is guessing."
+        ),
+    ]
+    return [*flowables, *_definitions(evidence)]
+
+
+def _definitions(evidence: Evidence) -> list[Flowable]:
+    if not evidence.attacks:
+        return []
+    cells = [
+        [small(attack.title, bold=True), small(attack.definition), small(attack.sampling)]
+        for attack in evidence.attacks
+    ]
+    return [*subheading("What each attack does"), data_table(["Attack", "Definition", "Sampling"], cells, [3, 5, 5])]
+
+
+def utility(evidence: Evidence) -> list[Flowable]:
+    """What the run did to the rest of the model."""
+    measured = evidence.utility
+    if measured is None:
+        return [*heading("Utility"), text("What happened to the rest of the model was not measured.")]
+    cells = [
+        [
+            small(group.group, bold=True),
+            small(count_text(group.kept)),
+            small(percent_text(group.kept.share)),
+            small(interval_text(group.kept)),
+        ]
+        for group in measured.groups
+    ]
+    ratio = measured.perplexity_ratio.quantize(Decimal("0.0001"))
+    return [
+        *heading("Utility"),
+        text(
+            "Facts of other people that the model knew before and still answers, and how well it predicts general text."
+        ),
+        data_table(["Group", "Still answered", "Share", "95 % interval"], cells, [2, 2, 2, 3]),
+        key_values(
+            [
+                ("Perplexity before", measured.perplexity_before),
+                ("Perplexity after", f"{measured.perplexity_after} ({ratio} times the value before)"),
+            ]
+        ),
+    ]
+
+
+def decision(evidence: Evidence) -> list[Flowable]:
+    """The verdict, the rule, the reasons, what capped it, and the thresholds fixed before."""
+    verdict, limits = evidence.verdict, evidence.thresholds
+    recorded = "not recorded in the ledger" if evidence.thresholds_seq is None else f"entry {evidence.thresholds_seq}"
+    flowables: list[Flowable] = [
+        *heading("Decision rule and thresholds"),
+        key_values(
+            [
+                (
+                    "Verdict",
+                    small(
+                        f"{VERDICTS[verdict.word].title}: rule {verdict.rule}, rules version {verdict.rules_version}",
+                        bold=True,
+                    ),
+                ),
+                ("Thresholds in the ledger", recorded),
+                ("Hash of the thresholds", mono(evidence.thresholds_hash)),
+            ]
+        ),
+        *subheading("Why"),
+        bullets(verdict.reasons),
+    ]
+    if verdict.caps:
+        flowables += [*subheading("What is missing or weak, and forbids a better word"), bullets(verdict.caps)]
+    rows = [
+        ["An attack counts only if it found at least this share of the facts before", limits.power],
+        ["Fewer attempts than this carry no claim", str(limits.minimum_attempts)],
+        ["“Failed” from this share of what ordinary questions brought back before", limits.failed_share],
+        ["Share of other people's facts that must still be answered", limits.kept_share],
+        ["Largest ratio of the perplexity after to the perplexity before", limits.perplexity_ratio],
+    ]
+    return [*flowables, *subheading("Thresholds"), data_table(["Threshold", "Value"], rows, [5, 1])]
