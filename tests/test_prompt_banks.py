@@ -184,6 +184,7 @@ def test_shipped_wordings_fit_the_attacks(pairs: dict[str, list[Json]]) -> None:
             fact_type: tuple(wordings)
             for fact_type, wordings in read("prompts", "paraphrase.json")["templates"].items()
         },
+        wrappers=tuple(read("prompts", "paraphrase.json")["wrappers"]),
         shots=tuple(Shot(fact_type=fact_type, **shot) for fact_type, shots in pairs.items() for shot in shots),
     )
     assert len(bank.shots) == 40

@@ -10,18 +10,15 @@ from console.domain.forget_set import ForgetItem
 from console.domain.results import Access, Evidence
 from console.engines.protocol import Capability, LanguageModel, Prompt
 
-GENERIC = "generic"
-
 
 def wordings(item: ForgetItem, bank: PromptBank, count: int) -> tuple[str, ...]:
-    """The item's own held-out wordings, else the bank's for its kind of fact."""
+    """The item's own held-out wordings, else the bank's for its kind of fact, else its question in other frames."""
     if item.paraphrases:
         return item.paraphrases[:count]
-    templates = bank.paraphrases.get(item.fact_type) or bank.paraphrases[GENERIC]
-    return tuple(
-        template.replace("{subject}", item.subject).replace("{attribute}", item.fact_type)
-        for template in templates[:count]
-    )
+    templates = bank.paraphrases.get(item.fact_type)
+    if templates is None:
+        return tuple(wrapper.replace("{question}", item.prompt) for wrapper in bank.wrappers[:count])
+    return tuple(template.replace("{subject}", item.subject) for template in templates[:count])
 
 
 class Paraphrase:

@@ -44,11 +44,13 @@ class PromptBank:
     """The wordings that attacks use beside the request's own (from ``resources/prompts``).
 
     Attributes:
-        paraphrases: templates with ``{subject}``, by fact type; ``generic`` also has ``{attribute}``.
+        paraphrases: templates with ``{subject}``, by fact type.
+        wrappers: templates with ``{question}``, for facts of a kind that has no templates.
         shots: neutral examples for few-shot prompts.
     """
 
     paraphrases: dict[str, tuple[str, ...]]
+    wrappers: tuple[str, ...]
     shots: tuple[Shot, ...]
 
 

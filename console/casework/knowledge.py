@@ -109,15 +109,14 @@ def sample_items(subject_id: str) -> tuple[ForgetItem, ...]:
 
 def bank_payload() -> BankPayload:
     """The prompt banks that attacks take wordings and examples from."""
-    paraphrases = {
-        kind: tuple(templates) for kind, templates in _json("prompts", "paraphrase.json")["templates"].items()
-    }
+    bank = _json("prompts", "paraphrase.json")
+    paraphrases = {kind: tuple(lines) for kind, lines in bank["templates"].items() if kind != "generic"}
     shots = tuple(
         (kind, pair["question"], pair["answer"])
         for kind, pairs in _json("office", "fewshot.json")["pairs"].items()
         for pair in pairs
     )
-    return BankPayload(paraphrases=paraphrases, shots=shots)
+    return BankPayload(paraphrases=paraphrases, wrappers=tuple(bank["wrappers"]), shots=shots)
 
 
 def questions(items: tuple[ForgetItem, ...]) -> tuple[ForgetItem, ...]:

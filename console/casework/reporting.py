@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from console.casework.cases import digest, snapshot_of
+from console.casework.cases import digest
 from console.casework.models import model_state
 from console.casework.office import Office
 from console.casework.requests import append_status, deadline_of, request_state
@@ -20,7 +20,7 @@ from console.domain.jurisdiction import resolve_profile
 from console.domain.request_terms import Channel, Ground, RequestStatus
 from console.domain.requests import TransitionFacts
 from console.domain.roles import Duty
-from console.domain.verdict import Thresholds, Verdict, decide
+from console.domain.verdict import Thresholds, Verdict, Word, decide
 from console.errors import NotPossibleError
 from console.reports import evidence as parts
 from console.reports.certificates import SigningIdentity, ensure_identity
@@ -174,9 +174,9 @@ def _anchor(office: Office, number: str) -> parts.LedgerAnchor:
         head=head.hash,
         checkpoint=checkpoint,
         inclusion=parts.Inclusion(
-            index=proof.index,
+            index=proof.seq - 1,
             size=proof.size,
-            path=tuple(step if isinstance(step, str) else step.hex() for step in proof.path),
+            path=proof.path,
         ),
     )
 
@@ -190,6 +190,16 @@ def environment() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _copies(verdict: Verdict) -> tuple[parts.Copy, ...]:
+    """Where else the data may sit; only what the console itself looked at has another state than *unknown*."""
+    states = {Word.REMOVED: "deleted", Word.SUPPRESSED: "suppressed"}
+    return (
+        parts.Copy(place="The erased model", state=states.get(verdict.word, "retained")),
+        parts.Copy(place="The model as it was before", state="retained", note="Delete it once the new one is in use."),
+        parts.Copy(place="Training data, backups, caches, derived models", state="unknown", note="Not looked at."),
+    )
 
 
 def build_evidence(office: Office, number: str) -> parts.Evidence:
@@ -208,7 +218,6 @@ def build_evidence(office: Office, number: str) -> parts.Evidence:
     before, after, reference = (batteries.get(stage) for stage in ("before", "after", "reference"))
     assert before is not None
     method = _method(office, state, artefact) if artefact else None
-    snapshot = snapshot_of(office, model_state(office, before.model))
     now = office.clock()
     return parts.Evidence(
         report_id=f"R-{number}-{secrets.token_hex(3)}",
@@ -225,9 +234,7 @@ def build_evidence(office: Office, number: str) -> parts.Evidence:
         ),
         model_before=_model(office, before.model),
         model_after=_model(office, after.model) if after else None,
-        model_reference=_model(office, reference.model)
-        if reference
-        else (_model(office, snapshot) if snapshot else None),
+        model_reference=_model(office, reference.model) if reference else None,
         method=method,
         batteries=parts.Batteries(
             before=before.battery,
@@ -245,21 +252,7 @@ def build_evidence(office: Office, number: str) -> parts.Evidence:
         ),
         limits=limits_for(verdict.word, method.family if method else None),
         not_checked=NOT_CHECKED,
-        copies=(
-            parts.Copy(
-                place="The erased model file", state="suppressed" if verdict.word.value != "removed" else "deleted"
-            ),
-            parts.Copy(
-                place="The model as it was before", state="retained", note="Delete it once the erased one is in use."
-            ),
-            parts.Copy(
-                place="Training data, backups, caches, derivatives",
-                state="unknown",
-                note="Not looked at by this console.",
-            ),
-        )
-        if artefact
-        else (),
+        copies=_copies(verdict) if artefact else (),
         approvals=_approvals(office, state),
         ledger=_anchor(office, number),
         environment={**environment(), "engine": f"transformers on {before.settings.get('device', 'cpu')}"},

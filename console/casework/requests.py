@@ -150,7 +150,7 @@ def register(
             profile_id=profile_id,
             grounds=tuple(ground.value for ground in grounds),
             due=deadline.due.isoformat(),
-            due_extended=deadline.due_extended.isoformat() if deadline.due_extended else "",
+            due_extended=deadline.due_extended.isoformat() if deadline.due_extended else None,
             rule=deadline.rule,
             steps=deadline.steps,
             calendar=deadline.calendar,

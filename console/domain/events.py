@@ -62,7 +62,7 @@ class RequestRegistered(Body):
     profile_id: str
     grounds: tuple[str, ...] = ()
     due: str
-    due_extended: str
+    due_extended: str | None = None
     rule: str
     steps: tuple[str, ...] = ()
     calendar: str

@@ -61,6 +61,7 @@ class BankPayload(_Frozen):
     """Prompt banks as data (see ``console.attacks.protocol.PromptBank``)."""
 
     paraphrases: dict[str, tuple[str, ...]] = {}
+    wrappers: tuple[str, ...] = ()
     shots: tuple[tuple[str, str, str], ...] = ()
 
 

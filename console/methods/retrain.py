@@ -25,7 +25,7 @@ class Retrain:
     info = MethodInfo(
         id="retrain",
         title="Train again without the person",
-        summary="Starts from the model as it was before the company's data and repeats the training without the person.",
+        summary="Starts from the model as it was before the training and repeats the training without the person.",
         family=Family.EXACT,
         claim=Claim.EXACT,
         source="definition of exact unlearning, Cao and Yang 2015; Bourtoule et al. 2021 (SISA), section II",

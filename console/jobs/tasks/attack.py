@@ -19,7 +19,9 @@ from console.jobs.worker import EventWriter
 
 def prompt_bank(payload: JobPayload) -> PromptBank:
     """The payload's prompt bank in the attacks' terms."""
-    return PromptBank(payload.bank.paraphrases, tuple(Shot(*shot) for shot in payload.bank.shots))
+    return PromptBank(
+        payload.bank.paraphrases, payload.bank.wrappers, tuple(Shot(*shot) for shot in payload.bank.shots)
+    )
 
 
 def attack(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, Any]:

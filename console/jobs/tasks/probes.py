@@ -26,7 +26,7 @@ def answered(
 
 
 def perplexity(model: LanguageModel, texts: Sequence[str]) -> str:
-    """Exponential of the mean negative log-likelihood (nats per token) over all tokens of all texts, as decimal text."""
+    """Exponential of the mean negative log-likelihood (nats) over all tokens of all texts, as decimal text."""
     scored = model.score([ScoreRequest(text) for text in texts])
     tokens = sum(len(result.log_probs) for result in scored)
     return decimal_text(round(math.exp(-sum(result.total for result in scored) / tokens), 6))
