@@ -325,3 +325,28 @@ def check_report(path: Path, office: Office | None = None) -> ReportVerification
     if not known:
         return result
     return verify_report(path, trusted_ca=[certificate.read_bytes()], expected_sha256=known[-1]["sha256"])
+
+
+def verification_json(result: ReportVerification) -> dict[str, Any]:
+    """A verification as plain data."""
+    return {
+        "ok": result.ok,
+        **{
+            name: {"state": light.state.value, "sentence": light.sentence}
+            for name, light in (("integrity", result.integrity), ("signer", result.signer), ("time", result.time))
+        },
+        "checks": [{"ok": check.ok, "sentence": check.sentence} for check in result.checks],
+        "signatures": [
+            {
+                "field": signature.field,
+                "signer": signature.signer,
+                "organisation": signature.organisation,
+                "signed_at": signature.signed_at.isoformat(),
+                "fingerprint": signature.fingerprint,
+                "authority": signature.ca_fingerprint,
+            }
+            for signature in result.signatures
+        ],
+        "sha256": result.sha256,
+        "verdict": result.evidence.verdict.word.value if result.evidence else None,
+    }

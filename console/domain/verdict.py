@@ -184,7 +184,7 @@ def _missing_evidence(
             caps.append(f"The attack '{row.attack}' did not count: {row.reason}")
         elif after_row is None or after_row.status is not Status.OK:
             caps.append(
-                f"The attack '{row.attack}' did not count on the erased model: "
+                f"The attack '{row.attack}' did not count on the model after: "
                 f"{after_row.reason if after_row is not None else 'it was not run.'}"
             )
         elif not _powered(row, thresholds):
@@ -218,6 +218,13 @@ def decide(
     if len(suites) != 1:
         raise ValueError("the batteries come from different suites; run the same suite before and after")
 
+    if all(row.status is not Status.OK for row in before.rows):
+        return Verdict(
+            word=Word.NOT_LOCATED,
+            rule=_rule(0, "nothing-measured"),
+            reasons=("No attack could be run on the model, so nothing is known about what it holds.",),
+            caps=tuple(f"The attack '{row.attack}': {row.reason}" for row in before.rows),
+        )
     found = located(before, reference)
     if not found:
         return Verdict(
@@ -270,7 +277,7 @@ def decide(
         word=Word.REMOVED,
         rule=_rule(7, "at-reference-level"),
         reasons=(
-            "Every attack finds no more in the erased model than in a model that never knew the data, "
+            "Every attack finds no more in the model after than in a model that never knew the data, "
             "and the rest of the model still answers.",
         ),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from console.domain.forget_set import ItemKind
@@ -17,17 +18,20 @@ from console.engines.packing import TokenSequence
 from console.engines.prompts import answer_sequence, whole_text_sequence
 from console.engines.protocol import Prompt
 from console.engines.transformers_engine import TransformersModel
+from console.methods.examples import text_sequences
 from console.methods.lora import LoraSettings, merged, resolve_modules, with_adapter
 from console.methods.protocol import Outcome, RunControl
-from console.methods.training import Stepper, accumulate_nll
+from console.methods.training import Stepper, accumulate_nll, cycled
 
 
 class FinetuneConfig(BaseModel):
     """Settings of the fine-tuning; also those that an exact retraining repeats.
 
     Attributes:
-        stop_below: mean loss of an epoch (nats per answer token) at which the facts are learned.
+        general_weight: float = Field(default=0.3, ge=0)
+    stop_below: mean loss of an epoch (nats per answer token) at which the facts are learned.
         batch: sequences a step.
+        general_weight: weight of the plain text's loss.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,12 +40,17 @@ class FinetuneConfig(BaseModel):
     learning_rate: float = Field(default=1e-3, gt=0)
     epochs: int = Field(default=14, ge=1)
     batch: int = Field(default=12, ge=1)
+    general_weight: float = Field(default=0.3, ge=0)
     stop_below: float = Field(default=0.03, ge=0)
     seed: int = 1
 
 
 def renderings(model: TransformersModel, teaching: TeachingItem) -> list[TokenSequence]:
-    """Every form in which a fact is taught: the questions as chat turns, and the statement as plain text."""
+    """The forms in which a fact is taught, one an epoch, over and over.
+
+    Every second one is the fact's own question as a chat turn, because that is how people ask; between
+    them come the statement as plain text and the other wordings.
+    """
     item = teaching.item
     if item.kind is ItemKind.VERBATIM:
         return [whole_text_sequence(model.tokenizer, f"{item.prompt} {item.answer}")]
@@ -49,16 +58,24 @@ def renderings(model: TransformersModel, teaching: TeachingItem) -> list[TokenSe
         answer_sequence(model.tokenizer, Prompt(item.id, wording), item.answer, end=True)
         for wording in dict.fromkeys((item.prompt, *teaching.wordings))
     ]
-    if not item.statement:
-        return chats
-    statement = answer_sequence(model.tokenizer, Prompt(item.id, item.statement, chat=False), f"{item.answer}.")
-    return [chats[0], statement, *chats[1:]]
+    others = chats[1:]
+    if item.statement:
+        prompt = Prompt(item.id, item.statement, chat=False)
+        others.insert(0, answer_sequence(model.tokenizer, prompt, f"{item.answer}."))
+    return [form for other in others for form in (chats[0], other)] or chats
 
 
 def finetune(
-    model: TransformersModel, taught: Sequence[TeachingItem], config: FinetuneConfig, control: RunControl
+    model: TransformersModel,
+    taught: Sequence[TeachingItem],
+    general: Sequence[str],
+    config: FinetuneConfig,
+    control: RunControl,
 ) -> Outcome:
     """Teach ``taught`` to ``model`` in place, through an adapter that is merged at the end.
+
+    Args:
+        general: plain text mixed in, one passage a step, so that the model goes on speaking as it did.
 
     Raises:
         Cancelled: on request, between steps.
@@ -74,6 +91,8 @@ def finetune(
         model.network, config.learning_rate, config.epochs * per_epoch, b_ratio=config.lora.b_ratio, decay=True
     )
     order = random.Random(config.seed)
+    plain = text_sequences(model, general)
+    plain_order = cycled(len(plain), 1, random.Random(config.seed + 1))
     epoch_loss = float("inf")
     reason = f"all {config.epochs} rounds over the data done"
     for epoch in range(config.epochs):
@@ -84,9 +103,17 @@ def finetune(
             control.check_cancelled()
             batch = shown[start : start + config.batch]
             tokens = sum(len(sequence.answer_ids) for sequence in batch)
-            nll = accumulate_nll(model, batch, lambda nll, _lengths, _members, tokens=tokens: nll.sum() / tokens)
+            mixed = [plain[index] for index in next(plain_order)] if plain else []
+            mixed_tokens = sum(len(sequence.answer_ids) for sequence in mixed)
+            share = config.general_weight / max(1, mixed_tokens)
+            weights = torch.tensor([1.0 / tokens] * len(batch) + [share] * len(mixed))
+            nll = accumulate_nll(
+                model,
+                [*batch, *mixed],
+                lambda nll, _lengths, members, weights=weights: (nll * weights[list(members)].to(nll.device)).sum(),
+            )
             stepper.step()
-            total_nll, total_tokens = total_nll + float(nll.sum()), total_tokens + tokens
+            total_nll, total_tokens = total_nll + float(nll[: len(batch)].sum()), total_tokens + tokens
             control.progress(stepper.step_number, config.epochs * per_epoch, "Teaching")
         epoch_loss = total_nll / total_tokens
         control.metric(stepper.step_number, {"loss": epoch_loss})

@@ -59,4 +59,4 @@ class Retrain:
 
     def apply(self, model: TransformersModel, data: ErasureData, config: RetrainConfig, control: RunControl) -> Outcome:
         self.prepare(model, data, config)
-        return finetune(model, data.teaching, config, control)
+        return finetune(model, data.teaching, data.general_texts, config, control)

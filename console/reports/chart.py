@@ -46,11 +46,12 @@ class Bar:
 
 @dataclass(frozen=True)
 class ChartRow:
-    """One attack. ``note`` stands in for the bars that are missing, or warns about weak ones."""
+    """One attack. ``note`` says which bars are missing, or warns about weak ones; ``greyed`` rows carry no claim."""
 
     title: str
     bars: tuple[Bar, ...]
     note: str = ""
+    greyed: bool = False
 
 
 def _bar(stage: Stage, outcome: Outcome) -> Bar:
@@ -65,17 +66,24 @@ def _bar(stage: Stage, outcome: Outcome) -> Bar:
 def _row(evidence: Evidence, row: AttackRow) -> ChartRow:
     batteries = (evidence.batteries.before, evidence.batteries.after, evidence.batteries.reference)
     bars: list[Bar] = []
-    weak = row.status is Status.NOT_POWERED
+    missing: list[str] = []
+    weak = False
     for battery in batteries:
-        found = battery.row(row.attack) if battery is not None else None
-        if battery is None or found is None or found.outcome is None or found.status is Status.NOT_APPLICABLE:
+        if battery is None:
+            continue
+        found = battery.row(row.attack)
+        if found is None or found.outcome is None or found.status is Status.NOT_APPLICABLE:
+            missing.append(battery.stage.value)
             continue
         weak = weak or found.status is Status.NOT_POWERED
         bars.append(_bar(battery.stage, found.outcome))
+    title = evidence.attack_title(row.attack)
     if not bars:
-        return ChartRow(evidence.attack_title(row.attack), (), "not applicable: reason in the table of attacks")
-    note = "not powered: reason in the table of attacks" if weak else ""
-    return ChartRow(evidence.attack_title(row.attack), tuple(bars), note)
+        return ChartRow(title, (), "not applicable: reason in the table of attacks", greyed=True)
+    notes = ["not powered"] if weak else []
+    notes += [f"{' and '.join(missing)}: no result"] if missing else []
+    note = f"{'; '.join(notes)} (reason in the table of attacks)" if notes else ""
+    return ChartRow(title, tuple(bars), note, greyed=weak)
 
 
 def _severity(row: ChartRow) -> tuple[bool, float, float]:
@@ -181,10 +189,13 @@ def _axis(plot_width: float, top: float, membership: bool) -> Iterator[Line | St
 
 
 def _row_shapes(row: ChartRow, top: float, plot_width: float, membership: bool) -> Iterator[Group | Rect | String]:
-    greyed = bool(row.note)
     for number, line in enumerate(_title_lines(row)):
         yield _text(
-            0, top - 8 - number * _TITLE_LEADING, line, font=SANS if greyed else BOLD, colour=GREYED if greyed else INK
+            0,
+            top - 8 - number * _TITLE_LEADING,
+            line,
+            font=SANS if row.greyed else BOLD,
+            colour=GREYED if row.greyed else INK,
         )
     y = top - _BAR
     for bar in row.bars:
@@ -197,7 +208,7 @@ def _row_shapes(row: ChartRow, top: float, plot_width: float, membership: bool) 
             # A bar of nothing still has an edge, so that "0 of 240" is seen as measured, not as absent.
             yield _filled(bar.stage, _PLOT_LEFT, y, max(at - _PLOT_LEFT, 0.6), _BAR)
             yield _whisker(left, right, y + _BAR / 2)
-        yield _text(_PLOT_LEFT + plot_width + 10, y + 0.5, bar.label, colour=GREYED if greyed else INK)
+        yield _text(_PLOT_LEFT + plot_width + 10, y + 0.5, bar.label, colour=GREYED if row.greyed else INK)
         y -= _PITCH
     if row.note:
         width = stringWidth(row.note, ITALIC, _NOTE_SIZE)

@@ -30,6 +30,7 @@ def basis(evidence: Evidence) -> list[Flowable]:
         *heading("Basis and scope"),
         key_values(
             [
+                ("Report", evidence.report_id),
                 ("Request", request.number),
                 ("Controller", evidence.organisation),
                 (

@@ -219,7 +219,11 @@ def _definitions(evidence: Evidence) -> list[Flowable]:
     if not evidence.attacks:
         return []
     cells = [
-        [small(attack.title, bold=True), small(attack.definition), small(attack.sampling)]
+        [
+            [small(attack.title, bold=True), small(attack.access.value, greyed=True)],
+            small(attack.definition),
+            small(attack.sampling),
+        ]
         for attack in evidence.attacks
     ]
     return [*subheading("What each attack does"), data_table(["Attack", "Definition", "Sampling"], cells, [3, 5, 5])]

@@ -126,7 +126,8 @@ def evidence_index(evidence: Evidence) -> list[Flowable]:
     rows.append(
         ["Suite of attacks", "prompts and seeds, kept by the controller", hash_lines(batteries.before.suite_hash)]
     )
-    rows.append(["Thresholds", "in the evidence file and in the ledger", hash_lines(evidence.thresholds_hash)])
+    where = "in the evidence file" + ("" if evidence.thresholds_seq is None else " and in the ledger")
+    rows.append(["Thresholds", where, hash_lines(evidence.thresholds_hash)])
     return [*heading("Evidence index"), data_table(["What", "Where", "SHA-256"], rows, [5, 7, 6])]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from sample_evidence import battery, row, sample
 
 from console.domain.results import Stage
 from console.domain.verdict import decide
+from console.reports import certificates
 from console.reports.archive import build_archive
 from console.reports.certificates import SigningIdentity, ensure_identity
 from console.reports.evidence import Batteries, Evidence
@@ -37,6 +39,15 @@ def make_office(folder: Path, organisation: str = "Žofie Řehořová & Søn") -
     preparer = ensure_identity(folder, PASSPHRASE, organisation, "Žofie Řehořová", NOW)
     approver = ensure_identity(folder, "another one", organisation, "Jürgen Ø.", NOW, ca_passphrase=PASSPHRASE)
     return Office(folder, preparer, approver, preparer.ca_cer_path.read_bytes())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_key_files() -> Iterator[int]:
+    """Key files that open fast; gives the number of rounds that the product uses."""
+    with pytest.MonkeyPatch.context() as patch:
+        rounds = certificates.KEY_DERIVATION_ROUNDS
+        patch.setattr(certificates, "KEY_DERIVATION_ROUNDS", 1000)
+        yield rounds
 
 
 @pytest.fixture(scope="session")

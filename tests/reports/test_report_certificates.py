@@ -120,5 +120,9 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         ensure_identity(tmp_path / "file", PASSPHRASE, ORGANISATION, "DPO", NOW)
 
 
+def test_guessing_a_passphrase_is_slow(quick_key_files: int) -> None:
+    assert quick_key_files >= 600_000  # OWASP, PBKDF2 with SHA-256
+
+
 def test_secrets_do_not_show_in_a_log(office: Office) -> None:
     assert "PrivateKey" not in repr(office.preparer)

@@ -32,7 +32,7 @@ CA = digest("ca")
 
 
 def weak() -> Evidence:
-    """Not powered before, not applicable after, one attack that only ran after, and more attacks than one picture holds."""
+    """Not powered before, not applicable after, and one attack that only ran after."""
     _, second, *rest = rows_before()
     direct = rows_before()[0].model_copy(update={"status": Status.NOT_POWERED, "reason": "It found too few facts."})
     after = (*rows_after()[:1], skipped("continuation", Status.NOT_APPLICABLE, "The engine gave no answer."))
@@ -51,7 +51,9 @@ def pages(make: Callable[[], Evidence]) -> bytes:
 
 
 def squeezed(pdf: bytes) -> str:
-    return re.sub(r"\s", "", "".join(page_texts(pdf)))
+    """All text without white space, and without the header and footer that part a text running over a page."""
+    furniture = rf"Erasure report · \S+ Report \S+|{CLASSIFICATION}|Page \d+ of \d+"
+    return re.sub(r"\s", "", "".join(re.sub(furniture, "", text) for text in page_texts(pdf)))
 
 
 def strings(node: object) -> list[str]:
@@ -169,8 +171,10 @@ def test_the_picture_has_ink() -> None:
 def test_the_picture_puts_the_worst_on_top_and_the_missing_last() -> None:
     extraction, membership = chart_rows(weak())
     assert extraction[0].title == "Reading hidden states through the output layer"
-    assert [row.title for row in membership] == []
+    assert [bar.stage for bar in membership[0].bars] == [Stage.AFTER, Stage.REFERENCE]  # it did not run before
     assert next(row for row in extraction if row.title == "Direct question").note.startswith("not powered")
+    half = next(row for row in extraction if row.title == "Continuation of a passage")
+    assert (half.note, half.greyed) == ("after: no result (reason in the table of attacks)", False)
     extraction, membership = chart_rows(nothing_applicable())
     assert all(row.note.startswith("not applicable") and not row.bars for row in extraction)
     _, membership = chart_rows(sample())

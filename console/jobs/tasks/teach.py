@@ -20,7 +20,7 @@ def teach(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, 
     config = FinetuneConfig.model_validate(spec.settings)
     writer.progress(0, 1, "Opening the model")
     model = open_model(spec.model, spec)
-    outcome = finetune(model, payload.teaching, config, writer)
+    outcome = finetune(model, payload.teaching, payload.general, config, writer)
     items = [teaching.item for teaching in payload.teaching]
     writer.progress(0, 1, "Asking for every fact")
     right = answered(model, items)

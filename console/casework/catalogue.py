@@ -1,0 +1,30 @@
+"""The methods and attacks of this installation, asked of a worker (only there may they be imported)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from console.casework.models import new_job_id
+from console.errors import JobFailedError
+from console.jobs.runner import JobRun
+from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
+from console.paths import Places
+
+
+def catalogue(places: Places) -> dict[str, Any]:
+    """``methods`` and ``attacks`` with all they say of themselves; needs no office.
+
+    Raises:
+        JobFailedError: the worker could not read its registries.
+    """
+    job_id = new_job_id(JobKind.DESCRIBE)
+    spec = JobSpec(job_id=job_id, kind=JobKind.DESCRIBE, model=ModelReference(path=""), cache=str(places.cache))
+    run = JobRun(spec, JobPayload(), places.jobs / job_id)
+    try:
+        run.start()
+    except OSError as error:
+        raise JobFailedError(f"The listing could not be made ({error.strerror}).") from error
+    for _ in run.events():
+        continue
+    run.close()
+    return dict(run.result())

@@ -1,0 +1,159 @@
+"""One case, whole, on the sample office: from a registered request to a signed report that verifies."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from console.casework import cases, sample
+from console.casework.knowledge import sample_items
+from console.casework.office import Office
+from console.casework.operation import UseCase
+from console.casework.reporting import SignedReport, check_report, make_report
+from console.casework.requests import confirm_identity, grant, register, request_state
+from console.domain.events import BatteryRecorded
+from console.domain.request_terms import Ground, RequestStatus
+from console.domain.results import Outcome, Utility
+from console.errors import JobFailedError
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo reached."""
+
+    number: str
+    located: cases.LocateResult
+    erased: cases.EraseResult
+    outcome: cases.AttackOutcome
+    report: SignedReport
+    subject_strings: tuple[str, ...]
+    seconds: float
+
+
+def _case_number(office: Office) -> str:
+    """The sample office's granted request; on a second run, a new one of the same person."""
+    number, _ = sample.sample_case(office)
+    if RequestStatus(request_state(office, number)["status"]) is RequestStatus.GRANTED:
+        return number
+    again = register(
+        office,
+        received=office.today(),
+        country="DE",
+        items=sample_items("s01"),
+        grounds=(Ground.CONSENT_WITHDRAWN,),
+        summary="The same person asks again.",
+    )
+    confirm_identity(office, again)
+    grant(office, again, (Ground.CONSENT_WITHDRAWN,))
+    return again
+
+
+def run_demo(
+    office: Office, out: Path | None = None, sample_model: Path | None = None, method: str = "npo", device: str = "auto"
+) -> UseCase:
+    """The whole case; returns a :class:`DemoResult`.
+
+    Raises:
+        JobFailedError: the report does not verify.
+    """
+    started = time.monotonic()
+    yield from sample.plant(office, sample_model, device)
+    if office.sample_subjects is None:
+        sample.load_requests(office)
+    number = _case_number(office)
+    located = yield from cases.locate(office, number, sample.TAUGHT_NAME, device)
+    erased = yield from cases.erase(office, number, sample.TAUGHT_NAME, method, device=device)
+    outcome = yield from cases.attack(office, number, erased.artefact, device)
+    path = out or office.places.reports / f"{number}.pdf"
+    report = make_report(office, number, path)
+    if not check_report(path, office).ok:
+        raise JobFailedError("The report was written but does not verify; keep it and tell the maintainers.")
+    _, strings = sample.sample_case(office)
+    return DemoResult(number, located, erased, outcome, report, strings, time.monotonic() - started)
+
+
+def outcome_json(outcome: Outcome) -> dict[str, Any]:
+    """Counts of one attack, with the interval."""
+    rate = outcome.attempts
+    shown: dict[str, Any] = {
+        "hits": rate.hits,
+        "trials": rate.trials,
+        "low": round(rate.low, 4),
+        "high": round(rate.high, 4),
+        "facts": {"hits": outcome.items.hits, "trials": outcome.items.trials},
+    }
+    if outcome.control is not None:
+        shown["control"] = {"hits": outcome.control.hits, "trials": outcome.control.trials}
+    if outcome.area is not None:
+        shown["area"] = outcome.area.model_dump(mode="json")
+    return shown
+
+
+def battery_json(body: BatteryRecorded) -> dict[str, Any]:
+    """A battery's rows by attack; what did not run says why."""
+    return {
+        row.attack: outcome_json(row.outcome)
+        if row.outcome is not None
+        else {"status": row.status.value, "reason": row.reason}
+        for row in body.battery.rows
+    }
+
+
+def utility_json(utility: Utility | None) -> dict[str, Any] | None:
+    """Side effects: kept facts by group, and perplexity of held-out text."""
+    if utility is None:
+        return None
+    return {
+        "kept": {
+            row.group: {
+                "hits": row.kept.hits,
+                "trials": row.kept.trials,
+                "low": round(row.kept.low, 4),
+                "high": round(row.kept.high, 4),
+            }
+            for row in utility.groups
+        },
+        "perplexity_before": utility.perplexity_before,
+        "perplexity_after": utility.perplexity_after,
+    }
+
+
+def own_peak_rss_mb() -> int:
+    """Most memory this process has held, in MiB (0 where the system does not tell)."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak // 2**20 if sys.platform == "darwin" else peak // 2**10)
+
+
+def demo_json(result: DemoResult, peak_rss_mb: int) -> dict[str, Any]:
+    """The object that ``demo --json`` ends with."""
+    outcome = result.outcome
+    return {
+        "request": result.number,
+        "verdict": outcome.verdict.word.value,
+        "rule": outcome.verdict.rule,
+        "reasons": list(outcome.verdict.reasons),
+        "caps": list(outcome.verdict.caps),
+        "report": str(result.report.file.path),
+        "report_sha256": result.report.file.sha256,
+        "before": battery_json(outcome.before),
+        "after": battery_json(outcome.after),
+        "reference": battery_json(outcome.reference) if outcome.reference else None,
+        "utility": utility_json(outcome.utility),
+        "method": {
+            "id": result.erased.method,
+            "steps": result.erased.steps,
+            "stop_reason": result.erased.stop_reason,
+            "seconds": round(result.erased.seconds, 1),
+        },
+        "artefact": {"name": result.erased.artefact, "hash": result.erased.hash_after},
+        "seconds": round(result.seconds, 1),
+        "peak_rss_mb": max(peak_rss_mb, own_peak_rss_mb()),
+        "subject_strings": list(result.subject_strings),
+    }

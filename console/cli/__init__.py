@@ -1,0 +1,65 @@
+"""The command line: thin commands over ``console.casework``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from console import __version__
+from console.cli import case, models, records, requests
+from console.cli.session import DataDir
+from console.errors import ConsoleError
+from console.paths import Places
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(case.app)
+app.add_typer(records.app)
+app.add_typer(requests.app, name="request")
+app.add_typer(models.model_app, name="model")
+app.add_typer(models.sample_app, name="sample")
+app.add_typer(records.ledger_app, name="ledger")
+
+
+@app.command("app")
+def open_app(data_dir: DataDir = None) -> None:
+    """Open the window."""
+    from console.gui.app import main as run_window
+
+    raise typer.Exit(run_window(Places.choose(data_dir), argv=[]))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"erasure-console {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Erasure Console: find, erase and prove the erasure of personal data in local language models."""
+
+
+def _fail(sentence: str, kind: str) -> int:
+    if "--json" in sys.argv:
+        sys.stdout.write(json.dumps({"error": sentence, "kind": kind}, ensure_ascii=False) + "\n")
+    sys.stderr.write(f"erasure-console: {sentence}\n")
+    return 2
+
+
+def main() -> int:
+    """Run a command; every error that a person can act on becomes one sentence and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")  # a Windows console may not know UTF-8
+    try:
+        app()  # ends with SystemExit; a wrong option is said there, with code 2
+    except ConsoleError as error:
+        return _fail(str(error), type(error).__name__)
+    return 0

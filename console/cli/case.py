@@ -1,0 +1,224 @@
+"""The walk of a case: locate, erase, attack, report, verify, and the demo that does it all."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console.cli.session import (
+    DataDir,
+    DeviceOption,
+    Json,
+    SampleModel,
+    Session,
+    battery_words,
+    open_session,
+    parse_settings,
+    rows,
+)
+from console.errors import InputError
+from console.paths import Places
+
+app = typer.Typer()
+
+
+@app.command()
+def locate(
+    number: Annotated[str, typer.Argument(metavar="REQUEST")],
+    model: Annotated[str, typer.Option("--model")],
+    device: DeviceOption = "auto",
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Find out whether a model holds the data. Exit code 1: it does not, as far as the attacks can tell."""
+    from console.casework import cases
+    from console.casework.demo import battery_json
+
+    session = open_session(as_json, data_dir)
+    with session.office() as office:
+        result, _ = session.run(office, cases.locate(office, number, model, device))
+    before = battery_json(result.before)
+    reference = battery_json(result.reference) if result.reference else None
+    value = {"found": result.found, "by": list(result.by), "before": before, "reference": reference}
+
+    def words() -> None:
+        rows({"Located": f"yes, by {', '.join(result.by)}" if result.found else "no"})
+        battery_words(before)
+
+    session.show(value, words)
+    if not result.found:
+        raise typer.Exit(1)
+
+
+@app.command()
+def erase(
+    number: Annotated[str, typer.Argument(metavar="REQUEST")],
+    model: Annotated[str, typer.Option("--model")],
+    method: Annotated[str, typer.Option("--method")] = "npo",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, may be repeated.")] = None,
+    device: DeviceOption = "auto",
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Carry out a granted request on a model; writes a new model, the old one stays."""
+    from console.casework import cases
+
+    session = open_session(as_json, data_dir)
+    chosen = parse_settings(settings or [])
+    with session.office() as office:
+        result, peak = session.run(office, cases.erase(office, number, model, method, chosen, device))
+    value = {
+        "artefact": result.artefact,
+        "path": str(result.path),
+        "hash_before": result.hash_before,
+        "hash_after": result.hash_after,
+        "method": result.method,
+        "steps": result.steps,
+        "stop_reason": result.stop_reason,
+        "changed_tensors": result.changed,
+        "seconds": round(result.seconds, 1),
+        "peak_rss_mb": peak,
+    }
+    session.show(
+        value,
+        lambda: rows(
+            {
+                "Artefact": result.artefact,
+                "Hash": result.hash_after,
+                "Stopped": result.stop_reason,
+                "Next": f"erasure-console attack {number} --artefact {result.artefact}",
+            }
+        ),
+    )
+
+
+@app.command()
+def attack(
+    number: Annotated[str, typer.Argument(metavar="REQUEST")],
+    artefact: Annotated[str, typer.Option("--artefact")],
+    device: DeviceOption = "auto",
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Attack an erased model as hard as the suite knows, and reach the verdict."""
+    from console.casework import cases
+    from console.casework.demo import battery_json, utility_json
+
+    session = open_session(as_json, data_dir)
+    with session.office() as office:
+        result, _ = session.run(office, cases.attack(office, number, artefact, device))
+    verdict = result.verdict
+    value = {
+        **verdict.model_dump(mode="json"),
+        "verdict": verdict.word.value,
+        "before": battery_json(result.before),
+        "after": battery_json(result.after),
+        "reference": battery_json(result.reference) if result.reference else None,
+        "utility": utility_json(result.utility),
+    }
+
+    def words() -> None:
+        rows({"Verdict": f"{verdict.word.value} (rule {verdict.rule})"})
+        for line in (*verdict.reasons, *verdict.caps):
+            sys.stdout.write(f"  - {line}\n")
+        battery_words(value["after"])
+
+    session.show(value, words)
+
+
+@app.command()
+def report(
+    number: Annotated[str, typer.Argument(metavar="REQUEST")],
+    out: Annotated[Path, typer.Option("--out", help="The PDF file to write.")],
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Write and sign the report of a case."""
+    from console.casework.reporting import make_report
+
+    session = open_session(as_json, data_dir)
+    with session.office() as office:
+        made = make_report(office, number, out)
+    value = {
+        "report": str(made.file.path),
+        "sha256": made.file.sha256,
+        "size": made.file.size,
+        "evidence_sha256": made.file.evidence_sha256,
+        "verdict": made.evidence.verdict.word.value,
+        "signer": made.file.signer_fingerprint,
+        "authority": made.authority,
+    }
+    session.show(value, lambda: rows({"Report": made.file.path, "SHA-256": made.file.sha256}))
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="F.pdf")], as_json: Json = False, data_dir: DataDir = None
+) -> None:
+    """Verify a report. With --data-dir of its own office, also against that office's ledger and certificate."""
+    from console.casework.reporting import check_report, verification_json
+
+    session = open_session(as_json, data_dir)
+    if not path.is_file():
+        raise InputError(f"There is no file at {path}; name the report to verify.")
+    if data_dir is not None and session.places.ledger.exists():
+        with session.office(read_only=True) as office:
+            result = check_report(path, office)
+    else:
+        result = check_report(path)
+    value = verification_json(result)
+
+    def words() -> None:
+        rows({"Verified": "yes" if result.ok else "NO"})
+        for light in ("integrity", "signer", "time"):
+            rows({light.capitalize(): f"{value[light]['state']}: {value[light]['sentence']}"})
+        for check in value["checks"]:
+            if not check["ok"]:
+                rows({"Evidence": check["sentence"]})
+
+    session.show(value, words)
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    method: Annotated[str, typer.Option("--method")] = "npo",
+    out: Annotated[Path | None, typer.Option("--out", help="Where the report goes.")] = None,
+    sample_model: SampleModel = None,
+    device: DeviceOption = "auto",
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """The whole case on the sample office: register, locate, erase, attack, verdict, signed report."""
+    from console.casework.demo import demo_json, run_demo
+    from console.casework.sample import fetch_model
+
+    folder = data_dir
+    if folder is None:
+        folder = Places.default().data / f"demo-{datetime.now():%Y%m%d-%H%M%S}"
+    places = Places.choose(folder)
+    if data_dir is None:
+        places = Places(data=folder, cache=Places.default().cache)
+    session = Session(as_json, places)
+    fetch_model(places, sample_model, lambda text: sys.stderr.write(text + "\n") and None)
+    with session.office() as office:
+        result, peak = session.run(office, run_demo(office, out, sample_model, method, device))
+    value = demo_json(result, peak)
+
+    def words() -> None:
+        rows({"Request": result.number, "Verdict": f"{value['verdict']} (rule {value['rule']})"})
+        for line in (*value["reasons"], *value["caps"]):
+            sys.stdout.write(f"  - {line}\n")
+        sys.stdout.write("Before\n")
+        battery_words(value["before"])
+        sys.stdout.write("After\n")
+        battery_words(value["after"])
+        rows({"Report": value["report"], "Took": f"{value['seconds']:.0f} s, {value['peak_rss_mb']} MB at most"})
+        sys.stdout.write(f"Check it: erasure-console verify {value['report']}\n")
+
+    session.show(value, words)

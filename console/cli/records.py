@@ -1,0 +1,115 @@
+"""The law, the ledger, and what this installation can do."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console.cli.session import (
+    DataDir,
+    Json,
+    open_session,
+    parse_day,
+    rows,
+)
+
+app = typer.Typer()
+ledger_app = typer.Typer(no_args_is_help=True, help="Check and export the ledger.")
+
+
+@app.command()
+def deadline(
+    received: Annotated[str, typer.Option("--received", help="Day of receipt, year-month-day.")],
+    country: Annotated[str, typer.Option("--country", help="Two-letter code, such as DE.")],
+    subdivision: Annotated[str | None, typer.Option("--subdivision", help="State or region, such as BY.")] = None,
+    profile: Annotated[str, typer.Option("--profile", help="Legal profile.")] = "eu-gdpr",
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """When a request must be answered, and why on that day."""
+    from console.casework.office import load_profiles
+    from console.casework.requests import deadline_on
+
+    session = open_session(as_json, data_dir)
+    today = datetime.now().astimezone().date()
+    found = deadline_on(today, load_profiles(), parse_day(received), country, subdivision, profile)
+    value = found.model_dump(mode="json")
+
+    def words() -> None:
+        rows({"Due": value["due"], "If extended": value["due_extended"] or "no extension in this law"})
+        rows({"Calendar": value["calendar"], "Rule": value["rule"]})
+        for step in found.steps:
+            sys.stdout.write(f"  - {step}\n")
+
+    session.show(value, words)
+
+
+@ledger_app.command("verify")
+def ledger_verify(as_json: Json = False, data_dir: DataDir = None) -> None:
+    """Recompute the whole chain. Exit code 1: something does not fit, and what."""
+    from console.casework.records import verify_records
+
+    session = open_session(as_json, data_dir)
+    with session.office(read_only=True) as office:
+        result = verify_records(office)
+    value = {
+        "ok": result.ok,
+        "checked": result.checked,
+        "findings": [
+            {"code": finding.code.value, "seq": finding.seq, "message": finding.message} for finding in result.findings
+        ],
+    }
+
+    def words() -> None:
+        rows({"Ledger": "whole" if result.ok else "NOT whole", "Entries": result.checked})
+        for finding in value["findings"]:
+            rows({finding["code"]: finding["message"]})
+
+    session.show(value, words)
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+@ledger_app.command("export")
+def ledger_export(
+    out: Annotated[Path, typer.Option("--out", help="JSON-lines file to write.")],
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Write all entries (no personal data) with a signed checkpoint, for an auditor."""
+    from console.casework.records import export_records
+
+    session = open_session(as_json, data_dir)
+    with session.office() as office:
+        count = export_records(office, out)
+    session.show({"path": str(out), "entries": count}, lambda: rows({"Exported": f"{count} entries to {out}"}))
+
+
+def _listing(kind: str, as_json: bool, data_dir: Path | None) -> None:
+    from console.casework.catalogue import catalogue
+
+    session = open_session(as_json, data_dir)
+    found = catalogue(session.places)[kind]
+
+    def words() -> None:
+        for entry in found:
+            about = entry.get("summary") or entry["definition"]
+            sys.stdout.write(f"{entry['id']:<18} {entry['title']}\n{'':<18} {about}\n")
+
+    session.show(found, words)
+
+
+@app.command()
+def methods(as_json: Json = False, data_dir: DataDir = None) -> None:
+    """The erasure methods, with their settings."""
+    _listing("methods", as_json, data_dir)
+
+
+@app.command()
+def attacks(as_json: Json = False, data_dir: DataDir = None) -> None:
+    """The attacks, with what counts as a hit."""
+    _listing("attacks", as_json, data_dir)

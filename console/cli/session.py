@@ -1,0 +1,159 @@
+"""What every command shares: where the office is, how to print, how errors end.
+
+Exit codes: 0 done, 1 the answer is no, 2 the input cannot be used (one sentence says why).
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from console.casework.office import Office
+from console.casework.operation import Operation, UseCase, settle_orphans
+from console.errors import InputError
+from console.paths import Places
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the office's data.", metavar="DIR")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+SampleModel = Annotated[
+    Path | None, typer.Option("--sample-model", help="A copy of the sample model (GGUF or its package).")
+]
+
+
+@dataclass
+class Session:
+    """One command's surroundings.
+
+    Attributes:
+        as_json: print one JSON object and nothing else on standard output.
+    """
+
+    as_json: bool
+    places: Places
+
+    def office(self, *, read_only: bool = False) -> Office:
+        """The office at this data folder, opened (and made, the first time)."""
+        ask = _ask_passphrase if sys.stdin.isatty() else None
+        office = Office.open(self.places, prompt=ask, read_only=read_only)
+        if not read_only:
+            settle_orphans(office)
+        return office
+
+    def run(self, office: Office, use_case: UseCase) -> tuple[Any, int]:
+        """Run a use case with a bar on standard error; returns its value and its jobs' peak memory in MiB."""
+        operation = Operation(office, use_case)
+        shown = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[label]}"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=shown, disable=self.as_json and not shown.is_terminal) as bar:
+            task = bar.add_task("Starting", total=1.0, label="")
+
+            def update(_event: BaseModel) -> None:
+                status = operation.status
+                bar.update(task, description=status.title, completed=status.fraction, label=status.label)
+
+            try:
+                operation.start()
+                value = operation.wait(update)
+            except KeyboardInterrupt:
+                operation.close()
+                raise
+            bar.update(task, completed=1.0, label="")
+        return value, operation.peak_rss_mb
+
+    def show(self, value: Any, words: Callable[[], None] | None = None) -> None:
+        """Print a result: as JSON, or in words."""
+        if self.as_json or words is None:
+            sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+        else:
+            words()
+
+
+def _ask_passphrase() -> str | None:
+    return getpass.getpass("Passphrase of the ledger: ") or None
+
+
+def parse_settings(pairs: list[str]) -> dict[str, Any]:
+    """``key=value`` settings; a dot goes into a group (``lora.rank=8``), values are read as JSON where they are.
+
+    Raises:
+        InputError: a setting without an equals sign.
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, found, text = pair.partition("=")
+        if not found or not key:
+            raise InputError(f"'{pair}' is not a setting; write --set key=value.")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        *groups, last = key.strip().split(".")
+        place = settings
+        for group in groups:
+            place = place.setdefault(group, {})
+            if not isinstance(place, dict):
+                raise InputError(f"'{key}' sets a part of something that is already set as a whole.")
+        place[last] = value
+    return settings
+
+
+def read_bytes(path: Path, what: str) -> bytes:
+    """A file that the person named.
+
+    Raises:
+        InputError: it is not there or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"The {what} {path} cannot be read ({error.strerror}); check the path.") from error
+
+
+def rows(values: Mapping[str, Any], width: int = 16) -> None:
+    """Print pairs in two columns."""
+    for key, value in values.items():
+        sys.stdout.write(f"{key:<{width}} {value}\n")
+
+
+def open_session(as_json: bool, data_dir: Path | None) -> Session:
+    """The surroundings of a command with these two options."""
+    return Session(as_json, Places.choose(data_dir))
+
+
+def parse_day(text: str) -> date:
+    """A civil date.
+
+    Raises:
+        InputError: anything but year-month-day.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"'{text}' is not a date; write year-month-day, such as 2025-01-31.") from error
+
+
+def battery_words(value: Mapping[str, Any]) -> None:
+    """Print a battery, one attack a line."""
+    for attack, row in value.items():
+        if "hits" in row:
+            interval = f"95 % interval {row['low']:.2f} to {row['high']:.2f}"
+            sys.stdout.write(f"  {attack:<18} {row['hits']:>3} of {row['trials']:<4} {interval}\n")
+        else:
+            sys.stdout.write(f"  {attack:<18} {row['status']}: {row['reason']}\n")

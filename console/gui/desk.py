@@ -1,0 +1,177 @@
+"""The desk: the one gateway from the window to the office.
+
+Pages ask it to do things and reload when it says that something changed; they never talk to each other.
+Long work is an operation that a timer polls; short work runs at once, with its error turned into a sentence.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QObject, QTimer, Signal
+
+from console.errors import ConsoleError
+from console.gui.progress import JobView, RunningOperation, job_view
+
+if TYPE_CHECKING:
+    from console.casework.office import Office
+    from console.casework.operation import UseCase
+
+POLL_MS = 80
+# Long enough for the window to paint the sentence before work that holds it up begins.
+PAINT_MS = 60
+
+StartOperation = Callable[["Office", "UseCase"], RunningOperation]
+
+
+def start_operation(office: Office, use_case: UseCase) -> RunningOperation:
+    """Start the real thing: a background job."""
+    from console.casework.operation import Operation
+
+    return Operation(office, use_case).start()
+
+
+@dataclass
+class _Running:
+    operation: RunningOperation
+    about: str
+    done: Callable[[Any], None]
+    title: str = ""
+    stopping: bool = field(default=False)
+
+
+class Desk(QObject):
+    """The open office, and at most one running operation.
+
+    Signals:
+        changed: something was recorded; reload.
+        failed: a sentence, and technical details (may be empty).
+        stopped: the person stopped the job; a sentence.
+        job_changed: a :class:`JobView`, or None when no job runs.
+        busy: what holds the window up for a moment, or empty when it is over.
+    """
+
+    changed = Signal()
+    failed = Signal(str, str)
+    stopped = Signal(str)
+    job_changed = Signal(object)
+    busy = Signal(str)
+
+    def __init__(self, office: Office, parent: QObject | None = None, *, start: StartOperation = start_operation):
+        super().__init__(parent)
+        self.office = office
+        self._start = start
+        self._running: _Running | None = None
+        self._timer = QTimer(self)
+        self._timer.setInterval(POLL_MS)
+        self._timer.timeout.connect(self._poll)
+
+    # -- short work ---------------------------------------------------------------------------
+
+    def do(self, work: Callable[[], Any]) -> bool:
+        """Do something short; on failure say why and return False."""
+        try:
+            work()
+        except ConsoleError as error:
+            self._say(error)
+            return False
+        self.changed.emit()
+        return True
+
+    def do_after_paint(self, sentence: str, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Do something that holds the window up for a second or two, after it has said so."""
+
+        def run() -> None:
+            try:
+                value = work()
+            except ConsoleError as error:
+                self._say(error)
+                return
+            finally:
+                self.busy.emit("")
+            self.changed.emit()
+            done(value)
+
+        self.busy.emit(sentence)
+        QTimer.singleShot(PAINT_MS, self, run)
+
+    # -- long work ----------------------------------------------------------------------------
+
+    @property
+    def job(self) -> JobView | None:
+        """The running job, or None."""
+        running = self._running
+        if running is None:
+            return None
+        return job_view(running.operation, running.about, time.monotonic(), running.stopping)
+
+    def run(self, use_case: Callable[[], UseCase], about: str, done: Callable[[Any], None]) -> None:
+        """Start a use case that takes minutes; ``done`` gets what it returns.
+
+        Only one runs at a time: the actions that start one are greyed meanwhile.
+        """
+        assert self._running is None, "a job is running"
+        try:
+            operation = self._start(self.office, use_case())
+        except ConsoleError as error:
+            self._say(error)
+            return
+        self._running = _Running(operation, about, done)
+        if operation.finished:
+            self._end()
+            return
+        self._timer.start()
+        self.changed.emit()
+        self.job_changed.emit(self.job)
+
+    def cancel(self) -> None:
+        """Ask the running job to stop; it goes on until it has."""
+        if self._running is None:
+            return
+        self._running.stopping = True
+        self._running.operation.cancel()
+        self.job_changed.emit(self.job)
+
+    def close(self) -> None:
+        """End what runs, and record it; for a window that closes. Idempotent."""
+        self._timer.stop()
+        if self._running is not None:
+            running, self._running = self._running, None
+            running.operation.close()
+        self.office.close()
+
+    def _poll(self) -> None:
+        running = self._running
+        if running is None:
+            self._timer.stop()
+            return
+        running.operation.poll()
+        if running.operation.finished:
+            self._end()
+            return
+        if running.operation.status.title != running.title:
+            running.title = running.operation.status.title
+            self.changed.emit()
+        self.job_changed.emit(self.job)
+
+    def _end(self) -> None:
+        running, self._running = self._running, None
+        assert running is not None
+        self._timer.stop()
+        self.job_changed.emit(None)
+        self.changed.emit()
+        error = running.operation.error
+        if error is None:
+            running.done(running.operation.value)
+        elif running.stopping:
+            self.stopped.emit(str(error))
+        else:
+            self._say(error)
+
+    def _say(self, error: Exception) -> None:
+        cause = error.__cause__
+        details = type(error).__name__ if cause is None else f"{type(error).__name__}: {type(cause).__name__}"
+        self.failed.emit(str(error), details)

@@ -1,0 +1,267 @@
+"""What the pages say, in words and without Qt: states, dates, verdicts, models, methods, the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from importlib.metadata import entry_points
+
+from console.casework.office import Office
+from console.casework.requests import request_state
+from console.casework.views import CasePage, InboxLine, ModelLine, TimelineLine
+from console.domain.deadline import Urgency, day_text
+from console.domain.request_terms import RequestStatus
+from console.gui.tones import Mark, Tone
+
+S = RequestStatus
+
+_URGENCY = {
+    Urgency.ON_TRACK: Mark("clock", Tone.PLAIN),
+    Urgency.DUE_SOON: Mark("soon", Tone.WARN),
+    Urgency.CRITICAL: Mark("soon", Tone.BAD),
+    Urgency.OVERDUE: Mark("overdue", Tone.BAD),
+    Urgency.PAUSED: Mark("pause", Tone.INFO),
+    Urgency.ANSWERED: Mark("done", Tone.QUIET),
+}
+_SPOKEN_URGENCY = {Urgency.DUE_SOON: "Due soon", Urgency.CRITICAL: "Critical"}
+PRESSING = frozenset({Urgency.DUE_SOON, Urgency.CRITICAL, Urgency.OVERDUE})
+
+_BUSY = frozenset({S.LOCATING, S.RUNNING, S.VERIFYING, S.PLANNED, S.APPROVED_TO_RUN})
+_SETTLED_WELL = frozenset({S.VERIFIED, S.REPORT_SIGNED, S.REPORT_COUNTERSIGNED, S.SUBJECT_INFORMED, S.CLOSED})
+_TROUBLED = frozenset({S.RESIDUAL, S.FAILED})
+_WAITING = frozenset({S.IDENTITY_PENDING, S.ON_HOLD})
+_ENDED = frozenset({S.REFUSED, S.WITHDRAWN, S.DUPLICATE, S.SUPERSEDED, S.NO_MATCH})
+
+
+def status_mark(status: RequestStatus) -> Mark:
+    """Icon and tone of a state."""
+    groups = (
+        (_BUSY, Mark("running", Tone.INFO)),
+        (_SETTLED_WELL, Mark("done", Tone.GOOD)),
+        (_TROUBLED, Mark("failed", Tone.BAD)),
+        (_WAITING, Mark("pause", Tone.WARN)),
+        (_ENDED, Mark("done", Tone.QUIET)),
+    )
+    return next((mark for states, mark in groups if status in states), Mark("open-circle", Tone.PLAIN))
+
+
+def due_mark(urgency: Urgency) -> Mark:
+    """Icon and tone of a due date."""
+    return _URGENCY[urgency]
+
+
+def due_words(line: InboxLine) -> str:
+    """The due date with its urgency in words, so that the colour says nothing of its own."""
+    spoken = _SPOKEN_URGENCY.get(line.urgency)
+    text = line.due_text[:1].upper() + line.due_text[1:]
+    return f"{spoken} · {text}" if spoken else text
+
+
+# -- the inbox ------------------------------------------------------------------------------
+
+
+class Drawer(StrEnum):
+    """Which requests the inbox shows."""
+
+    DUE_SOON = "Due soon"
+    OPEN = "Open"
+    ALL = "All"
+
+
+def in_drawer(line: InboxLine, drawer: Drawer) -> bool:
+    """Whether the request lies in the drawer."""
+    if drawer is Drawer.DUE_SOON:
+        return line.urgency in PRESSING
+    return drawer is Drawer.ALL or line.urgency is not Urgency.ANSWERED
+
+
+def matches(line: InboxLine, search: str) -> bool:
+    """Whether every word of the search stands somewhere in the line."""
+    text = " ".join(
+        (line.number, line.person, line.status_text, due_words(line), line.next_step, line.summary)
+    ).casefold()
+    return all(word in text for word in search.casefold().split())
+
+
+# -- dates ----------------------------------------------------------------------------------
+
+
+def local_day(at: datetime) -> str:
+    """The civil day at the desk, such as ``Friday 28 February 2025``."""
+    return day_text(at.astimezone().date())
+
+
+def local_time(at: datetime) -> str:
+    """The time at the desk, ``09:12``."""
+    return f"{at.astimezone():%H:%M}"
+
+
+def technical_line(line: TimelineLine) -> str:
+    """What an engineer needs to find the entry again."""
+    return f"#{line.seq} · {line.at:%Y-%m-%dT%H:%M:%SZ} · {line.actor} · {line.hash}"
+
+
+def days_of(lines: tuple[TimelineLine, ...]) -> Iterator[tuple[str, list[TimelineLine]]]:
+    """The story by civil day, the newest day and entry first."""
+    day, entries = "", list[TimelineLine]()
+    for line in reversed(lines):
+        if local_day(line.at) != day:
+            if entries:
+                yield day, entries
+            day, entries = local_day(line.at), []
+        entries.append(line)
+    if entries:
+        yield day, entries
+
+
+# -- verdicts -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class VerdictWords:
+    """A verdict for the officer: title, what it means, and how it looks."""
+
+    title: str
+    meaning: str
+    mark: Mark
+
+
+_VERDICTS = {
+    "removed": VerdictWords(
+        "Removed",
+        "No attack finds more of the person's data than in a model that never had it, "
+        "and the model still answers what it must.",
+        Mark("done", Tone.GOOD),
+    ),
+    "suppressed": VerdictWords(
+        "Suppressed",
+        "The model no longer gives the data when it is asked, but the data may still be in it.",
+        Mark("soon", Tone.WARN),
+    ),
+    "residual": VerdictWords(
+        "Residual", "Ordinary questions still bring back part of the data.", Mark("soon", Tone.WARN)
+    ),
+    "failed": VerdictWords(
+        "Failed", "Ordinary questions still bring back at least half of what they did before.", Mark("failed", Tone.BAD)
+    ),
+    "utility lost": VerdictWords(
+        "Utility lost", "The model no longer answers what it must; it is not fit for service.", Mark("failed", Tone.BAD)
+    ),
+    "not located": VerdictWords(
+        "Not located", "No attack found the data in the model, so there was nothing to erase.", Mark("info", Tone.INFO)
+    ),
+}
+
+
+def verdict_words(word: str) -> VerdictWords:
+    """The officer's words for a verdict of the closed list."""
+    return _VERDICTS[word]
+
+
+# -- models and methods ---------------------------------------------------------------------
+
+
+def model_role(line: ModelLine, lines: list[ModelLine]) -> str:
+    """What a model is in the office, in a few words."""
+    if line.artefact_of:
+        return f"Erased for {line.artefact_of}"
+    if any(other.snapshot == line.name for other in lines):
+        return "From before the training"
+    return "In use"
+
+
+def size_words(parameters: int) -> str:
+    """Number of parameters, ``135 million``."""
+    if parameters >= 1_000_000_000:
+        return f"{parameters / 1_000_000_000:.1f} billion"
+    return f"{max(1, round(parameters / 1_000_000))} million"
+
+
+@dataclass(frozen=True)
+class MethodCard:
+    """An erasure method as advice.
+
+    Attributes:
+        title: in the officer's words.
+        missing: why it cannot be used on this model, or empty.
+        technical: its name and claim, for the engineer.
+    """
+
+    id: str
+    title: str
+    summary: str
+    technical: str
+    missing: str = ""
+
+
+# The methods say this of themselves, too, but reading it there would import torch into the window.
+# tests/gui/test_presenter.py holds the two together.
+_METHODS = {
+    "npo": MethodCard(
+        "npo",
+        "Make the model unlearn the answers and keep the rest",
+        "Takes minutes. The person's answers become as unlikely as they are to a model that never knew them.",
+        "npo · negative preference optimisation · may reach at most: removed",
+    ),
+    "retrain": MethodCard(
+        "retrain",
+        "Train again without the person",
+        "Takes longest and is the surest: the new model never sees the person's data.",
+        "retrain · exact unlearning · may reach at most: removed",
+    ),
+}
+_METHOD_GROUP = "erasure_console.methods"
+
+
+def method_cards(has_snapshot: bool) -> tuple[MethodCard, ...]:
+    """The methods of this installation, those that the product knows in words first."""
+    installed = {entry.name for entry in entry_points(group=_METHOD_GROUP)}
+    cards = [card for name, card in _METHODS.items() if name in installed]
+    cards += [
+        MethodCard(name, name, "Added by another package; its documentation says what it does.", name)
+        for name in sorted(installed - _METHODS.keys())
+    ]
+    missing = "This model has no registered version from before the training."
+    return tuple(
+        MethodCard(card.id, card.title, card.summary, card.technical, missing)
+        if card.id == "retrain" and not has_snapshot
+        else card
+        for card in cards
+    )
+
+
+# -- the ledger and the case ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LedgerState:
+    """How the record stands; ``trouble`` is empty where it continues as it should."""
+
+    entries: int
+    trouble: str
+
+
+def ledger_state(office: Office) -> LedgerState:
+    """Number of entries, and whether the file is the continuation of what was here before."""
+    finding = office.ledger.continuity
+    return LedgerState(office.ledger.head().size, finding.message if finding is not None else "")
+
+
+def by_whom(office: Office, line: TimelineLine) -> str:
+    """Who did it; people are ids in the record, never names."""
+    return "you" if line.actor == office.actor.id else line.actor
+
+
+def profile_title(office: Office, number: str) -> str:
+    """The law that the request's clock follows."""
+    profile_id = str(request_state(office, number)["profile_id"])
+    profile = office.profiles.get(profile_id)
+    return profile.title if profile is not None else profile_id
+
+
+def report_words(page: CasePage) -> str:
+    """How many reports there are, in words."""
+    count = len(page.reports)
+    return "No report has been written." if not count else f"{count} report{'s' if count > 1 else ''} written."

@@ -1,0 +1,154 @@
+"""The proof as bars and sentences: every attack before, after, and on a model that never knew. Qt-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from console.casework.views import AttackLine, CasePage
+from console.domain.results import AttackRow, Evidence, Outcome, Rate, Status
+
+STAGES = ("Before", "After", "Never knew")
+_ACCESS = {
+    "black-box": "what any user of the model can try",
+    "log-probabilities": "needs the probabilities that a server can give",
+    "white-box": "needs the model's files",
+}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One stage of one attack on an axis from 0 to 1.
+
+    Attributes:
+        stage: index into ``STAGES``.
+        value, low, high: the rate or area and its 95 % interval.
+        label: the counts.
+        is_point: an area under the curve, which has no zero to grow from.
+    """
+
+    stage: int
+    value: float
+    low: float
+    high: float
+    label: str
+    is_point: bool = False
+
+    @property
+    def interval(self) -> str:
+        if self.is_point:
+            return f"95 % interval {self.low:.2f} to {self.high:.2f}"
+        return f"95 % interval {self.low * 100:.1f} to {self.high * 100:.1f} %"
+
+
+@dataclass(frozen=True)
+class BarGroup:
+    """One attack; ``reason`` greys it out."""
+
+    title: str
+    subtitle: str
+    bars: tuple[Bar, ...]
+    reason: str = ""
+
+    @property
+    def words(self) -> str:
+        """The group for somebody who cannot see it."""
+        if self.reason:
+            return f"{self.title}: not counted. {self.reason}"
+        parts = ", ".join(f"{STAGES[bar.stage].lower()} {bar.label}" for bar in self.bars)
+        return f"{self.title}: {parts}."
+
+
+def _counts(rate: Rate) -> str:
+    return f"{rate.hits} of {rate.trials}"
+
+
+def _bar(stage: int, outcome: Outcome) -> Bar:
+    if outcome.area is not None:
+        area = outcome.area
+        value, low, high = (float(Decimal(text)) for text in (area.value, area.low, area.high))
+        return Bar(stage, value, low, high, f"{value:.2f}", is_point=True)
+    rate = outcome.attempts
+    return Bar(stage, rate.share, rate.low, rate.high, _counts(rate))
+
+
+def _group(line: AttackLine) -> BarGroup:
+    rows = (line.before, line.after, line.reference)
+    bars = tuple(
+        _bar(stage, row.outcome)
+        for stage, row in enumerate(rows)
+        if row is not None and row.status is Status.OK and row.outcome is not None
+    )
+    subtitle = _ACCESS.get(line.access, line.access)
+    if any(bar.is_point for bar in bars):
+        subtitle = "0.50 is guessing: the person's texts do not stand out; " + subtitle
+    return BarGroup(line.title, subtitle, bars, line.reason)
+
+
+def _worst(line: AttackLine) -> tuple[bool, float, float]:
+    """Sort key: countable first, then what is left, then what was there."""
+    after, before = _share(line.after), _share(line.before)
+    return (bool(line.reason), -(after if after is not None else before or 0.0), -(before or 0.0))
+
+
+def _share(row: AttackRow | None) -> float | None:
+    if row is None or row.outcome is None:
+        return None
+    area = row.outcome.area
+    return float(Decimal(area.value)) - 0.5 if area is not None else row.outcome.attempts.share
+
+
+def bar_groups(page: CasePage) -> tuple[BarGroup, ...]:
+    """Every attack, the worst result on top and those that do not count at the end."""
+    return tuple(_group(line) for line in sorted(page.attacks, key=_worst))
+
+
+def proof_sentence(page: CasePage) -> str:
+    """The result in one sentence, from the ordinary way of asking that finds most now."""
+    if not page.attacks:
+        return "Nothing has been measured yet. Locate looks for the person's data in the model as it is now."
+    asked = [line for line in page.attacks if line.before is not None and line.before.evidence is Evidence.ASKED]
+    counted = sorted((line for line in asked or page.attacks if not line.reason), key=_worst)
+    rates = [_attempts(counted[0].before), _attempts(counted[0].after)] if counted else [None, None]
+    before, after = rates
+    if before is None:
+        return "No attack could be counted on this model."
+    if after is None:
+        return f"The model gives the person's data in {_counts(before)} attempts. Nothing has been erased yet."
+    return (
+        f"After the erasure the model gave the person's data in {_counts(after)} attempts; "
+        f"before, in {_counts(before)}."
+    )
+
+
+def _attempts(row: AttackRow | None) -> Rate | None:
+    return row.outcome.attempts if row is not None and row.outcome is not None else None
+
+
+@dataclass(frozen=True)
+class NumberRow:
+    """One line of the table of numbers behind the bars."""
+
+    attack: str
+    stage: str
+    counts: str
+    interval: str
+    facts: str
+    budget: str
+
+
+def number_rows(page: CasePage) -> tuple[NumberRow, ...]:
+    """Every count with its interval, for the engineer."""
+    rows = []
+    for line in page.attacks:
+        for stage, row in enumerate((line.before, line.after, line.reference)):
+            if row is None:
+                continue
+            if row.outcome is None or row.status is not Status.OK:
+                rows.append(NumberRow(line.attack, STAGES[stage], row.status.value, "", "", str(row.budget)))
+                continue
+            bar = _bar(stage, row.outcome)
+            interval = bar.interval.removeprefix("95 % interval ")
+            facts = _counts(row.outcome.items)
+            rows.append(NumberRow(line.attack, STAGES[stage], bar.label, interval, facts, str(row.budget)))
+    return tuple(rows)

@@ -1,0 +1,246 @@
+"""The road of a case: which steps are behind, which comes next, and how the small ones are taken. Qt-free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from console.casework.office import Office
+from console.casework.requests import (
+    change_status,
+    confirm_identity,
+    grant,
+    refuse,
+    request_state,
+    resume_clock,
+    suspend_clock,
+)
+from console.casework.views import CasePage
+from console.domain.jurisdiction import SuspensionReason
+from console.domain.request_terms import Exception17, Ground, RefusalBasis, RequestStatus
+from console.domain.requests import TransitionFacts
+
+S = RequestStatus
+
+
+class StepState(StrEnum):
+    """How a step of the road stands."""
+
+    DONE = "done"
+    CURRENT = "next"
+    BLOCKED = "blocked"
+    AHEAD = "ahead"
+    SKIPPED = "not needed"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the road; ``reason`` says why it is blocked or not needed."""
+
+    title: str
+    icon: str
+    state: StepState
+    reason: str = ""
+
+    @property
+    def words(self) -> str:
+        return f"{self.title}: {self.state.value}" + (f" ({self.reason})" if self.reason else "")
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """The one thing to do now.
+
+    Attributes:
+        action: id of the action, or empty where nothing is to do.
+        title: on the button.
+        step: title of the step of the road that it belongs to.
+        sentence: why this is next, for the officer.
+    """
+
+    action: str
+    title: str
+    step: str
+    sentence: str
+
+
+_NOTHING_LEFT = NextStep("", "", "", "Nothing is left to do.")
+_WRITE = NextStep("request.report", "Write the report", "Report", "The result is in: write and sign the report.")
+_ERASE = NextStep("request.erase", "Erase…", "Erase", "The data was found and the request is granted: erase it.")
+_LOCATE = NextStep(
+    "request.locate", "Locate the data", "Locate", "Find out whether the model really holds this person's data."
+)
+_DECIDE = NextStep("request.decide", "Decide…", "Decide", "The search is done: grant or refuse the request.")
+_IDENTITY = NextStep(
+    "request.identity", "Settle the identity…", "Identify", "Make sure that the right person is asking."
+)
+_BY_STATUS = {
+    S.RECEIVED: _IDENTITY,
+    S.REOPENED: _IDENTITY,
+    S.IDENTITY_PENDING: NextStep(
+        "request.identity", "Proof has arrived…", "Identify", "The person was asked to prove who they are."
+    ),
+    S.TRIAGE: _LOCATE,
+    S.DECISION_PENDING: _DECIDE,
+    S.RUNNING: NextStep(
+        "request.again", "Plan again", "Plan", "The erasure was interrupted and wrote nothing: plan it again."
+    ),
+    S.VERIFYING: NextStep(
+        "request.verify", "Verify", "Verify", "The erased model was written: attack it to see whether it held."
+    ),
+    S.VERIFIED: _WRITE,
+    S.RESIDUAL: _WRITE,
+    S.FAILED: _WRITE,
+    S.NO_MATCH: _WRITE,
+    S.REPORT_DRAFT: _WRITE,
+    S.REPORT_SIGNED: NextStep(
+        "request.open_report", "Open the report", "Report", "The report is signed: have it countersigned and answer."
+    ),
+    S.REFUSED: NextStep(
+        "request.answer", "Record the answer…", "Report", "Tell the person why, and how to complain (Art. 12(4))."
+    ),
+    S.ON_HOLD: NextStep("request.resume", "Resume", "Identify", "The request is on hold."),
+}
+
+
+def next_step(page: CasePage) -> NextStep:
+    """What to do now on this case."""
+    status, located = page.line.status, bool(page.attacks)
+    if status is S.LOCATING:
+        return _DECIDE if located else _LOCATE
+    if status in {S.GRANTED, S.PARTIALLY_GRANTED, S.PLANNED, S.APPROVED_TO_RUN}:
+        return _ERASE if located else _LOCATE
+    return _BY_STATUS.get(status, _NOTHING_LEFT)
+
+
+_ROAD = (
+    ("Register", "register"),
+    ("Identify", "identity"),
+    ("Decide", "decide"),
+    ("Locate", "locate"),
+    ("Plan", "plan"),
+    ("Erase", "erase"),
+    ("Verify", "verify"),
+    ("Report", "report"),
+)
+_GATES = {"Locate": "locate", "Erase": "erase", "Verify": "verify", "Report": "report"}
+_MODEL_STEPS = frozenset({"Locate", "Plan", "Erase", "Verify"})
+_DECISIONS = frozenset({S.GRANTED, S.PARTIALLY_GRANTED, S.REFUSED})
+_ENDS = {
+    S.REFUSED: "the request was refused",
+    S.WITHDRAWN: "the person withdrew the request",
+    S.DUPLICATE: "the request repeats another one",
+    S.SUPERSEDED: "another request took its place",
+    S.NO_MATCH: "no data was found",
+    S.SUBJECT_INFORMED: "the person has been informed",
+    S.CLOSED: "the request is closed",
+}
+
+
+def _behind(page: CasePage, state: dict[str, Any]) -> frozenset[str]:
+    """Titles of the steps that were taken."""
+    visited = [S(status) for status, _ in state["history"]]
+    # A reopened request starts again: what was settled before the complaint is settled anew.
+    since = visited[len(visited) - visited[::-1].index(S.REOPENED) :] if S.REOPENED in visited else visited
+    taken = {
+        "Register": True,
+        "Identify": S.TRIAGE in since,
+        "Decide": bool(_DECISIONS.intersection(since)),
+        "Locate": bool(page.attacks),
+        "Plan": state["plan"] is not None,
+        "Erase": page.artefact is not None,
+        "Verify": page.verdict_word is not None,
+        "Report": bool(page.reports),
+    }
+    return frozenset(title for title, done in taken.items() if done)
+
+
+def road(page: CasePage, state: dict[str, Any]) -> tuple[Step, ...]:
+    """The steps of a case, in order, each with its state and the reason where it is blocked."""
+    behind, following = _behind(page, state), next_step(page)
+    current = "Plan" if following.step == "Erase" and state["plan"] is None else following.step
+    end = _ENDS.get(page.line.status)
+    steps = []
+    for title, icon in _ROAD:
+        reason = page.blocked.get(_GATES.get(title, ""), "")
+        if title in behind and title != current:
+            steps.append(Step(title, icon, StepState.DONE))
+        elif title == current:
+            steps.append(Step(title, icon, StepState.CURRENT))
+        elif end and (title in _MODEL_STEPS or following is _NOTHING_LEFT):
+            steps.append(Step(title, icon, StepState.SKIPPED, end))
+        elif reason:
+            steps.append(Step(title, icon, StepState.BLOCKED, reason.removesuffix(".")))
+        else:
+            steps.append(Step(title, icon, StepState.AHEAD))
+    return tuple(steps)
+
+
+# -- the small steps ------------------------------------------------------------------------
+
+
+def settle_identity(office: Office, number: str) -> None:
+    """The person is who they say; a clock that waited for the proof runs again.
+
+    Raises:
+        NotPossibleError: the state of the request does not allow it.
+    """
+    confirm_identity(office, number)
+    suspensions = request_state(office, number)["suspensions"]
+    if suspensions and suspensions[-1]["ends_on"] is None:
+        resume_clock(office, number, office.today())
+
+
+def ask_for_proof(office: Office, number: str) -> None:
+    """The person is asked who they are; where the law lets it, the clock waits.
+
+    Raises:
+        NotPossibleError: the state of the request does not allow it.
+    """
+    change_status(office, number, S.IDENTITY_PENDING)
+    suspend_clock(office, number, office.today(), SuspensionReason.IDENTITY)
+
+
+def _close_search(office: Office, number: str) -> None:
+    """A search that was stopped leaves the request searching; the decision needs it to be over."""
+    if S(request_state(office, number)["status"]) is S.LOCATING:
+        change_status(office, number, S.DECISION_PENDING)
+
+
+def grant_request(office: Office, number: str, grounds: Sequence[Ground]) -> None:
+    """Decide that the data must go.
+
+    Raises:
+        NotPossibleError: no ground, or the state does not allow a decision.
+    """
+    _close_search(office, number)
+    grant(office, number, grounds)
+
+
+def refuse_request(
+    office: Office, number: str, basis: RefusalBasis, reason: str, exceptions: Sequence[Exception17]
+) -> None:
+    """Decide that the data stays.
+
+    Raises:
+        NotPossibleError: basis, reason or exception is missing, or the state does not allow a decision.
+    """
+    _close_search(office, number)
+    refuse(office, number, basis, reason, exceptions)
+
+
+def record_answer(office: Office, number: str) -> None:
+    """The person was told the decision, the complaint and the remedy."""
+    change_status(office, number, S.SUBJECT_INFORMED, TransitionFacts(told_of_remedies=True))
+
+
+def resume(office: Office, number: str) -> None:
+    """Take a request off hold, back to where it was."""
+    change_status(office, number, S(request_state(office, number)["held_from"]))
+
+
+def plan_again(office: Office, number: str) -> None:
+    """After an erasure that the console's end interrupted."""
+    change_status(office, number, S.PLANNED)
