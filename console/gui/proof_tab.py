@@ -1,0 +1,90 @@
+"""The proof of a case: the verdict in words, the attacks as paired bars, the numbers behind a disclosure."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
+
+from console.casework.views import CasePage
+from console.gui.flow_layout import FlowLayout
+from console.gui.paired_bars import PairedBars
+from console.gui.pieces import Card, Chip, Disclosure, Text, clear
+from console.gui.presenter import verdict_words
+from console.gui.proof import bar_groups, number_rows, proof_sentence
+from console.gui.theme import GRID, PADDING
+from console.gui.tones import Tone
+
+_HEADINGS = ("Attack", "Model", "Attempts", "95 % interval", "Facts", "Answers allowed")
+
+
+class ProofTab(QWidget):
+    """Sentence, verdict, bars, numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(PADDING)
+        self.sentence = Text(scale=1.15)
+        column.addWidget(self.sentence)
+        self._verdict = Card()
+        self.chip = Chip()
+        self._rule = Text(tone=Tone.QUIET)
+        self._rule.setWordWrap(False)
+        head = QWidget()
+        flow = FlowLayout(head)
+        flow.addWidget(self.chip)
+        flow.addWidget(self._rule)
+        self._meaning = Text()
+        self._reasons = QVBoxLayout()
+        self._reasons.setSpacing(GRID // 2)
+        self._caps = Text(tone=Tone.QUIET)
+        self.caps = Disclosure("What keeps a better word from being said", self._caps)
+        self._verdict.column.addWidget(head)
+        self._verdict.column.addWidget(self._meaning)
+        self._verdict.column.addLayout(self._reasons)
+        self._verdict.column.addWidget(self.caps)
+        column.addWidget(self._verdict)
+        self._picture = Card()
+        self.bars = PairedBars()
+        self._picture.column.addWidget(self.bars)
+        column.addWidget(self._picture)
+        table = QWidget()
+        self._numbers = QGridLayout(table)
+        self._numbers.setContentsMargins(0, 0, 0, 0)
+        self._numbers.setHorizontalSpacing(PADDING)
+        self._numbers.setVerticalSpacing(GRID // 2)
+        self.numbers = Disclosure("Details: every number", table)
+        column.addWidget(self.numbers)
+        column.addStretch(1)
+
+    def show_page(self, page: CasePage) -> None:
+        self.sentence.setText(proof_sentence(page))
+        self._show_verdict(page)
+        groups = bar_groups(page)
+        self._picture.setVisible(bool(groups))
+        self.bars.show_groups(groups)
+        self.numbers.setVisible(bool(groups))
+        self._show_numbers(page)
+
+    def _show_verdict(self, page: CasePage) -> None:
+        self._verdict.setVisible(page.verdict_word is not None)
+        if page.verdict_word is None:
+            return
+        words = verdict_words(page.verdict_word)
+        self.chip.show_state(words.title, words.mark.icon, words.mark.tone)
+        self._rule.setText(f"Rule {page.verdict_rule}")
+        self._meaning.setText(words.meaning)
+        clear(self._reasons)
+        for reason in page.verdict_reasons:
+            self._reasons.addWidget(Text(f"•  {reason}"))
+        self._caps.setText("\n".join(f"•  {cap}" for cap in page.verdict_caps))
+        self.caps.setVisible(bool(page.verdict_caps))
+
+    def _show_numbers(self, page: CasePage) -> None:
+        clear(self._numbers)
+        for column, heading in enumerate(_HEADINGS):
+            self._numbers.addWidget(Text(heading, bold=True), 0, column)
+        for index, row in enumerate(number_rows(page), start=1):
+            cells = (row.attack, row.stage, row.counts, row.interval, row.facts, row.budget)
+            for column, cell in enumerate(cells):
+                self._numbers.addWidget(Text(cell, tone=Tone.QUIET), index, column)
