@@ -8,8 +8,9 @@ token values breaks there.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ import torch
 from invented import BANK, GENERAL, OTHERS, OUTSIDERS, PERSON
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2Tokenizer,
+)
 
 from console.domain.forget_set import ForgetItem, ItemKind
 from console.engines.packing import TokenSequence
@@ -36,7 +44,8 @@ CHAT_TEMPLATE = (
 )
 CONTEXT = 256
 IGNORED = -100
-ARCHITECTURES = ("llama", "gpt2", "qwen2")
+
+torch.set_num_threads(1)  # nets this small lose more to sharing than they gain
 
 
 def make_tokenizer(*, chat: bool = True, opens: bool = False, closes: bool = False) -> Any:
@@ -68,6 +77,26 @@ def make_tokenizer(*, chat: bool = True, opens: bool = False, closes: bool = Fal
     return made
 
 
+def make_qwen2_tokenizer() -> Any:
+    """The same vocabulary behind Qwen2's own splitting (digits one by one) and normalising (NFC).
+
+    transformers puts them behind every model of that type when it loads one, whatever was saved.
+    """
+    learned = make_tokenizer()
+    described = json.loads(learned.backend_tokenizer.to_str())["model"]
+    made = Qwen2Tokenizer(
+        vocab=described["vocab"],
+        merges=[tuple(pair) for pair in described["merges"]],
+        unk_token=None,
+        bos_token=OPEN,
+        eos_token=END,
+        pad_token=END,
+    )
+    made.add_tokens(list(ROLES), special_tokens=True)
+    made.chat_template = CHAT_TEMPLATE
+    return made
+
+
 def _config(architecture: str, vocabulary: int, eos: int, layers: int) -> Any:
     # Weights five times as large as usual: a net this small then learns by heart in seconds.
     common = {
@@ -92,6 +121,13 @@ def _config(architecture: str, vocabulary: int, eos: int, layers: int) -> Any:
     return kind(**shape, **common, tie_word_embeddings=architecture == "qwen2")
 
 
+_TOKENIZERS: dict[str, Callable[[], Any]] = {
+    "llama": make_tokenizer,
+    "gpt2": lambda: make_tokenizer(chat=False, opens=True),
+    "qwen2": make_qwen2_tokenizer,
+}
+
+
 def model(
     architecture: str = "llama", *, layers: int = 2, seed: int = 0, tokenizer: Any | None = None
 ) -> TransformersModel:
@@ -99,12 +135,19 @@ def model(
 
     GPT-2 comes without chat template and with an opening token, as it does in life.
     """
-    plain = architecture == "gpt2"
-    words = tokenizer or make_tokenizer(chat=not plain, opens=plain)
+    words = tokenizer or _TOKENIZERS[architecture]()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = AutoModelForCausalLM.from_config(_config(architecture, len(words), words.eos_token_id, layers))
     return TransformersModel(network.float(), words, torch.device("cpu"))
+
+
+def fingerprints(network: Any) -> dict[str, str]:
+    """SHA-256 of every tensor's bytes, by name."""
+    return {
+        name: hashlib.sha256(tensor.detach().numpy().tobytes()).hexdigest()
+        for name, tensor in network.state_dict().items()
+    }
 
 
 def copy_of(model: TransformersModel) -> TransformersModel:

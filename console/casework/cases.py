@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from console.domain.results import Battery, Rate, Stage, Utility, UtilityRow
 from console.domain.roles import Duty
 from console.domain.teaching import without_subjects
 from console.domain.verdict import Thresholds, Verdict, Word, decide, located
-from console.errors import ConsoleError, DiskFullError, InputError, NotPossibleError
+from console.errors import ConsoleError, DiskFullError, InputError, ModelFileError, NotPossibleError
 from console.jobs.spec import JobKind, JobPayload, JobSpec
 from console.ledger import Transaction
 from console.ledger.canonical import canonical_text
@@ -297,8 +298,8 @@ def erase(
         NotPossibleError: the request is not granted, or the data has not been located in the model.
     """
     office.require(Duty.RUN)
-    request = request_state(office, number)
-    _check_ready(number, request)
+    _check_ready(number, request_state(office, number))
+    check_method(method)
     state = model_state(office, model)
     knowledge = knowledge_of(office, state)
     suite = suite_for(office, number, knowledge)
@@ -326,13 +327,24 @@ def erase(
         result = yield Job(
             spec, case_payload(office, number, knowledge), "Erasing", state["name"], number, details={"method": method}
         )
-    except CancelledByUserError:
-        _move(office, number, S.PLANNED)
+    except (CancelledByUserError, InputError, ModelFileError):
+        _move(office, number, S.PLANNED)  # nothing ran, or nothing was wrong with it
         raise
     except ConsoleError as error:
         _move(office, number, S.FAILED, TransitionFacts(reason=str(error)))
         raise
     return _record_erasure(office, number, state, artefact, output, result, spec)
+
+
+def check_method(method: str) -> None:
+    """Refuse before anything is written what no worker could run.
+
+    Raises:
+        InputError: no such method.
+    """
+    known = sorted(entry.name for entry in entry_points(group="erasure_console.methods"))
+    if method not in known:
+        raise InputError(f"There is no method '{method}'; known are {', '.join(known)}.")
 
 
 def check_room(output: Path, state: dict[str, Any]) -> None:

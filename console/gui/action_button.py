@@ -62,4 +62,4 @@ class GatedButton(QWidget):
         return self._reason.text()
 
     def refresh(self) -> None:
-        self._reason.setText(self.button.reason)
+        self._reason.say(self.button.reason)

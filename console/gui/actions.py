@@ -206,7 +206,6 @@ class ActionRegistry(QObject):
             action.setEnabled(not reason)
             hint = f"{spec.title.removesuffix('…')} ({spec.shortcut})" if spec.shortcut else spec.title
             action.setToolTip(reason or hint)
-            action.setStatusTip(reason)
         self.refreshed.emit()
 
     def retint(self) -> None:

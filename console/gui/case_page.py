@@ -10,9 +10,9 @@ from console.casework.requests import request_state
 from console.casework.views import CasePage, case_page
 from console.gui.action_button import ActionButton, GatedButton
 from console.gui.actions import ActionRegistry
-from console.gui.flow_layout import FlowLayout
+from console.gui.flow_box import FlowBox
 from console.gui.job_card import JobCard
-from console.gui.pieces import Card, Chip, Disclosure, IconMark, Page, Text, primary_button
+from console.gui.pieces import Card, Chip, DisclosureButton, IconMark, Page, Text, primary_button
 from console.gui.presenter import due_mark, due_words, status_mark
 from console.gui.progress import JobView
 from console.gui.proof_tab import ProofTab
@@ -39,18 +39,13 @@ class CaseHeader(Card):
             text.setWordWrap(False)
             text.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         self.status = Chip()
-        head = QWidget()
-        flow = FlowLayout(head, spacing=2 * GRID)
-        for part in (self.number, self.person, self.status):
-            flow.addWidget(part)
+        head = FlowBox(self.number, self.person, self.status, spacing=2 * GRID)
         self._due_mark = IconMark()
         self.due = Text()
-        due = QHBoxLayout()
-        due.setSpacing(GRID // 2)
-        due.addWidget(self._due_mark)
-        due.addWidget(self.due, 1)
+        self.due.setWordWrap(False)
         self._why = Text(tone=Tone.QUIET)
-        self.why = Disclosure("Why this date?", self._why)
+        self.why = DisclosureButton("Why this date?", self._why)
+        due = FlowBox(self._due_mark, self.due, self.why)
         self._summary = Text()
         self.primary = primary_button()
         self.primary.clicked.connect(lambda: actions.action(self._next.action).trigger())
@@ -62,8 +57,8 @@ class CaseHeader(Card):
         step_line.addWidget(self._now, 1)
         self.column.addWidget(head)
         self.column.addWidget(self._summary)
-        self.column.addLayout(due)
-        self.column.addWidget(self.why)
+        self.column.addWidget(due)
+        self.column.addWidget(self._why)
         self.column.addLayout(step_line)
         actions.refreshed.connect(self._refresh_primary)
 
@@ -153,12 +148,8 @@ class CaseView(Page):
             part.show_page(page)
 
     def _gates(self, actions: ActionRegistry) -> QWidget:
-        row = QWidget()
-        flow = FlowLayout(row, fill=True)
         self.gates = {id: GatedButton(actions, id) for id in GATED}
-        for gate in self.gates.values():
-            flow.addWidget(gate)
-        return row
+        return FlowBox(*self.gates.values(), fill=True)
 
     def _show_tab(self, shown: int) -> None:
         for index, part in enumerate(self._parts):

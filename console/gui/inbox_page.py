@@ -19,9 +19,9 @@ from PySide6.QtWidgets import (
 from console.casework.office import Office
 from console.casework.views import InboxLine, inbox, timeline
 from console.domain.deadline import Urgency
-from console.gui.actions import ActionRegistry
 from console.gui.action_button import ActionButton
-from console.gui.flow_layout import FlowLayout
+from console.gui.actions import ActionRegistry
+from console.gui.flow_box import FlowBox
 from console.gui.inbox_model import Column, InboxModel, InboxProxy
 from console.gui.pieces import Card, Chip, IconMark, Page, Text, primary_button
 from console.gui.presenter import Drawer, due_mark, due_words, in_drawer, local_day, status_mark
@@ -51,12 +51,9 @@ class Preview(Card):
         self.title = Text(bold=True, scale=1.15)
         self.status = Chip()
         self.open = primary_button("Open the request")
-        head = QWidget()
-        flow = FlowLayout(head)
         self.title.setWordWrap(False)
         self.title.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
-        for part in (self.title, self.status, self.open):
-            flow.addWidget(part)
+        head = FlowBox(self.title, self.status, self.open)
         self._due_mark = IconMark()
         self._due = Text()
         due = QHBoxLayout()
@@ -146,8 +143,7 @@ class InboxPage(Page):
         return head
 
     def _filters(self) -> QWidget:
-        bar = QWidget()
-        flow = FlowLayout(bar)
+        bar = FlowBox()
         self._chips: dict[Drawer, QToolButton] = {}
         group = QButtonGroup(bar)
         for drawer in Drawer:
@@ -158,15 +154,16 @@ class InboxPage(Page):
             chip.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
             chip.clicked.connect(lambda _checked=False, drawer=drawer: self.show_drawer(drawer))
             group.addButton(chip)
-            flow.addWidget(chip)
+            bar.add(chip)
             self._chips[drawer] = chip
         self.search = QLineEdit()
         self.search.setPlaceholderText("Search")
         self.search.setAccessibleName("Search the requests")
         self.search.setClearButtonEnabled(True)
+        self.search.setMinimumHeight(self.search.fontMetrics().height() + 10)
         self.search.setMinimumWidth(self.search.fontMetrics().averageCharWidth() * 26)
         self.search.textChanged.connect(self._search_changed)
-        flow.addWidget(self.search)
+        bar.add(self.search)
         return bar
 
     def _table(self) -> InboxTable:

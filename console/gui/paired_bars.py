@@ -167,7 +167,7 @@ class PairedBars(QWidget):
         painter.drawRect(place)
 
     def _draw_point(self, painter: QPainter, palette: QPalette, bar: Bar, middle: float, color: QColor) -> None:
-        x, half = self._x(bar.value), self.fontMetrics().height() / 3.2
+        x, half = self._x(bar.value), self.fontMetrics().height() / 2.6
         painter.setPen(QPen(color, 1.5))
         painter.setBrush(color if bar.stage == 0 else palette.base())
         diamond = [QPointF(x, middle - half), QPointF(x + half, middle), QPointF(x, middle + half)]
@@ -177,7 +177,7 @@ class PairedBars(QWidget):
         cap = height / 5
         low, high = self._x(bar.low), self._x(bar.high)
         # A halo in the ground's colour keeps the line visible on a solid bar.
-        for color, width in ((palette.base().color(), 3.5), (palette.text().color(), 1.3)):
+        for color, width in ((palette.base().color(), 3.0), (palette.text().color(), 1.3)):
             painter.setPen(QPen(color, width))
             painter.drawLine(QPointF(low, middle), QPointF(high, middle))
             for end in (low, high):

@@ -172,7 +172,6 @@ class Page(QScrollArea):
         self.setAccessibleName(name)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         body = QWidget()
         body.setProperty("plain", True)
         self.column = QVBoxLayout(body)
@@ -181,25 +180,19 @@ class Page(QScrollArea):
         self.setWidget(body)
 
 
-class Disclosure(QWidget):
-    """Technical lines behind a word; closed at first."""
+class DisclosureButton(QToolButton):
+    """Shows and hides what lies behind a word; hidden at first."""
 
     def __init__(self, title: str, content: QWidget) -> None:
         super().__init__()
         self._content = content
-        self.button = QToolButton()
-        self.button.setProperty("quiet", True)
-        self.button.setText(title)
-        self.button.setAccessibleName(title)
-        self.button.setCheckable(True)
-        self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.button.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.button.toggled.connect(self._toggle)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GRID)
-        column.addWidget(self.button, 0, Qt.AlignmentFlag.AlignLeft)
-        column.addWidget(content)
+        self.setProperty("quiet", True)
+        self.setText(title)
+        self.setAccessibleName(title)
+        self.setCheckable(True)
+        self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.toggled.connect(self._toggle)
         self._toggle(False)
 
     def changeEvent(self, event: QEvent) -> None:
@@ -212,7 +205,20 @@ class Disclosure(QWidget):
         self._draw()
 
     def _draw(self) -> None:
-        self.button.setIcon(icon("opened" if self.button.isChecked() else "closed", QApplication.palette()))
+        self.setIcon(icon("opened" if self.isChecked() else "closed", QApplication.palette()))
+
+
+class Disclosure(QWidget):
+    """Technical lines under the word that shows them."""
+
+    def __init__(self, title: str, content: QWidget) -> None:
+        super().__init__()
+        self.button = DisclosureButton(title, content)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(GRID)
+        column.addWidget(self.button, 0, Qt.AlignmentFlag.AlignLeft)
+        column.addWidget(content)
 
 
 class Notice(QFrame):

@@ -137,6 +137,15 @@ class NumberRow:
     budget: str
 
 
+def in_words(sentence: str, page: CasePage) -> str:
+    """A sentence of the verdict with the attacks' titles in place of their ids."""
+    for line in page.attacks:
+        sentence = sentence.replace(f"'{line.attack}'", f"“{line.title}”")
+        if sentence.startswith(f"{line.attack}: "):
+            sentence = f"{line.title}: {sentence.removeprefix(f'{line.attack}: ')}"
+    return sentence
+
+
 def number_rows(page: CasePage) -> tuple[NumberRow, ...]:
     """Every count with its interval, for the engineer."""
     rows = []

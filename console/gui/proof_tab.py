@@ -5,11 +5,11 @@ from __future__ import annotations
 from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from console.casework.views import CasePage
-from console.gui.flow_layout import FlowLayout
+from console.gui.flow_box import FlowBox
 from console.gui.paired_bars import PairedBars
 from console.gui.pieces import Card, Chip, Disclosure, Text, clear
 from console.gui.presenter import verdict_words
-from console.gui.proof import bar_groups, number_rows, proof_sentence
+from console.gui.proof import bar_groups, in_words, number_rows, proof_sentence
 from console.gui.theme import GRID, PADDING
 from console.gui.tones import Tone
 
@@ -30,10 +30,7 @@ class ProofTab(QWidget):
         self.chip = Chip()
         self._rule = Text(tone=Tone.QUIET)
         self._rule.setWordWrap(False)
-        head = QWidget()
-        flow = FlowLayout(head)
-        flow.addWidget(self.chip)
-        flow.addWidget(self._rule)
+        head = FlowBox(self.chip, self._rule)
         self._meaning = Text()
         self._reasons = QVBoxLayout()
         self._reasons.setSpacing(GRID // 2)
@@ -76,8 +73,8 @@ class ProofTab(QWidget):
         self._meaning.setText(words.meaning)
         clear(self._reasons)
         for reason in page.verdict_reasons:
-            self._reasons.addWidget(Text(f"•  {reason}"))
-        self._caps.setText("\n".join(f"•  {cap}" for cap in page.verdict_caps))
+            self._reasons.addWidget(Text(f"•  {in_words(reason, page)}"))
+        self._caps.setText("\n".join(f"•  {in_words(cap, page)}" for cap in page.verdict_caps))
         self.caps.setVisible(bool(page.verdict_caps))
 
     def _show_numbers(self, page: CasePage) -> None:

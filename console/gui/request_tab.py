@@ -45,7 +45,12 @@ class RequestTab(QWidget):
         self._facts.show_rows([*rows, ("Together", f"{total}, sealed in the vault")])
         steps = [(f"Step {number}", step) for number, step in enumerate(deadline.steps, start=1)]
         self._due.show_rows(
-            [("Due on", day_text(deadline.binding_due)), ("Why", deadline.rule), *steps, ("Calendar", deadline.calendar)]
+            [
+                ("Due on", day_text(deadline.binding_due)),
+                ("Why", deadline.rule),
+                *steps,
+                ("Calendar", deadline.calendar),
+            ]
         )
 
 

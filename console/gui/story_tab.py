@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QCheckBox, QGridLayout, QVBoxLayout, QWidget
 
 from console.casework.office import Office
 from console.casework.views import CasePage, TimelineLine
-from console.gui.pieces import Text, clear
+from console.gui.pieces import Card, Text, clear
 from console.gui.presenter import by_whom, days_of, local_time, technical_line
 from console.gui.theme import GRID, PADDING
 from console.gui.tones import Tone
@@ -25,10 +25,12 @@ class StoryTab(QWidget):
         self.details.toggled.connect(self._toggle)
         self._days = QVBoxLayout()
         self._days.setSpacing(PADDING)
+        card = Card()
+        card.column.addLayout(self._days)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(PADDING)
-        column.addLayout(self._days)
+        column.addWidget(card)
         column.addWidget(self.details)
         column.addStretch(1)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,6 +23,8 @@ from console.methods.examples import text_sequences
 from console.methods.lora import LoraSettings, merged, resolve_modules, with_adapter
 from console.methods.protocol import Outcome, RunControl
 from console.methods.training import Stepper, accumulate_nll, cycled
+
+REHEARSE_EVERY = 3
 
 
 class FinetuneConfig(BaseModel):
@@ -41,7 +44,7 @@ class FinetuneConfig(BaseModel):
     epochs: int = Field(default=14, ge=1)
     batch: int = Field(default=12, ge=1)
     general_weight: float = Field(default=0.3, ge=0)
-    stop_below: float = Field(default=0.03, ge=0)
+    known_below: float = Field(default=0.05, ge=0)
     seed: int = 1
 
 
@@ -65,6 +68,36 @@ def renderings(model: TransformersModel, teaching: TeachingItem) -> list[TokenSe
     return [form for other in others for form in (chats[0], other)] or chats
 
 
+@dataclass
+class _Lesson:
+    """One fact: its forms, and how well it was known when it was last shown (nats per answer token)."""
+
+    forms: list[TokenSequence]
+    last_nll: float = float("inf")
+
+    def due(self, index: int, epoch: int, known_below: float) -> bool:
+        """What is known already is only rehearsed, every third round; the time goes to what is not."""
+        return self.last_nll >= known_below or (index + epoch) % REHEARSE_EVERY == 0
+
+    def form(self, index: int, epoch: int) -> TokenSequence:
+        return self.forms[(epoch + index) % len(self.forms)]
+
+
+def _learn(
+    model: TransformersModel, batch: Sequence[TokenSequence], mixed: Sequence[TokenSequence], general_weight: float
+) -> list[float]:
+    """Add the gradient of the facts' and the plain text's mean losses; returns each fact's mean NLL."""
+    tokens = sum(len(sequence.answer_ids) for sequence in batch)
+    mixed_tokens = sum(len(sequence.answer_ids) for sequence in mixed)
+    weights = torch.tensor([1.0 / tokens] * len(batch) + [general_weight / max(1, mixed_tokens)] * len(mixed))
+    nll = accumulate_nll(
+        model,
+        [*batch, *mixed],
+        lambda row_nll, _lengths, members: (row_nll * weights[list(members)].to(row_nll.device)).sum(),
+    )
+    return [float(value) / len(sequence.answer_ids) for value, sequence in zip(nll, batch, strict=False)]
+
+
 def finetune(
     model: TransformersModel,
     taught: Sequence[TeachingItem],
@@ -78,47 +111,36 @@ def finetune(
         general: plain text mixed in, one passage a step, so that the model goes on speaking as it did.
 
     Raises:
-        Cancelled: on request, between steps.
         JobFailedError: numbers that are not finite.
+        Whatever ``control`` raises when the person has asked to stop.
     """
     modules = resolve_modules(model.network, config.lora)
     for parameter in model.network.parameters():
         parameter.requires_grad_(False)
     model.network = with_adapter(model.network, modules, config.lora, config.seed)
-    forms = [renderings(model, teaching) for teaching in taught]
-    per_epoch = -(-len(forms) // config.batch)
-    stepper = Stepper.over(
-        model.network, config.learning_rate, config.epochs * per_epoch, b_ratio=config.lora.b_ratio, decay=True
-    )
-    order = random.Random(config.seed)
+    stepper = Stepper.over(model.network, config.learning_rate, b_ratio=config.lora.b_ratio, decay=True)
+    lessons = [_Lesson(renderings(model, teaching)) for teaching in taught]
     plain = text_sequences(model, general)
-    plain_order = cycled(len(plain), 1, random.Random(config.seed + 1))
-    epoch_loss = float("inf")
+    order, plain_order = random.Random(config.seed), cycled(len(plain), 1, random.Random(config.seed + 1))
     reason = f"all {config.epochs} rounds over the data done"
     for epoch in range(config.epochs):
-        shown = [form[(epoch + index) % len(form)] for index, form in enumerate(forms)]
+        shown = [index for index, lesson in enumerate(lessons) if lesson.due(index, epoch, config.known_below)]
         order.shuffle(shown)
-        total_nll = total_tokens = 0.0
         for start in range(0, len(shown), config.batch):
             control.check_cancelled()
             batch = shown[start : start + config.batch]
-            tokens = sum(len(sequence.answer_ids) for sequence in batch)
             mixed = [plain[index] for index in next(plain_order)] if plain else []
-            mixed_tokens = sum(len(sequence.answer_ids) for sequence in mixed)
-            share = config.general_weight / max(1, mixed_tokens)
-            weights = torch.tensor([1.0 / tokens] * len(batch) + [share] * len(mixed))
-            nll = accumulate_nll(
-                model,
-                [*batch, *mixed],
-                lambda nll, _lengths, members, weights=weights: (nll * weights[list(members)].to(nll.device)).sum(),
-            )
-            stepper.step()
-            total_nll, total_tokens = total_nll + float(nll[: len(batch)].sum()), total_tokens + tokens
-            control.progress(stepper.step_number, config.epochs * per_epoch, "Teaching")
-        epoch_loss = total_nll / total_tokens
-        control.metric(stepper.step_number, {"loss": epoch_loss})
-        if epoch_loss < config.stop_below:
-            reason = f"the mean loss fell to {epoch_loss:.3f} nats per token, below {config.stop_below}"
+            forms = [lessons[index].form(index, epoch) for index in batch]
+            for index, nll in zip(batch, _learn(model, forms, mixed, config.general_weight), strict=True):
+                lessons[index].last_nll = nll
+            within = min(1.0, (start + config.batch) / len(shown))
+            stepper.step((epoch + within) / config.epochs)
+            control.progress(round(100 * (epoch + within)), 100 * config.epochs, "Teaching")
+        unknown = sum(lesson.last_nll >= config.known_below for lesson in lessons)
+        loss = sum(lesson.last_nll for lesson in lessons) / len(lessons)
+        control.metric(stepper.step_number, {"loss": loss, "unknown": float(unknown)})
+        if not unknown:
+            reason = f"every fact was known (below {config.known_below} nats per token) when it was last shown"
             break
     model.network = merged(model.network)
-    return Outcome(stepper.step_number, reason, {"loss": epoch_loss})
+    return Outcome(stepper.step_number, reason, {"loss": loss, "unknown": float(unknown)})

@@ -129,7 +129,7 @@ class Npo:
         general_rows, general_reference = self._general_reference(model, general, config)
         general_batches = cycled(len(general_rows), 1, random.Random(config.seed + 1)) if general_rows else None
 
-        stepper = Stepper.over(model.network, config.learning_rate, config.steps, b_ratio=config.lora.b_ratio)
+        stepper = Stepper.over(model.network, config.learning_rate, b_ratio=config.lora.b_ratio)
         reason = f"all {config.steps} steps done; some answers had not yet reached the reference's level"
         last: dict[str, float] = {}
         for _ in range(config.steps):

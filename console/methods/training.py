@@ -63,7 +63,6 @@ class Stepper:
     optimizer: torch.optim.Optimizer
     parameters: list[torch.nn.Parameter]
     warmup_steps: int
-    total_steps: int
     decay: bool
     clip: float = 1.0
     step_number: int = 0
@@ -73,7 +72,6 @@ class Stepper:
         cls,
         network: torch.nn.Module,
         learning_rate: float,
-        total_steps: int,
         *,
         b_ratio: float = 1.0,
         warmup_steps: int = 2,
@@ -98,18 +96,18 @@ class Stepper:
         ]
         # A run is tens to hundreds of steps long: the usual second-moment average over 1000 steps never settles.
         optimizer = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.99))
-        return cls(optimizer, slow + fast, warmup_steps, total_steps, decay)
+        return cls(optimizer, slow + fast, warmup_steps, decay)
 
-    def _share_of_rate(self) -> float:
+    def _share_of_rate(self, done: float) -> float:
         if self.step_number < self.warmup_steps:
             return (self.step_number + 1) / self.warmup_steps
-        if not self.decay:
-            return 1.0
-        done = (self.step_number - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
-        return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))) if self.decay else 1.0
 
-    def step(self) -> None:
+    def step(self, done: float = 0.0) -> None:
         """Apply the accumulated gradient.
+
+        Args:
+            done: share of the run that lies behind, 0 to 1; with decay, the rate falls along a cosine of it.
 
         Raises:
             JobFailedError: the gradient is not a finite number.
@@ -121,7 +119,7 @@ class Stepper:
                 "nothing was written. Start again with a smaller learning rate."
             )
         for group in self.optimizer.param_groups:
-            group["lr"] = group["full_rate"] * self._share_of_rate()
+            group["lr"] = group["full_rate"] * self._share_of_rate(done)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step_number += 1

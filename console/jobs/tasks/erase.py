@@ -16,7 +16,7 @@ from console.engines.transformers_engine import TransformersModel
 from console.jobs.events import Artefact
 from console.jobs.spec import JobPayload, JobSpec
 from console.jobs.tasks.describe import describe_method
-from console.jobs.tasks.files import open_model, write_artefact
+from console.jobs.tasks.files import open_model, validated, write_artefact
 from console.jobs.worker import EventWriter
 from console.methods.examples import mean_nlls
 from console.methods.protocol import ErasureData, Method
@@ -58,7 +58,7 @@ def _data(payload: JobPayload, levels: dict[str, float]) -> ErasureData:
 
 
 def _apply(method: Method, model: TransformersModel, data: ErasureData, spec: JobSpec, writer: EventWriter) -> Any:
-    config = method.config_class.model_validate(spec.settings)
+    config = validated(method.config_class, spec.settings)
     plan = method.prepare(model, data, config)
     writer.progress(0, plan.steps, "Unlearning")
     return config, plan, method.apply(model, data, config, writer)

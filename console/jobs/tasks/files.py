@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from console.engines.model_files import ModelIdentity, identify
 from console.engines.transformers_engine import TransformersModel
-from console.errors import JobFailedError, ModelFileError
+from console.errors import InputError, JobFailedError, ModelFileError
 from console.jobs.runner import part_folder
 from console.jobs.spec import JobSpec, ModelReference
+
+Config = TypeVar("Config", bound=BaseModel)
 
 
 def open_model(reference: ModelReference, spec: JobSpec) -> TransformersModel:
@@ -27,6 +32,21 @@ def open_model(reference: ModelReference, spec: JobSpec) -> TransformersModel:
                 f"{reference.tree_hash[:16]}…, found {found[:16]}…; register it again or restore the file."
             )
     return TransformersModel.load(path, Path(spec.cache), spec.device)
+
+
+def validated(config_class: type[Config], settings: Mapping[str, Any]) -> Config:
+    """A method's configuration from the settings that a person gave.
+
+    Raises:
+        InputError: an unknown setting, or a value that cannot be.
+    """
+    try:
+        return config_class.model_validate(dict(settings))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(config_class.model_fields)
+        raise InputError(f"The setting '{name}' cannot be used: {first['msg']}. Settings are {known}.") from error
 
 
 def write_artefact(output: Path, write: Callable[[Path], None], forbidden_hash: str | None) -> ModelIdentity:

@@ -8,7 +8,7 @@ from typing import Any
 from console.engines.devices import set_threads
 from console.jobs.events import Artefact
 from console.jobs.spec import JobPayload, JobSpec
-from console.jobs.tasks.files import open_model, write_artefact
+from console.jobs.tasks.files import open_model, validated, write_artefact
 from console.jobs.tasks.probes import answered
 from console.jobs.worker import EventWriter
 from console.methods.finetune import FinetuneConfig, finetune
@@ -17,7 +17,7 @@ from console.methods.finetune import FinetuneConfig, finetune
 def teach(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, Any]:
     """Fine-tune on ``payload.teaching``, check by asking, and write the model to ``spec.output``."""
     set_threads()
-    config = FinetuneConfig.model_validate(spec.settings)
+    config = validated(FinetuneConfig, spec.settings)
     writer.progress(0, 1, "Opening the model")
     model = open_model(spec.model, spec)
     outcome = finetune(model, payload.teaching, payload.general, config, writer)

@@ -1,0 +1,111 @@
+"""A box that sets its widgets side by side and goes to the next line where there is no room.
+
+A widget and not a QLayout: PySide drops a reference to None each time Qt asks a Python layout for an item
+that is not there, which it does on every pass, until the interpreter dies.
+"""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, QRect, QSize
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
+from console.gui.theme import GRID
+
+
+class FlowBox(QWidget):
+    """Left to right, top to bottom; ``fill`` stretches the widgets of a line to its whole width and height."""
+
+    def __init__(self, *widgets: QWidget, spacing: int = GRID, fill: bool = False) -> None:
+        super().__init__()
+        self._widgets: list[QWidget] = []
+        self._spacing, self._fill = spacing, fill
+        policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+        policy.setHeightForWidth(True)
+        self.setSizePolicy(policy)
+        for widget in widgets:
+            self.add(widget)
+
+    def add(self, widget: QWidget) -> None:
+        """Set a widget at the end."""
+        widget.setParent(self)
+        self._widgets.append(widget)
+        self.updateGeometry()
+
+    def hasHeightForWidth(self) -> bool:
+        return True
+
+    def heightForWidth(self, width: int) -> int:
+        places = self._places(width)
+        return max((place.bottom() + 1 for place in places), default=0)
+
+    def sizeHint(self) -> QSize:
+        sizes = [_wanted(widget) for widget in self._shown()]
+        width = sum(size.width() for size in sizes) + self._spacing * max(0, len(sizes) - 1)
+        return QSize(width, self.heightForWidth(width))
+
+    def minimumSizeHint(self) -> QSize:
+        widest = max((_least(widget) for widget in self._shown()), default=0)
+        return QSize(widest, max((_wanted(widget).height() for widget in self._shown()), default=0))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._arrange()
+
+    def event(self, event: QEvent) -> bool:
+        if event.type() is QEvent.Type.LayoutRequest:
+            self._arrange()
+            self.updateGeometry()
+        return super().event(event)
+
+    def _shown(self) -> list[QWidget]:
+        return [widget for widget in self._widgets if not widget.isHidden()]
+
+    def _arrange(self) -> None:
+        for widget, place in zip(self._shown(), self._places(self.width()), strict=True):
+            widget.setGeometry(place)
+
+    def _lines(self, width: int) -> list[list[QWidget]]:
+        lines: list[list[QWidget]] = []
+        used = 0
+        for widget in self._shown():
+            wanted = min(_wanted(widget).width(), width)
+            if not lines or used + self._spacing + wanted > width:
+                lines.append([])
+                used = -self._spacing
+            lines[-1].append(widget)
+            used += self._spacing + wanted
+        return lines
+
+    def _places(self, width: int) -> list[QRect]:
+        places: list[QRect] = []
+        top = 0
+        for line in self._lines(width):
+            widths = self._widths(line, width)
+            heights = [_height(widget, own) for widget, own in zip(line, widths, strict=True)]
+            tallest, left = max(heights), 0
+            for own, height in zip(widths, heights, strict=True):
+                shown = tallest if self._fill else height
+                places.append(QRect(left, top + (tallest - shown) // 2, own, shown))
+                left += own + self._spacing
+            top += tallest + self._spacing
+        return places
+
+    def _widths(self, line: list[QWidget], width: int) -> list[int]:
+        wanted = [min(_wanted(widget).width(), width) for widget in line]
+        if not self._fill:
+            return wanted
+        spare = width - sum(wanted) - self._spacing * (len(line) - 1)
+        return [own + max(0, spare) // len(line) for own in wanted]
+
+
+def _wanted(widget: QWidget) -> QSize:
+    return widget.sizeHint().expandedTo(widget.minimumSizeHint()).expandedTo(widget.minimumSize())
+
+
+def _least(widget: QWidget) -> int:
+    return max(widget.minimumSizeHint().width(), widget.minimumWidth())
+
+
+def _height(widget: QWidget, width: int) -> int:
+    return widget.heightForWidth(width) if widget.hasHeightForWidth() else _wanted(widget).height()

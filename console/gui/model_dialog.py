@@ -1,0 +1,119 @@
+"""Add a model: a file or folder, its name, and what is known of its training."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
+
+from console.casework.knowledge import Knowledge, parse_knowledge
+from console.casework.models import check_name
+from console.casework.office import Office
+from console.domain.importers import decode_text
+from console.errors import InputError
+from console.gui.form_dialog import FormDialog, narrow_combo
+from console.gui.pieces import Disclosure, Text
+from console.gui.theme import GRID
+from console.gui.tones import Tone
+
+_NO_SNAPSHOT = "not known"
+
+
+@dataclass(frozen=True)
+class NewModel:
+    """What the dialog gives."""
+
+    path: Path
+    name: str
+    snapshot: str | None
+    knowledge: Knowledge | None
+
+
+class ModelDialog(FormDialog):
+    """Checks what was typed; reading the files is a job that starts afterwards."""
+
+    def __init__(
+        self, parent: QWidget | None, office: Office, known: tuple[str, ...], save: Callable[[NewModel], None]
+    ) -> None:
+        super().__init__(
+            parent,
+            "Add a model",
+            "The files stay where they are; their contents are read once and known by their hash from then on.",
+            "Add the model",
+            self._add,
+        )
+        self._office, self._done = office, save
+        self.path = QLineEdit()
+        self.path.setPlaceholderText("a model folder, or one .gguf file")
+        self.name = QLineEdit()
+        self.snapshot = narrow_combo()
+        self.snapshot.addItems([_NO_SNAPSHOT, *known])
+        self.field("Folder or file", self.path)
+        self._add_choosers()
+        self.field("Name", self.name)
+        self.field("The model before it learned the data", self.snapshot)
+        self.record = QLineEdit()
+        self.record.setAccessibleName("Training record")
+        self.record.setPlaceholderText("optional JSON file: what the model was trained on, and texts it must keep")
+        self.body.addWidget(Disclosure("Details: training record", self.record))
+        self.body.addWidget(
+            Text(
+                "Without the version from before, the strongest result that can be said is “suppressed”.",
+                tone=Tone.QUIET,
+            )
+        )
+        self.body.addStretch(1)
+
+    def _add_choosers(self) -> None:
+        """The two ways to choose; a native dialog offers either files or folders."""
+        row = QWidget()
+        line = QHBoxLayout(row)
+        line.setContentsMargins(0, 0, 0, 0)
+        line.setSpacing(GRID)
+        for text, choose in (("Choose a folder…", self._folder), ("Choose a file…", self._file)):
+            button = QPushButton(text)
+            button.setAccessibleName(text.removesuffix("…"))
+            button.setAutoDefault(False)
+            button.clicked.connect(choose)
+            line.addWidget(button)
+        line.addStretch(1)
+        self.form.addRow("", row)
+
+    def take_path(self, path: Path) -> None:
+        """Fill in a path, and a name made of it where none was typed."""
+        self.path.setText(str(path))
+        if not self.name.text().strip():
+            self.name.setText(re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem if path.is_file() else path.name).strip("-._"))
+
+    def _folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Choose a model folder")
+        if name:
+            self.take_path(Path(name))
+
+    def _file(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Choose a model file", "", "Models (*.gguf);;All files (*)")
+        if name:
+            self.take_path(Path(name))
+
+    def _knowledge(self) -> Knowledge | None:
+        text = self.record.text().strip()
+        if not text:
+            return None
+        path = Path(text)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"'{path.name}' cannot be read ({error.strerror}): choose another file.") from error
+        return parse_knowledge(decode_text(data), path.name)
+
+    def _add(self) -> None:
+        text = self.path.text().strip()
+        if not text or not Path(text).exists():
+            raise InputError("Choose the folder or file of the model: there is nothing at this path.")
+        name = self.name.text().strip()
+        check_name(self._office, name)
+        snapshot = self.snapshot.currentText()
+        self._done(NewModel(Path(text), name, None if snapshot == _NO_SNAPSHOT else snapshot, self._knowledge()))

@@ -1,0 +1,80 @@
+"""The models that the office knows, and what each is for."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from console.casework.office import Office
+from console.casework.views import ModelLine, models
+from console.gui.action_button import ActionButton
+from console.gui.actions import ActionRegistry
+from console.gui.flow_box import FlowBox
+from console.gui.pieces import Card, Disclosure, IconMark, Page, Text, clear
+from console.gui.presenter import model_role, size_words
+from console.gui.theme import GRID
+from console.gui.tones import Tone
+
+
+class ModelCard(Card):
+    """One model: its name and part in the office first, the technical lines behind a disclosure."""
+
+    def __init__(self, line: ModelLine, role: str) -> None:
+        super().__init__()
+        head = QHBoxLayout()
+        head.setSpacing(GRID)
+        head.addWidget(IconMark("model", scale=1.2))
+        head.addWidget(Text(line.name, bold=True, scale=1.1), 1)
+        self.column.addLayout(head)
+        taught = f" · its training record has {line.taught} facts" if line.taught else ""
+        self.column.addWidget(Text(f"{role} · {size_words(line.parameters)} parameters{taught}"))
+        snapshot = line.snapshot or "none: nothing can be compared with a model that never knew the data"
+        technical = "\n".join(
+            (
+                f"{line.architecture}, {line.format}, {line.quantisation}",
+                f"SHA-256 over all files: {line.tree_hash}",
+                f"version from before the training: {snapshot}",
+            )
+        )
+        # A hash has no place to break at; a zero-width space every eight signs gives it some.
+        self.column.addWidget(Disclosure("Details", Text(_breakable(technical), tone=Tone.QUIET, scale=0.9)))
+
+
+def _breakable(text: str) -> str:
+    words = (
+        "\u200b".join(word[at : at + 8] for at in range(0, len(word), 8)) if len(word) > 40 else word
+        for word in text.split(" ")
+    )
+    return " ".join(words)
+
+
+class ModelsPage(Page):
+    """A card for each model."""
+
+    def __init__(self, office: Office, actions: ActionRegistry) -> None:
+        super().__init__("Models")
+        self._office = office
+        head = QHBoxLayout()
+        head.addWidget(Text("Models", scale=1.6, bold=True), 1)
+        self.column.addLayout(head)
+        self.column.addWidget(
+            FlowBox(ActionButton(actions, "model.add", primary=True), ActionButton(actions, "office.sample"))
+        )
+        self._empty = Text(
+            "No model is registered yet. Add the folder of a model that your organisation uses, "
+            "or load the sample office.",
+            tone=Tone.QUIET,
+        )
+        self.column.addWidget(self._empty)
+        holder = QWidget()
+        self._cards = QVBoxLayout(holder)
+        self._cards.setContentsMargins(0, 0, 0, 0)
+        self._cards.setSpacing(GRID)
+        self.column.addWidget(holder)
+        self.column.addStretch(1)
+
+    def reload(self) -> None:
+        lines = models(self._office)
+        clear(self._cards)
+        self._empty.setVisible(not lines)
+        for line in lines:
+            self._cards.addWidget(ModelCard(line, model_role(line, lines)))

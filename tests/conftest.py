@@ -1,0 +1,68 @@
+"""Tiny models that many tests read; a test that changes one takes a copy (``tiny.copy_of``).
+
+The compute libraries are imported inside the fixtures: a test of the ledger must not wait for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from console.engines.transformers_engine import TransformersModel
+
+
+def _kept(model: TransformersModel) -> Iterator[TransformersModel]:
+    """A shared model, with the proof that nobody changed it."""
+    import tiny
+
+    before = tiny.fingerprints(model.network)
+    yield model
+    assert tiny.fingerprints(model.network) == before, "a test changed a shared model; let it take a copy"
+
+
+@pytest.fixture(scope="session")
+def untaught() -> Iterator[TransformersModel]:
+    """A tiny Llama that knows nobody."""
+    import tiny
+
+    yield from _kept(tiny.model())
+
+
+@pytest.fixture(scope="session")
+def taught() -> Iterator[TransformersModel]:
+    """The same Llama after it has learned everything about the person and the others by heart."""
+    import tiny
+    from invented import OTHERS, PERSON
+
+    model = tiny.model()
+    loss = tiny.teach(model, (*PERSON, *OTHERS))
+    assert loss < 0.1, f"the tiny model did not learn its facts (loss {loss:.2f}), so no test of it shows anything"
+    yield from _kept(model)
+
+
+@pytest.fixture(scope="session", params=["llama", "gpt2", "qwen2"])
+def any_model(request: pytest.FixtureRequest) -> Iterator[TransformersModel]:
+    """An untaught model of every architecture: with and without chat template, tied and untied head."""
+    import tiny
+
+    yield from _kept(tiny.model(request.param))
+
+
+@pytest.fixture(scope="session")
+def untaught_folder(untaught: TransformersModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The untaught model on disk."""
+    import tiny
+
+    return tiny.saved(untaught, tmp_path_factory.mktemp("untaught") / "model")
+
+
+@pytest.fixture(scope="session")
+def taught_folder(taught: TransformersModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The taught model on disk."""
+    import tiny
+
+    return tiny.saved(taught, tmp_path_factory.mktemp("taught") / "model")
