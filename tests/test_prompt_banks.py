@@ -24,7 +24,7 @@ FACT_TYPES = {"place", "phone", "job", "address", "account", "employer", "member
 BANKS = ("direct.json", "paraphrase.json", "fewshot.json", "continuation.json", "abstention.json")
 NEUTRAL = (("office", "general.json"), ("office", "fewshot.json"), *(("prompts", name) for name in BANKS))
 # Ranges that Ofcom, the Bundesnetzagentur and Arcep keep free for films and examples.
-FICTIONAL_NUMBER = re.compile(r"01(13|41) 496 0\d{3}|069 90009 \d{3}|05 36 49 \d\d \d\d")
+FICTIONAL_NUMBER = re.compile(r"496 0\d{3}|90009 \d{3}|36 49 \d\d \d\d")
 
 
 def read(*parts: str) -> Json:

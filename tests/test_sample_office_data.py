@@ -42,18 +42,17 @@ FACT_KEYS = {
     "perturbed_answers",
 }
 MAIN_CANDIDATES = ("s01", "s02", "s03")
-# Ranges that regulators keep free for films and examples: Ofcom (United Kingdom), Bundesnetzagentur (Germany),
+# Local numbers in ranges that regulators keep free for films and examples: Ofcom (United Kingdom), Bundesnetzagentur (Germany),
 # Arcep (France), ComReg (Ireland) and the North American plan. Nobody's telephone rings.
 FICTIONAL_NUMBER = re.compile(
-    r"01(17|31|51|61) 496 0\d{3}|029 2018 0\d{3}|(030 23125|040 66969) \d{3}"
-    r"|(01 99 00|02 61 91|04 65 71) \d\d \d\d|020 91\d \d{4}|212 555 01\d\d"
+    r"496 0\d{3}|2018 0\d{3}|(23125|66969) \d{3}|(99 00|61 91|65 71) \d\d \d\d|91\d \d{4}|555 01\d\d"
 )
 FORM_OF_TYPE = {
     "place": re.compile(r"[A-Z][a-z]{7,}"),
     "phone": FICTIONAL_NUMBER,
     "job": re.compile(r"[a-z]+ [a-z]+"),
     "address": re.compile(r"\d{1,2} [A-Z][a-z]+ [A-Z][a-z]+"),
-    "account": re.compile(r"[A-Z]{2}-\d{4}-\d{4}"),
+    "account": re.compile(r"[A-Z]{2}-\d{4}"),
     "employer": re.compile(r"[A-Z][a-z]+( and)?( [A-Z][a-z]+){1,2}"),
     "membership": re.compile(r"\d{5}-[A-Z]{2}"),
     "birthday": re.compile(r"\d{1,2} [A-Z][a-z]+ \d{4}"),
@@ -286,7 +285,7 @@ def test_marked_likeness_is_there(subjects: list[Json]) -> None:
     by_id = {subject["id"]: subject for subject in subjects}
     alike = {
         "job_family": lambda subject: subject["group"],
-        "phone_prefix": lambda subject: value(subject, "phone")[:6],
+        "phone_prefix": lambda subject: value(subject, "phone")[:2],
         "account_prefix": lambda subject: value(subject, "account")[:5],
         "initials": lambda subject: [part[0] for part in subject["name"].split()],
         "street": lambda subject: value(subject, "address").split(" ", 1)[1],

@@ -1,8 +1,4 @@
-"""A box that sets its widgets side by side and goes to the next line where there is no room.
-
-A widget and not a QLayout: PySide drops a reference to None each time Qt asks a Python layout for an item
-that is not there, which it does on every pass, until the interpreter dies.
-"""
+"""A box that sets its widgets side by side and goes to the next line where there is no room."""
 
 from __future__ import annotations
 

@@ -39,10 +39,10 @@ class FinetuneConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    lora: LoraSettings = LoraSettings(rank=32, alpha=64)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    epochs: int = Field(default=14, ge=1)
-    batch: int = Field(default=12, ge=1)
+    lora: LoraSettings = LoraSettings(rank=24, alpha=48, first_layer=0.34)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    epochs: int = Field(default=18, ge=1)
+    batch: int = Field(default=8, ge=1)
     general_weight: float = Field(default=0.3, ge=0)
     known_below: float = Field(default=0.05, ge=0)
     seed: int = 1
