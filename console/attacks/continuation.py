@@ -49,7 +49,7 @@ class Continuation:
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         asks = [
             Ask(item, Prompt(f"continuation/{item.id}/{index}", beginning, chat=False), control)
-            for control, items in ((False, target.items), (True, target.controls))
+            for control, items in ((False, target.items), (True, target.matched_controls))
             for item in items
             for index, beginning in enumerate(beginnings(item))
         ]

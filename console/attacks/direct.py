@@ -33,7 +33,7 @@ class Direct:
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         asks = [
             Ask(item, Prompt(f"direct/{item.id}", item.prompt), control)
-            for control, items in ((False, target.items), (True, target.controls))
+            for control, items in ((False, target.items), (True, target.matched_controls))
             for item in facts(items)
         ]
         yield from ask_all(model, asks, target.settings.attempts)

@@ -48,7 +48,7 @@ class FewShot:
                 ),
                 control,
             )
-            for control, items in ((False, target.items), (True, target.controls))
+            for control, items in ((False, target.items), (True, target.matched_controls))
             for item in facts(items)
         ]
         yield from ask_all(model, asks, settings.attempts)

@@ -99,7 +99,7 @@ class HeadProjection:
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         inside = cast(WhiteBoxModel, model)
         budget = target.settings.head_budget
-        probes = [*_probes(target.items, control=False), *_probes(target.controls, control=True)]
+        probes = [*_probes(target.items, control=False), *_probes(target.matched_controls, control=True)]
         depth = -(-budget // 2)
         tails = inside.layer_candidates([probe.prompt for probe in probes], [probe.answer for probe in probes], depth)
         for probe, layers in zip(probes, tails, strict=True):

@@ -44,7 +44,7 @@ class Paraphrase:
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         asks = [
             Ask(item, Prompt(f"paraphrase/{item.id}/{index}", wording), control)
-            for control, items in ((False, target.items), (True, target.controls))
+            for control, items in ((False, target.items), (True, target.matched_controls))
             for item in facts(items)
             for index, wording in enumerate(wordings(item, target.bank, target.settings.paraphrases))
         ]

@@ -92,6 +92,22 @@ class AttackTarget:
     bank: PromptBank
     settings: AttackSettings = field(default_factory=AttackSettings)
 
+    @property
+    def matched_controls(self) -> tuple[ForgetItem, ...]:
+        """As many control facts as there are facts to attack, of the same kinds where there are such.
+
+        A negative control must be as large as what it controls, and every attempt costs time.
+        """
+        left = list(self.controls)
+        matched = []
+        for item in self.items:
+            same = next((control for control in left if control.fact_type == item.fact_type), None)
+            chosen = same if same is not None else (left[0] if left else None)
+            if chosen is not None:
+                left.remove(chosen)
+                matched.append(chosen)
+        return tuple(matched)
+
 
 @dataclass(frozen=True)
 class AttemptRow:

@@ -47,6 +47,7 @@ class PackedRow:
         attention_mask: (1, 1, time, time) True where the row's token may attend to the column's.
         members: index of each packed sequence in the caller's list.
         predictors: for each member, the row positions whose output predicts its answer tokens.
+        spans: for each member, the row positions of its own tokens and of the shared beginning before them.
     """
 
     input_ids: torch.Tensor
@@ -54,6 +55,11 @@ class PackedRow:
     attention_mask: torch.Tensor
     members: tuple[int, ...]
     predictors: tuple[tuple[int, ...], ...]
+    spans: tuple[tuple[range, range], ...]
+
+    def token_positions(self) -> list[list[int]]:
+        """For each member, the row position of each of its tokens, the shared beginning included."""
+        return [[*shared, *own] for own, shared in self.spans]
 
     @property
     def tokens(self) -> int:
@@ -102,6 +108,7 @@ class _RowBuilder:
         self.positions: list[int] = []
         self.spans: list[tuple[range, range]] = []  # (own tokens, shared tokens they may also see)
         self.members: list[int] = []
+        self.member_spans: list[tuple[range, range]] = []
         self.predictors: list[tuple[int, ...]] = []
 
     def add_shared(self, ids: Sequence[int]) -> range:
@@ -120,6 +127,7 @@ class _RowBuilder:
         self.spans.append((range(start, len(self.ids)), shared))
         offset = start - len(shared)
         self.members.append(index)
+        self.member_spans.append((range(start, len(self.ids)), shared))
         self.predictors.append(tuple(range(offset + sequence.answer_start - 1, offset + len(sequence.ids) - 1)))
 
     def build(self, device: torch.device | str) -> PackedRow:
@@ -135,6 +143,7 @@ class _RowBuilder:
             attention_mask=mask[None, None].to(device),
             members=tuple(self.members),
             predictors=tuple(self.predictors),
+            spans=tuple(self.member_spans),
         )
 
 

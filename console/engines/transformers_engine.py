@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from console.engines.decoding import DecodeJob, decode_batch
 from console.engines.devices import resolve_device
+from console.engines.frozen_trunk import FrozenTrunk, decoder_of, final_norm_name
 from console.engines.gguf_snapshot import snapshot_of
 from console.engines.packing import PackedRow, TokenSequence, answer_positions, pack
 from console.engines.prompts import answer_sequence, prompt_ids, whole_text_sequence
@@ -136,12 +137,23 @@ class TransformersModel:
             for request in requests
         ]
 
-    def row_logits(self, row: PackedRow) -> torch.Tensor:
+    def trunk(self, depth: int, sequences: Sequence[TokenSequence]) -> FrozenTrunk | None:
+        """The first ``depth`` blocks, run once per text, where the architecture allows it."""
+        return FrozenTrunk.where_exact(self._network, depth, sequences, ROW_TOKENS)
+
+    def row_logits(
+        self, row: PackedRow, sequences: Sequence[TokenSequence] = (), trunk: FrozenTrunk | None = None
+    ) -> torch.Tensor:
         """(answer tokens of all members, vocab) logits that predict them, in the members' order.
 
         Only these positions go through the unembedding: for short prompts that is most of its cost.
+
+        Args:
+            sequences: the list that the row's members index; only a trunk needs it.
         """
         kept = torch.tensor(list(answer_positions(row)), device=self.device)
+        if trunk is not None:
+            return trunk.logits(row, sequences, kept)[0]
         return self._network(
             input_ids=row.input_ids,
             attention_mask=row.attention_mask,
@@ -173,10 +185,10 @@ class TransformersModel:
         return sequence.ids[sequence.answer_start]
 
     def _final_norm(self) -> Any:
-        decoder = self._network.get_decoder() if hasattr(self._network, "get_decoder") else self._network.base_model
-        for name in ("norm", "final_layer_norm", "ln_f"):
-            if hasattr(decoder, name):
-                return getattr(decoder, name)
+        decoder = decoder_of(self._network)
+        name = final_norm_name(decoder)
+        if name is not None:
+            return getattr(decoder, name)
         raise ModelFileError(
             f"The architecture '{self._network.config.model_type}' has no final norm that this console knows; "
             "white-box attacks cannot run on it."

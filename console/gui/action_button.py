@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from console.gui.actions import ActionRegistry
 from console.gui.pieces import Text
-from console.gui.theme import GRID
+from console.gui.theme import GRID, icon_size
 from console.gui.tones import Tone
 
 
@@ -18,6 +18,7 @@ class ActionButton(QPushButton):
         self._actions, self._id = actions, id
         if primary:
             self.setProperty("primary", True)
+        self.setIconSize(icon_size(self))
         self.clicked.connect(lambda: actions.action(id).trigger())
         actions.refreshed.connect(self.refresh)
         self.refresh()
@@ -49,7 +50,8 @@ class GatedButton(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(GRID // 2)
         column.addWidget(self.button)
-        column.addWidget(self._reason, 1)
+        column.addWidget(self._reason)
+        column.addStretch(1)
         policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         policy.setHeightForWidth(True)
         self.setSizePolicy(policy)

@@ -72,7 +72,7 @@ class CaseHeader(Card):
         self.due.setText(due_words(line))
         self.due.set_tone(due.tone)
         self.due.setToolTip(page.deadline.rule)
-        self._why.setText("\n".join((page.deadline.rule, *page.deadline.steps)))
+        self._why.setText("\n".join((page.deadline.rule, *(f"•  {step}" for step in page.deadline.steps))))
         self._summary.say(line.summary)
         self._next = next_step(page)
         self.primary.setText(self._next.title)

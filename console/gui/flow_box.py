@@ -91,8 +91,11 @@ class FlowBox(QWidget):
         wanted = [min(_wanted(widget).width(), width) for widget in line]
         if not self._fill:
             return wanted
-        spare = width - sum(wanted) - self._spacing * (len(line) - 1)
-        return [own + max(0, spare) // len(line) for own in wanted]
+        room = width - self._spacing * (len(line) - 1)
+        equal = room // len(line)
+        if max(wanted) <= equal:
+            return [equal] * len(line)
+        return [own + max(0, room - sum(wanted)) // len(line) for own in wanted]
 
 
 def _wanted(widget: QWidget) -> QSize:

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from console.errors import ConsoleError
-from console.gui.pieces import IconMark, Text
+from console.gui.pieces import IconMark, ScrolledBody, Text
 from console.gui.theme import GRID, PADDING
 from console.gui.tones import Tone
 
@@ -50,8 +50,7 @@ class FormDialog(QDialog):
         self._scroll = QScrollArea()
         self._scroll.setWidgetResizable(True)
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
-        body = QWidget()
-        body.setProperty("plain", True)
+        body = ScrolledBody()
         self.body = QVBoxLayout(body)
         self.body.setContentsMargins(2 * GRID, 2 * GRID, 2 * GRID, GRID)
         self.body.setSpacing(PADDING)

@@ -25,7 +25,7 @@ from console.gui.flow_box import FlowBox
 from console.gui.inbox_model import Column, InboxModel, InboxProxy
 from console.gui.pieces import Card, Chip, IconMark, Page, Text, primary_button
 from console.gui.presenter import Drawer, due_mark, due_words, in_drawer, local_day, status_mark
-from console.gui.theme import GRID, ROW
+from console.gui.theme import GRID, ROW, icon_size
 from console.gui.tones import Tone
 
 _LINES_SHOWN = 5
@@ -179,6 +179,7 @@ class InboxPage(Page):
         table.setWordWrap(False)
         table.setSortingEnabled(True)
         table.horizontalHeader().setSortIndicator(Column.DUE, Qt.SortOrder.AscendingOrder)
+        table.setIconSize(icon_size(table))
         table.verticalHeader().hide()
         row = max(ROW, table.fontMetrics().height() + 10)
         table.verticalHeader().setDefaultSectionSize(row)

@@ -45,7 +45,7 @@ class JobStrip(QWidget):
         self.cancel.clicked.connect(self.cancelled)
         self._retint()
         line = QHBoxLayout(self)
-        line.setContentsMargins(0, 0, 0, 0)
+        line.setContentsMargins(2 * GRID, 0, 0, 0)
         line.setSpacing(GRID)
         line.addWidget(self._words, 1)
         line.addWidget(self.bar)

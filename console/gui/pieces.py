@@ -18,7 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from console.gui.theme import GRID, PADDING, blend, icon, pixmap, tone_color
+from console.gui.theme import GRID, PADDING, blend, icon, icon_size, pixmap, tone_color
 from console.gui.tones import Tone
 
 
@@ -164,6 +164,20 @@ class Card(QFrame):
             self.column.addWidget(Text(title, bold=True))
 
 
+class ScrolledBody(QWidget):
+    """The inside of a scroll area, as tall as its texts are at the width that it gets.
+
+    A layout's least height counts every text at its narrowest, which would leave a gap below them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("plain", True)
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(super().minimumSizeHint().width(), 0)
+
+
 class Page(QScrollArea):
     """A screen: one column that scrolls when the window is small or the letters are large."""
 
@@ -172,8 +186,7 @@ class Page(QScrollArea):
         self.setAccessibleName(name)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
-        body = QWidget()
-        body.setProperty("plain", True)
+        body = ScrolledBody()
         self.column = QVBoxLayout(body)
         self.column.setContentsMargins(2 * GRID, 2 * GRID, 2 * GRID, 2 * GRID)
         self.column.setSpacing(PADDING)
@@ -192,6 +205,7 @@ class DisclosureButton(QToolButton):
         self.setCheckable(True)
         self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setIconSize(icon_size(self))
         self.toggled.connect(self._toggle)
         self._toggle(False)
 

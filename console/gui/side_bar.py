@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from console.gui.theme import GRID, ROW, accent, icon, on_accent
+from console.gui.theme import GRID, ROW, accent, icon, icon_size, on_accent
 
 _BADGE = Qt.ItemDataRole.UserRole
 PAGES = (
@@ -68,7 +68,7 @@ class SideBar(QListWidget):
         self.setItemDelegate(_BadgeDelegate(self))
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Expanding)
-        self.setIconSize(QSize(20, 20))
+        self.setIconSize(icon_size(self) * 1.2)
         for _id, title, _icon in PAGES:
             self.addItem(QListWidgetItem(title))
         self._retint()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from PySide6.QtCore import QByteArray, QRectF, Qt
+from PySide6.QtCore import QByteArray, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QIcon, QPainter, QPalette, QPixmap
 from PySide6.QtSvg import QSvgRenderer
+from PySide6.QtWidgets import QWidget
 
 from console.gui.tones import Tone
 from console.paths import resource
@@ -161,6 +162,12 @@ def icon(name: str, palette: QPalette, tone: Tone = Tone.PLAIN) -> QIcon:
         for size in _ICON_SIZES:
             made.addPixmap(pixmap(name, color, size), mode)
     return made
+
+
+def icon_size(widget: QWidget) -> QSize:
+    """Size of an icon beside the widget's text, so that both grow together."""
+    side = max(16, widget.fontMetrics().height())
+    return QSize(side, side)
 
 
 def forget_icons() -> None:

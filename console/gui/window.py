@@ -26,7 +26,7 @@ from console.gui.pieces import IconMark, Line, Notice, Page, Text
 from console.gui.progress import JobView
 from console.gui.shortcut_sheet import ShortcutSheet
 from console.gui.side_bar import SideBar
-from console.gui.theme import GRID, PADDING
+from console.gui.theme import GRID, PADDING, icon_size
 from console.gui.tones import Tone
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class MainWindow(QMainWindow):
         bar.setObjectName("tools")
         bar.setMovable(False)
         bar.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        bar.setIconSize(icon_size(bar) * 1.2)
         self.registry.fill_toolbar(bar)
         return bar
 

@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from console.domain.forget_set import ItemKind
 from console.domain.teaching import TeachingItem
+from console.engines.frozen_trunk import FrozenTrunk
 from console.engines.packing import TokenSequence
 from console.engines.prompts import answer_sequence, whole_text_sequence
 from console.engines.protocol import Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.methods.examples import text_sequences
-from console.methods.lora import LoraSettings, merged, resolve_modules, with_adapter
+from console.methods.lora import LoraSettings, first_trained_layer, merged, resolve_modules, with_adapter
 from console.methods.protocol import Outcome, RunControl
 from console.methods.training import Stepper, accumulate_nll, cycled
 
@@ -39,7 +40,7 @@ class FinetuneConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    lora: LoraSettings = LoraSettings(rank=24, alpha=48, first_layer=0.34)
+    lora: LoraSettings = LoraSettings(rank=24, alpha=48, first_layer=0.5)
     learning_rate: float = Field(default=2e-3, gt=0)
     epochs: int = Field(default=18, ge=1)
     batch: int = Field(default=8, ge=1)
@@ -84,7 +85,11 @@ class _Lesson:
 
 
 def _learn(
-    model: TransformersModel, batch: Sequence[TokenSequence], mixed: Sequence[TokenSequence], general_weight: float
+    model: TransformersModel,
+    batch: Sequence[TokenSequence],
+    mixed: Sequence[TokenSequence],
+    general_weight: float,
+    trunk: FrozenTrunk | None,
 ) -> list[float]:
     """Add the gradient of the facts' and the plain text's mean losses; returns each fact's mean NLL."""
     tokens = sum(len(sequence.answer_ids) for sequence in batch)
@@ -94,6 +99,7 @@ def _learn(
         model,
         [*batch, *mixed],
         lambda row_nll, _lengths, members: (row_nll * weights[list(members)].to(row_nll.device)).sum(),
+        trunk,
     )
     return [float(value) / len(sequence.answer_ids) for value, sequence in zip(nll, batch, strict=False)]
 
@@ -121,6 +127,7 @@ def finetune(
     stepper = Stepper.over(model.network, config.learning_rate, b_ratio=config.lora.b_ratio, decay=True)
     lessons = [_Lesson(renderings(model, teaching)) for teaching in taught]
     plain = text_sequences(model, general)
+    trunk = model.trunk(first_trained_layer(model.network, config.lora), lessons[0].forms)
     order, plain_order = random.Random(config.seed), cycled(len(plain), 1, random.Random(config.seed + 1))
     reason = f"all {config.epochs} rounds over the data done"
     for epoch in range(config.epochs):
@@ -131,7 +138,7 @@ def finetune(
             batch = shown[start : start + config.batch]
             mixed = [plain[index] for index in next(plain_order)] if plain else []
             forms = [lessons[index].form(index, epoch) for index in batch]
-            for index, nll in zip(batch, _learn(model, forms, mixed, config.general_weight), strict=True):
+            for index, nll in zip(batch, _learn(model, forms, mixed, config.general_weight, trunk), strict=True):
                 lessons[index].last_nll = nll
             within = min(1.0, (start + config.batch) / len(shown))
             stepper.step((epoch + within) / config.epochs)

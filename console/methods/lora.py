@@ -36,13 +36,18 @@ def _layer_number(path: str) -> int | None:
     return next((int(segment) for segment in path.split(".") if segment.isdigit()), None)
 
 
+def first_trained_layer(network: Any, settings: LoraSettings) -> int:
+    """Number of the lowest block that an adapter with these settings touches."""
+    return int(settings.first_layer * network.config.num_hidden_layers)
+
+
 def resolve_modules(network: Any, settings: LoraSettings) -> tuple[str, ...]:
     """Full paths of every linear module in the blocks, never the unembedding (it may be tied; llama.cpp #11554).
 
     Raises:
         InputError: the architecture offers no such module.
     """
-    lowest = int(settings.first_layer * network.config.num_hidden_layers)
+    lowest = first_trained_layer(network, settings)
     head = network.get_output_embeddings()
     modules = tuple(
         path

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from console.engines.frozen_trunk import FrozenTrunk
 from console.engines.packing import PackedRow, TokenSequence, pack
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
 from console.errors import JobFailedError
@@ -19,6 +20,7 @@ def accumulate_nll(
     model: TransformersModel,
     sequences: list[TokenSequence],
     loss_of: Callable[[torch.Tensor, torch.Tensor, tuple[int, ...]], torch.Tensor],
+    trunk: FrozenTrunk | None = None,
 ) -> torch.Tensor:
     """Run sequences row by row and add up the gradient of a loss over their answers' NLL.
 
@@ -27,13 +29,14 @@ def accumulate_nll(
 
     Args:
         loss_of: (summed NLL (members,), answer lengths (members,), member indices) -> scalar to add.
+        trunk: the frozen layers under the adapter, where they can be run once.
 
     Returns:
         (sequences,) summed NLL of each sequence, detached.
     """
     nll = torch.zeros(len(sequences))
     for row in pack(sequences, ROW_TOKENS, model.device):
-        row_nll = member_nll(model.row_logits(row), row, sequences)
+        row_nll = member_nll(model.row_logits(row, sequences, trunk), row, sequences)
         lengths = torch.tensor([len(sequences[member].answer_ids) for member in row.members], device=row_nll.device)
         loss = loss_of(row_nll, lengths, row.members)
         if loss.requires_grad:
