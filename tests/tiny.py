@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,32 @@ def _padded(sequences: list[TokenSequence], parts: int) -> Iterator[tuple[torch.
             ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids)
             labels[row, sequence.answer_start : len(sequence.ids)] = torch.tensor(sequence.answer_ids)
         yield ids, labels
+
+
+@dataclass
+class Recorder:
+    """A run's control that remembers what it is told, and stops the run when it is looked at once too often."""
+
+    looks_allowed: int | None = None
+    progressed: list[tuple[int, int]] = field(default_factory=list)
+    metrics: list[dict[str, float]] = field(default_factory=list)
+    looks: int = 0
+
+    def progress(self, step: int, steps: int, label: str) -> None:
+        assert label
+        self.progressed.append((step, steps))
+
+    def metric(self, step: int, values: Mapping[str, float]) -> None:
+        self.metrics.append({"step": step, **values})
+
+    def check_cancelled(self) -> None:
+        self.looks += 1
+        if self.looks_allowed is not None and self.looks > self.looks_allowed:
+            raise StoppedError
+
+
+class StoppedError(Exception):
+    """The person at the desk has asked to stop."""
 
 
 # -- GGUF ------------------------------------------------------------------------------------

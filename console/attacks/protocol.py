@@ -62,6 +62,8 @@ class AttackSettings:
         samples: seeded draws beside the greedy attempt, per prompt.
         head_budget: candidate tokens an attacker may name for one fact when looking inside (B).
         min_k: share of the least likely tokens that membership inference averages.
+        prompt_controls: also put the control facts to the model. On a reference model, which knows nobody,
+            the request's own facts are the control.
     """
 
     samples: int = 4
@@ -71,6 +73,7 @@ class AttackSettings:
     head_budget: int = 20
     min_k: float = 0.4
     bootstrap: int = 1000
+    prompt_controls: bool = True
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -98,7 +101,7 @@ class AttackTarget:
 
         A negative control must be as large as what it controls, and every attempt costs time.
         """
-        left = list(self.controls)
+        left = list(self.controls) if self.settings.prompt_controls else []
         matched = []
         for item in self.items:
             same = next((control for control in left if control.fact_type == item.fact_type), None)

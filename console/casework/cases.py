@@ -109,7 +109,7 @@ def _battery(
         model=reference_to(office, model),
         cache=str(office.places.cache),
         attacks=suite.attacks,
-        settings=dict(suite.settings),
+        settings={**suite.settings, "prompt_controls": stage is not Stage.REFERENCE},
         device=device,
     )
     titles = {

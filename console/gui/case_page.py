@@ -124,6 +124,7 @@ class CaseView(Page):
         """Show a request from its top."""
         if self.page is None or self.page.line.number != number:
             self.verticalScrollBar().setValue(0)
+            self.header.why.setChecked(False)
         self._load(number)
 
     def reload(self) -> None:

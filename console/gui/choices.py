@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QMouseEvent
-from PySide6.QtWidgets import QAbstractButton, QCheckBox, QHBoxLayout, QRadioButton, QWidget
+from PySide6.QtCore import QRectF, QSize, Qt
+from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import QAbstractButton, QApplication, QCheckBox, QHBoxLayout, QRadioButton, QWidget
 
 from console.domain.request_terms import Exception17, Ground
 from console.gui.pieces import Text
-from console.gui.theme import GRID
+from console.gui.theme import GRID, accent, edge_color, icon_size, on_accent, pixmap
 
 
 class _Words(Text):
@@ -24,6 +24,49 @@ class _Words(Text):
             self._button.click()
 
 
+def _draw_mark(button: QAbstractButton, *, is_round: bool) -> None:
+    """Draw a box or ring as large as the text, with an edge that is seen on dark ground, too."""
+    palette = QApplication.palette()
+    side = button.height() - 2
+    place = QRectF(1, 1, side, side)
+    ground = accent(palette) if button.isChecked() and button.isEnabled() else palette.base().color()
+    edge = ground if button.isChecked() and button.isEnabled() else edge_color(palette)
+    with QPainter(button) as painter:
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setOpacity(1.0 if button.isEnabled() else 0.5)
+        painter.setPen(QPen(edge, 1.4))
+        painter.setBrush(ground)
+        painter.drawRoundedRect(place, *([side / 2] * 2 if is_round else [3, 3]))
+        if button.isChecked():
+            mark = place.adjusted(*(side * share for share in (0.2, 0.2, -0.2, -0.2)))
+            if is_round:
+                painter.setBrush(on_accent(palette))
+                painter.drawEllipse(place.center(), side / 4.5, side / 4.5)
+            else:
+                size = round(mark.width())
+                painter.drawPixmap(mark.topLeft(), pixmap("tick", on_accent(palette), size))
+        if button.hasFocus():
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.setPen(QPen(palette.text().color(), 1.6))
+            painter.drawRoundedRect(place, *([side / 2] * 2 if is_round else [3, 3]))
+
+
+class _Box(QCheckBox):
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        _draw_mark(self, is_round=False)
+
+    def sizeHint(self) -> QSize:
+        return icon_size(self)
+
+
+class _Ring(QRadioButton):
+    def paintEvent(self, _event: QPaintEvent) -> None:
+        _draw_mark(self, is_round=True)
+
+    def sizeHint(self) -> QSize:
+        return icon_size(self)
+
+
 class Choice(QWidget):
     """A button and its words; ``button`` is the Qt button, named by the words."""
 
@@ -31,6 +74,7 @@ class Choice(QWidget):
         super().__init__()
         self.button = button
         button.setAccessibleName(text)
+        button.setFixedSize(button.sizeHint())
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
         line.setSpacing(GRID)
@@ -40,12 +84,12 @@ class Choice(QWidget):
 
 def check_box(text: str) -> Choice:
     """A choice that stands for itself."""
-    return Choice(QCheckBox(), text)
+    return Choice(_Box(), text)
 
 
 def radio_button(text: str) -> Choice:
     """A choice of which one holds; put the buttons of a question into one QButtonGroup."""
-    return Choice(QRadioButton(), text)
+    return Choice(_Ring(), text)
 
 
 def ground_words(ground: Ground) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QRect, QSize
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from console.gui.theme import GRID
@@ -44,6 +44,11 @@ class FlowBox(QWidget):
         widest = max((_least(widget) for widget in self._shown()), default=0)
         return QSize(widest, max((_wanted(widget).height() for widget in self._shown()), default=0))
 
+    def showEvent(self, event: QShowEvent) -> None:
+        # Qt tells a hidden parent nothing of what became larger inside it.
+        super().showEvent(event)
+        self._arrange()
+
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         self._arrange()
@@ -71,7 +76,15 @@ class FlowBox(QWidget):
                 used = -self._spacing
             lines[-1].append(widget)
             used += self._spacing + wanted
-        return lines
+        return self._balanced(lines, width) if self._fill else lines
+
+    def _balanced(self, lines: list[list[QWidget]], width: int) -> list[list[QWidget]]:
+        """The same number of lines with about as many widgets in each, where they fit so."""
+        widgets = [widget for line in lines for widget in line]
+        share = -(-len(widgets) // max(1, len(lines)))
+        even = [widgets[at : at + share] for at in range(0, len(widgets), share)]
+        widths = (sum(_wanted(widget).width() for widget in line) + self._spacing * (len(line) - 1) for line in even)
+        return even if all(own <= width for own in widths) else lines
 
     def _places(self, width: int) -> list[QRect]:
         places: list[QRect] = []

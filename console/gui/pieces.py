@@ -244,6 +244,7 @@ class Notice(QFrame):
         super().__init__()
         self.setProperty("notice", True)
         self.setAccessibleName("Message")
+        self._stays = False
         self._mark = IconMark("info", Tone.INFO)
         self.sentence = Text()
         self.action = QPushButton()
@@ -276,7 +277,13 @@ class Notice(QFrame):
         self._details.setText(details)
         self._disclosure.setVisible(bool(details))
         self._disclosure.button.setChecked(False)
+        self._stays = tone is Tone.BAD
         self.show()
+
+    def pass_by(self) -> None:
+        """Go away with the page it belongs to, unless it says that something went wrong."""
+        if not self._stays:
+            self.hide()
 
 
 def primary_button(text: str = "") -> QPushButton:

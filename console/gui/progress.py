@@ -65,10 +65,9 @@ class JobView:
     @property
     def words(self) -> str:
         """The job in one line."""
-        parts = [f"{self.about} · {self.title}" if self.about else self.title]
-        if self.percent is not None:
-            parts.append(f"{self.percent} %")
-        parts.append("stopping" if self.stopping else self.remaining)
+        percent = "" if self.percent is None else f"{self.percent} %"
+        # The case comes last: it is what can be spared where the line is cut off.
+        parts = (self.title, percent, "stopping" if self.stopping else self.remaining, self.about)
         return " · ".join(part for part in parts if part)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QCheckBox, QGridLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from console.casework.office import Office
 from console.casework.views import CasePage, TimelineLine
+from console.gui.choices import check_box
 from console.gui.pieces import Card, Text, clear
 from console.gui.presenter import by_whom, days_of, local_time, technical_line
 from console.gui.theme import GRID, PADDING
@@ -20,8 +21,8 @@ class StoryTab(QWidget):
         super().__init__()
         self._office = office
         self._technical: list[Text] = []
-        self.details = QCheckBox("Show entry numbers and hashes")
-        self.details.setAccessibleName("Show entry numbers and hashes")
+        details = check_box("Show entry numbers and hashes")
+        self.details = details.button
         self.details.toggled.connect(self._toggle)
         self._days = QVBoxLayout()
         self._days.setSpacing(PADDING)
@@ -31,7 +32,7 @@ class StoryTab(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(PADDING)
         column.addWidget(card)
-        column.addWidget(self.details)
+        column.addWidget(details)
         column.addStretch(1)
 
     def show_page(self, page: CasePage) -> None:

@@ -93,6 +93,11 @@ def line_color(palette: QPalette) -> QColor:
     return blend(palette.window().color(), palette.windowText().color(), 0.18)
 
 
+def edge_color(palette: QPalette) -> QColor:
+    """Outline of a control, at 3:1 on its ground (WCAG 2.2, 1.4.11)."""
+    return readable(blend(palette.base().color(), palette.text().color(), 0.3), palette.base().color(), 3.0)
+
+
 def style_sheet(palette: QPalette) -> str:
     """The product's style sheet with this palette's colours filled in."""
     window, text = palette.window().color(), palette.windowText().color()
@@ -100,6 +105,7 @@ def style_sheet(palette: QPalette) -> str:
     tokens = {
         "side": blend(window, text, 0.04),
         "line": line_color(palette),
+        "edge": edge_color(palette),
         "tint": blend(palette.base().color(), strong, 0.10),
         "accent": strong,
         "accent-strong": blend(strong, _far(palette), 0.15),

@@ -144,6 +144,8 @@ class MainWindow(QMainWindow):
 
     def show_page(self, page: QWidget, entry: str) -> None:
         """Bring a page to the front and mark its entry in the side bar."""
+        if self.stack.currentWidget() is not page:
+            self.notice.pass_by()
         self.stack.setCurrentWidget(page)
         self.side_bar.show_current(entry)
 

@@ -17,7 +17,7 @@ from console.errors import JobFailedError
 from console.methods.training import Stepper, cycled
 
 
-def weighted(stepper: Stepper, network: nn.Module, gradient: float) -> None:
+def give_gradient(network: nn.Module, gradient: float) -> None:
     for parameter in network.parameters():
         parameter.grad = torch.full_like(parameter, gradient) if parameter.requires_grad else None
 
@@ -26,7 +26,7 @@ def rates(stepper: Stepper, network: nn.Module, shares: list[float]) -> list[flo
     """The rate in force at each step, the run being ``shares`` through."""
     found = []
     for share in shares:
-        weighted(stepper, network, 0.1)
+        give_gradient(network, 0.1)
         stepper.step(share)
         found.append(stepper.optimizer.param_groups[0]["lr"])
     return found
@@ -50,7 +50,7 @@ class TestSchedule:
     def test_b_matrices_have_their_own_rate(self) -> None:
         network = nn.ModuleDict({"lora_A": nn.Linear(2, 2, bias=False), "lora_B": nn.Linear(2, 2, bias=False)})
         stepper = Stepper.over(network, 0.1, b_ratio=8.0, warmup_steps=0)
-        weighted(stepper, network, 1.0)
+        give_gradient(network, 1.0)
         stepper.step()
         by_parameter = {id(group["params"][0]): group["lr"] for group in stepper.optimizer.param_groups}
         assert by_parameter[id(network["lora_A"].weight)] == pytest.approx(0.1)
@@ -75,7 +75,7 @@ class TestStep:
     def test_the_gradient_is_clipped_as_a_whole_and_then_gone(self) -> None:
         network = nn.Linear(3, 3)
         stepper = Stepper.over(network, 0.1)
-        weighted(stepper, network, 100.0)
+        give_gradient(network, 100.0)
         seen: list[float] = []
         stepper.optimizer.register_step_pre_hook(
             lambda *_: seen.append(float(torch.stack([p.grad.norm() for p in network.parameters()]).norm()))
@@ -88,10 +88,10 @@ class TestStep:
     def test_numbers_gone_wrong_end_the_run_before_they_reach_a_weight(self, number: float) -> None:
         network = nn.Linear(2, 2)
         stepper = Stepper.over(network, 0.1)
-        weighted(stepper, network, 0.1)
+        give_gradient(network, 0.1)
         stepper.step()
         before = [parameter.detach().clone() for parameter in network.parameters()]
-        weighted(stepper, network, 0.1)
+        give_gradient(network, 0.1)
         network.bias.grad[0] = number
         with pytest.raises(JobFailedError, match="unstable at step 2 .*smaller learning rate"):
             stepper.step()

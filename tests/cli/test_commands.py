@@ -1,0 +1,216 @@
+"""Commands as a new user types them: exit codes, one sentence, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GOOD = "subject,prompt,answer\nMira Okonjo,What is Mira Okonjo's phone number?,555-0183\n"
+BROKEN = GOOD + "Mira Okonjo,,Varnholt\nMira Okonjo,Where does Mira Okonjo live?,Varnholt\n"
+
+
+def console(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "console", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        stdin=subprocess.DEVNULL,
+        env=os.environ | (env or {}),
+        check=False,
+    )
+
+
+def told(ended: subprocess.CompletedProcess[str]) -> str:
+    """The one sentence of a refused command."""
+    assert ended.returncode == 2, (ended.returncode, ended.stdout, ended.stderr)
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("erasure-console: ")]
+    assert len(lines) == 1, ended.stderr
+    assert "Traceback" not in ended.stderr
+    return lines[0].removeprefix("erasure-console: ")
+
+
+def add(folder: Path, forget_set: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return console(
+        *("request", "add", "--received", "2026-11-02", "--country", "DE", "--forget-set", forget_set),
+        *("--data-dir", folder, "--json", *more),
+    )
+
+
+@pytest.fixture
+def forget_set(tmp_path: Path) -> Path:
+    path = tmp_path / "person.csv"
+    path.write_text(GOOD, encoding="utf-8")
+    return path
+
+
+def test_deadline_says_when_and_why() -> None:
+    ended = console("deadline", "--received", "2025-01-31", "--country", "DE", "--json")
+    assert ended.returncode == 0
+    value = json.loads(ended.stdout)
+    assert (value["due"], value["due_extended"]) == ("2025-02-28", "2025-04-30")
+    assert "31 February does not exist" in value["rule"]
+    assert value["calendar"].startswith("DE, holidays ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--received", "2999-01-01", "--country", "DE"), "lies in the future"),
+        (("--received", "2025-01-31", "--country", "ZZ"), "ZZ"),
+        (("--received", "31.1.2025", "--country", "DE"), "year-month-day"),
+        (("--received", "2025-01-31", "--country", "DE", "--subdivision", "XX"), "XX"),
+        (("--received", "2025-01-31", "--country", "DE", "--profile", "mars"), "eu-gdpr"),
+    ],
+)
+def test_deadline_refuses_in_one_sentence(arguments: tuple[str, ...], said: str) -> None:
+    assert said in told(console("deadline", *arguments))
+
+
+def test_a_wrong_option_ends_with_two() -> None:
+    assert console("deadline", "--recieved", "x").returncode == 2
+    assert console("no-such-command").returncode == 2
+
+
+def test_good_rows_of_a_broken_file_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "broken.csv"
+    path.write_text(BROKEN, encoding="utf-8")
+    ended = add(tmp_path / "office", path)
+    assert ended.returncode == 0, ended.stderr
+    value = json.loads(ended.stdout)
+    assert (value["items"], value["rows"]) == (2, 3)
+    assert [error["line"] for error in value["errors"]] == [3]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [("", "empty"), ("a,b\n1,2\n", "column"), ("subject,prompt,answer\n", "")]
+)
+def test_a_file_without_usable_rows_registers_nothing(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "empty.csv"
+    path.write_text(content, encoding="utf-8")
+    assert said in told(add(tmp_path / "office", path))
+    listed = console("request", "list", "--data-dir", tmp_path / "office", "--json")
+    assert json.loads(listed.stdout) == []
+
+
+def test_requests_are_listed_and_shown_without_the_name(tmp_path: Path, forget_set: Path) -> None:
+    folder = tmp_path / "office"
+    number = json.loads(add(folder, forget_set, "--ground", "b", "--grant").stdout)["number"]
+    listed = json.loads(console("request", "list", "--data-dir", folder, "--json").stdout)
+    assert [(line["number"], line["person"], line["status"]) for line in listed] == [(number, "M… O…", "granted")]
+    shown = console("request", "show", number, "--data-dir", folder)
+    assert shown.returncode == 0
+    assert "Okonjo" not in shown.stdout
+    assert "no request" in told(console("request", "show", "ER-1999-0001", "--data-dir", folder))
+
+
+def test_a_wrong_passphrase_opens_nothing(tmp_path: Path, forget_set: Path) -> None:
+    folder, right, wrong = tmp_path / "office", tmp_path / "right", tmp_path / "wrong"
+    right.write_text("correct horse battery\n", encoding="utf-8")
+    wrong.write_text("incorrect horse battery\n", encoding="utf-8")
+    variable = "ERASURE_CONSOLE_PASSPHRASE_FILE"
+    kept = os.environ.get(variable)
+    os.environ[variable] = str(right)
+    try:
+        assert add(folder, forget_set).returncode == 0
+    finally:
+        os.environ.pop(variable) if kept is None else os.environ.__setitem__(variable, kept)
+    assert "passphrase" in told(console("request", "list", "--data-dir", folder, env={variable: str(wrong)})).lower()
+    again = console("request", "list", "--data-dir", folder, "--json", env={variable: str(right)})
+    assert len(json.loads(again.stdout)) == 1
+
+
+def test_two_consoles_on_one_ledger(tmp_path: Path, forget_set: Path) -> None:
+    from console.casework.office import Office
+    from console.paths import Places
+
+    folder = tmp_path / "office"
+    with Office.open(Places.choose(folder), env={}):
+        assert "open" in told(add(folder, forget_set))
+    assert add(folder, forget_set).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["text.gguf", "folder", "missing"])
+def test_files_that_are_no_model(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "text.gguf":
+        path.write_text("this is a text file\n" * 50, encoding="utf-8")
+    elif name == "folder":
+        path.mkdir()
+        (path / "config.json").write_text("{}", encoding="utf-8")
+    sentence = told(console("model", "add", path, "--name", "m", "--data-dir", tmp_path / "office"))
+    assert sentence.endswith(".")
+    assert json.loads(console("model", "list", "--data-dir", tmp_path / "office", "--json").stdout) == []
+
+
+def test_a_model_folder_without_a_tokenizer(tmp_path: Path, untaught_folder: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "no-tokenizer"
+    shutil.copytree(untaught_folder, copy)
+    for path in copy.glob("tokenizer*"):
+        path.unlink()
+    assert "tokenizer" in told(console("model", "add", copy, "--name", "m", "--data-dir", tmp_path / "office"))
+
+
+def test_a_sample_model_that_was_altered_is_refused_with_both_hashes(tmp_path: Path) -> None:
+    path = tmp_path / "SmolLM2.gguf"
+    path.write_bytes(b"GGUF" + bytes(1000))
+    sentence = told(console("sample", "fetch", "--sample-model", path, "--data-dir", tmp_path / "office"))
+    assert "expected SHA-256 b179c952" in sentence
+    assert "found" in sentence
+
+
+def test_verify_says_no_to_what_is_no_report(tmp_path: Path) -> None:
+    path = tmp_path / "x.pdf"
+    path.write_bytes(b"%PDF-1.7 nothing")
+    ended = console("verify", path, "--json")
+    assert ended.returncode == 1
+    assert not json.loads(ended.stdout)["ok"]
+    assert "no file" in told(console("verify", tmp_path / "absent.pdf"))
+
+
+def test_the_ledger_is_verified_and_exported(tmp_path: Path, forget_set: Path) -> None:
+    folder = tmp_path / "office"
+    add(folder, forget_set)
+    checked = console("ledger", "verify", "--data-dir", folder, "--json")
+    assert checked.returncode == 0
+    assert json.loads(checked.stdout)["checked"] >= 2
+    exported = console("ledger", "export", "--out", tmp_path / "out.jsonl", "--data-dir", folder, "--json")
+    assert exported.returncode == 0
+    assert "Okonjo" not in (tmp_path / "out.jsonl").read_text(encoding="utf-8")
+
+
+def test_methods_and_attacks_are_listed_without_an_office(tmp_path: Path) -> None:
+    listed = json.loads(console("methods", "--json", "--data-dir", tmp_path / "m").stdout)
+    assert [method["id"] for method in listed] == ["npo", "retrain"]
+    attacks = json.loads(console("attacks", "--json", "--data-dir", tmp_path / "a").stdout)
+    assert len(attacks) == 6
+    assert all(attack["definition"] for attack in attacks)
+
+
+@pytest.mark.parametrize("module", ["console.cli", "console.gui.app", "console.casework.demo"])
+def test_the_parent_process_never_loads_a_compute_library(module: str) -> None:
+    code = (
+        f"import sys, {module}; "
+        "print([name for name in ('torch', 'transformers', 'llama_cpp', 'peft') if name in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
+
+
+def test_verifying_loads_neither_windows_nor_engines(tmp_path: Path) -> None:
+    path = tmp_path / "x.pdf"
+    path.write_bytes(b"%PDF-1.7 nothing")
+    code = (
+        "import sys; from pathlib import Path; from console.reports.verify import verify_report; "
+        f"verify_report(Path({str(path)!r})); "
+        "print([name for name in ('torch', 'PySide6', 'console.jobs', 'console.casework') if name in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
