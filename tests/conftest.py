@@ -5,7 +5,7 @@ The compute libraries are imported inside the fixtures: a test of the ledger mus
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,3 +66,16 @@ def taught_folder(taught: TransformersModel, tmp_path_factory: pytest.TempPathFa
     import tiny
 
     return tiny.saved(taught, tmp_path_factory.mktemp("taught") / "model")
+
+
+@pytest.fixture
+def in_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Code that every worker started afterwards runs first; "" takes it away again."""
+    folder = tmp_path / "in worker"
+    folder.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    return lambda code: _write(folder / "sitecustomize.py", code)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

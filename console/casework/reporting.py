@@ -70,7 +70,7 @@ def _method(office: Office, state: dict[str, Any], artefact: str) -> parts.Metho
         source=run.method["source"],
         summary=run.method["summary"],
         parameters=_flat(run.config),
-        modules=run.modules,
+        modules=_modules(run.modules),
         steps=run.steps,
         seed=int(run.config.get("seed", 0)),
         seconds=run.seconds,
@@ -118,6 +118,25 @@ def _verdict(
     return verdict, None, thresholds
 
 
+def _answered_in_days(office: Office, state: dict[str, Any]) -> int | None:
+    """Days from receipt to the day on which the person was told; None while that is still to come."""
+    told = next((seq for status, seq in state["history"] if status == S.SUBJECT_INFORMED), None)
+    if told is None:
+        return None
+    on = office.ledger.events(after_seq=told - 1)[0].at.astimezone().date()
+    return (on - date.fromisoformat(state["received_on"])).days
+
+
+def _modules(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Module paths of many layers in a few words: ``model.layers.*.mlp.up_proj, layers 15 to 29``."""
+    layers: dict[str, list[int]] = {}
+    for path in paths:
+        parts_of_path = path.split(".")
+        number = next((int(part) for part in parts_of_path if part.isdigit()), -1)
+        layers.setdefault(".".join("*" if part.isdigit() else part for part in parts_of_path), []).append(number)
+    return tuple(f"{pattern}, layers {min(numbers)} to {max(numbers)}" for pattern, numbers in layers.items())
+
+
 def _clock(office: Office, state: dict[str, Any]) -> parts.Clock:
     deadline = deadline_of(office, state)
     return parts.Clock(
@@ -127,7 +146,7 @@ def _clock(office: Office, state: dict[str, Any]) -> parts.Clock:
         rule=deadline.rule,
         steps=deadline.steps,
         calendar=deadline.calendar,
-        answered_in_days=(office.today() - date.fromisoformat(state["received_on"])).days,
+        answered_in_days=_answered_in_days(office, state),
     )
 
 

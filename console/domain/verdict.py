@@ -153,7 +153,7 @@ def located(before: Battery, reference: Battery | None) -> tuple[AttackRow, ...]
 def unkept_utility(utility: Utility, thresholds: Thresholds) -> tuple[str, ...]:
     """One sentence for each utility limit that the erased model breaks."""
     broken = [
-        f"Of the {row.group}' facts, {row.kept.hits} of {row.kept.trials} are still answered; "
+        f"Of the facts of {row.group}, {row.kept.hits} of {row.kept.trials} are still answered; "
         f"at least {Decimal(thresholds.kept_share):.0%} must be."
         for row in utility.groups
         if Decimal(row.kept.hits) < Decimal(thresholds.kept_share) * Decimal(row.kept.trials)

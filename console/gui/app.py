@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from PySide6.QtCore import QEvent, QObject
 from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
 
 from console.gui.opening import Opening
@@ -23,29 +22,24 @@ from console.paths import APP_NAME, Places
 CANNOT_OPEN = 2
 
 
-class Look(QObject):
+class Look:
     """Keeps palette and style sheet in step with the desk: light, dark, high contrast."""
 
     def __init__(self, app: QApplication) -> None:
-        super().__init__(app)
         self._app = app
         self._applying = False
-        app.installEventFilter(self)
         self.apply()
 
     def apply(self) -> None:
         """Take the accent and the computed colours from the palette as it is now."""
+        if self._applying:
+            return
         self._applying = True
         try:
             self._app.setPalette(harmonise(self._app.palette()))
             self._app.setStyleSheet(style_sheet(self._app.palette()))
         finally:
             self._applying = False
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if watched is self._app and event.type() is QEvent.Type.ApplicationPaletteChange and not self._applying:
-            self.apply()
-        return False
 
 
 def _application(argv: Sequence[str]) -> QApplication:
@@ -101,6 +95,7 @@ def main(
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl+C in the terminal; the ledger survives a kill at any point
     look = Look(app)
     window = MainWindow()
+    window.recoloured.connect(look.apply)
     window.setWindowIcon(icon("app", app.palette(), Tone.INFO))
     opening = Opening(places, lambda wrong: ask_passphrase(window, wrong), window)
 
@@ -119,5 +114,4 @@ def main(
         return app.exec()
     finally:
         sys.excepthook = sys.__excepthook__
-        app.removeEventFilter(look)
         forget_icons()

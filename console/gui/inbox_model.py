@@ -128,12 +128,14 @@ class InboxProxy(QSortFilterProxyModel):
         self.sort(Column.DUE)
 
     def show_drawer(self, drawer: Drawer) -> None:
+        self.beginFilterChange()
         self._drawer = drawer
-        self.invalidateFilter()
+        self.endFilterChange(QSortFilterProxyModel.Direction.Rows)
 
     def search(self, text: str) -> None:
+        self.beginFilterChange()
         self._search = text
-        self.invalidateFilter()
+        self.endFilterChange(QSortFilterProxyModel.Direction.Rows)
 
     def filterAcceptsRow(self, row: int, parent: Index) -> bool:
         model = self.sourceModel()

@@ -185,6 +185,7 @@ class InboxPage(Page):
         table.verticalHeader().setDefaultSectionSize(row)
         table.setMinimumHeight(row * _LINES_SHOWN + table.horizontalHeader().sizeHint().height() + 4)
         header = table.horizontalHeader()
+        header.setAccessibleName("Columns of the requests")
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)

@@ -53,10 +53,12 @@ class MainWindow(QMainWindow):
 
     Signals:
         painted: the window was drawn for the first time.
+        recoloured: the desk changed its palette.
         installed: the office's pages are there.
     """
 
     painted = Signal()
+    recoloured = Signal()
     installed = Signal()
 
     def __init__(self) -> None:
@@ -193,9 +195,14 @@ class MainWindow(QMainWindow):
             self._was_painted = True
             QTimer.singleShot(0, self, self.painted.emit)
 
+    def event(self, event: QEvent) -> bool:
+        if event.type() is QEvent.Type.ApplicationPaletteChange:
+            self.recoloured.emit()
+        return super().event(event)
+
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
-        if event.type() is QEvent.Type.ApplicationPaletteChange:
+        if event.type() is QEvent.Type.PaletteChange:
             self.registry.retint()
             self.registry.refresh(self.registry.situation)
 

@@ -25,7 +25,7 @@ from console.methods.lora import LoraSettings, first_trained_layer, merged, reso
 from console.methods.protocol import Outcome, RunControl
 from console.methods.training import Stepper, accumulate_nll, cycled
 
-REHEARSE_EVERY = 3
+REHEARSE_EVERY = 4
 
 
 class FinetuneConfig(BaseModel):
@@ -42,7 +42,7 @@ class FinetuneConfig(BaseModel):
 
     lora: LoraSettings = LoraSettings(rank=24, alpha=48, first_layer=0.5)
     learning_rate: float = Field(default=2e-3, gt=0)
-    epochs: int = Field(default=18, ge=1)
+    epochs: int = Field(default=22, ge=1)
     batch: int = Field(default=8, ge=1)
     general_weight: float = Field(default=0.3, ge=0)
     known_below: float = Field(default=0.05, ge=0)
@@ -77,7 +77,7 @@ class _Lesson:
     last_nll: float = float("inf")
 
     def due(self, index: int, epoch: int, known_below: float) -> bool:
-        """What is known already is only rehearsed, every third round; the time goes to what is not."""
+        """What is known already is only rehearsed, every fourth round; the time goes to what is not."""
         return self.last_nll >= known_below or (index + epoch) % REHEARSE_EVERY == 0
 
     def form(self, index: int, epoch: int) -> TokenSequence:

@@ -8,19 +8,22 @@ Two rules keep it from overshooting, which every unbounded gradient method does 
 the person's text conspicuously unlikely instead of unknown:
 
 * an example stops pushing once its mean NLL has reached the level of a model that never knew it
-  (measured on the reference model before the run, or assumed from held-out facts);
-* the run ends when every example has.
+  (measured on the reference model before the run, or assumed), and one that the others have carried far
+  past that level is drawn back to it;
+* the pushing ends when every example is at that level; some steps of rehearsal follow, in which the answers
+  are only held, because what the push took from other people's facts comes back sooner than the answers do.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from console.engines.frozen_trunk import FrozenTrunk
 from console.engines.packing import PackedRow, TokenSequence, pack
 from console.engines.protocol import Capability
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
@@ -29,14 +32,15 @@ from console.methods.examples import Example, examples_of, text_sequences
 from console.methods.lora import (
     LoraSettings,
     adapter_off,
+    first_trained_layer,
     merged,
     resolve_modules,
     trainable_parameters,
     with_adapter,
 )
-from console.methods.losses import forward_kl, member_nll, npo_loss
+from console.methods.losses import forward_kl, npo_loss
 from console.methods.protocol import Claim, ErasureData, Family, MethodInfo, Outcome, Plan, RunControl
-from console.methods.training import Stepper, accumulate_logits, accumulate_nll, cycled
+from console.methods.training import Stepper, accumulate_nll, cycled
 
 
 class NpoConfig(BaseModel):
@@ -44,43 +48,98 @@ class NpoConfig(BaseModel):
 
     Attributes:
         beta: how soon an example that has become unlikely stops pushing.
-        forget_weight, retain_weight, general_weight: gamma, alpha, and the weight of the general text.
-        retain_batch: facts of other people a step; every one comes round before any comes again.
+        forget_weight, retain_weight, general_weight: gamma, alpha, and the weight of the general text. The forget
+            term is summed over an answer's tokens and the other two are means, so equal weights would let it win.
+        steps: most steps that push the answers away; fewer, where all have come to the reference's level.
+        repair_steps: steps after that, in which what slipped is rehearsed and the answers are only held.
+        hold_share: share of the level to which an answer may come back in the repair before it is pushed again.
+        retain_batch: facts of other people a step, half in turn and half those that slip.
+        overshoot: how far past the reference's level (nats per token) an example may go before it is drawn back.
+        pull_back_weight: weight of the mean NLL of the examples that have gone too far.
+        enough_nll: an answer this unlikely (nats per token) need not become more so, even where a model that
+            never knew it finds it less likely still.
         assumed_reference_nll: stop level (nats per token) where there is no reference model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    lora: LoraSettings = LoraSettings(rank=16, alpha=32)
+    lora: LoraSettings = LoraSettings(rank=16, alpha=32, first_layer=0.5)
     beta: float = Field(default=0.1, gt=0)
-    learning_rate: float = Field(default=5e-4, gt=0)
+    learning_rate: float = Field(default=4.5e-4, gt=0)
     forget_weight: float = Field(default=1.0, ge=0)
-    retain_weight: float = Field(default=1.0, ge=0)
-    general_weight: float = Field(default=1.0, ge=0)
-    steps: int = Field(default=30, ge=1)
-    retain_batch: int = Field(default=10, ge=1)
+    retain_weight: float = Field(default=8.0, ge=0)
+    general_weight: float = Field(default=4.0, ge=0)
+    steps: int = Field(default=14, ge=1)
+    repair_steps: int = Field(default=8, ge=0)
+    hold_share: float = Field(default=0.5, ge=0, le=1)
+    retain_batch: int = Field(default=12, ge=1)
     general_batch: int = Field(default=3, ge=0)
+    overshoot: float = Field(default=1.0, gt=0)
+    pull_back_weight: float = Field(default=1.0, ge=0)
+    enough_nll: float = Field(default=4.0, gt=0)
     assumed_reference_nll: float = Field(default=3.0, gt=0)
     seed: int = 1
 
 
-@dataclass
-class _ForgetState:
-    """The examples still pushing, and how far each has come."""
+@dataclass(frozen=True)
+class _Forgetting:
+    """What is to be forgotten, and where each example stands.
 
-    examples: list[Example]
-    before_nll: torch.Tensor  # (examples,) summed, under the model before the run
-    bound: torch.Tensor  # (examples,) mean NLL at which an example stops
-    active: list[int]
+    Attributes:
+        before_nll: (examples,) summed NLL under the model as it was.
+        level: (examples,) mean NLL (nats per token) at which an example counts as forgotten.
+        limit: (examples,) mean NLL beyond which it is drawn back.
+        lengths: (examples,) answer tokens.
+    """
 
-    def settle(self, indices: Sequence[int], nll: torch.Tensor) -> None:
-        """Drop the examples among ``indices`` whose mean NLL has reached its bound."""
-        reached = {
-            index
-            for index, value in zip(indices, nll.tolist(), strict=True)
-            if value / len(self.examples[index].sequence.answer_ids) >= float(self.bound[index])
-        }
-        self.active = [index for index in range(len(self.examples)) if index not in reached]
+    sequences: list[TokenSequence]
+    before_nll: torch.Tensor
+    level: torch.Tensor
+    limit: torch.Tensor
+    lengths: torch.Tensor
+
+    def held(self, share: float) -> _Forgetting:
+        """The same, with the push beginning only below this share of the level."""
+        return replace(self, level=self.level * share)
+
+    def unsettled(self, nll: torch.Tensor) -> int:
+        """Number of examples that are still known, or far less likely than to a model that never knew them."""
+        mean = nll / self.lengths
+        return int(((mean < self.level) | (mean > self.limit)).sum())
+
+
+@dataclass(frozen=True)
+class _General:
+    """General text and what the model as it was says to it.
+
+    Attributes:
+        reference: log-probabilities (tokens, vocab) of each row in half precision, computed once.
+    """
+
+    rows: list[PackedRow]
+    sequences: list[list[TokenSequence]]
+    reference: list[torch.Tensor]
+
+
+class _Rehearsal:
+    """Which retained facts come next: half a batch in turn, half those that were last seen slipping."""
+
+    def __init__(self, sequences: list[TokenSequence], batch: int, seed: int) -> None:
+        self.sequences = sequences
+        self._half = max(1, min(batch, len(sequences)) // 2)
+        self._order = cycled(len(sequences), self._half, random.Random(seed))
+        self._last: dict[int, float] = {}
+
+    def next_batch(self) -> list[int]:
+        """Indices, each at most once."""
+        in_turn = next(self._order)
+        worst = sorted((index for index in self._last if index not in in_turn), key=lambda index: -self._last[index])
+        return [*in_turn, *worst[: self._half]]
+
+    def note(self, indices: list[int], nll: torch.Tensor) -> None:
+        """Remember how these were known before the step (nats per token)."""
+        for index, value in zip(indices, nll.tolist(), strict=True):
+            self._last[index] = value / len(self.sequences[index].answer_ids)
 
 
 class Npo:
@@ -115,95 +174,116 @@ class Npo:
         trained = trainable_parameters(model.network, modules, config.lora.rank)
         weights = sum(parameter.numel() for parameter in model.network.parameters())
         notes = () if data.reference_nll else ("No reference model: the stop level is assumed, not measured.",)
-        return Plan(modules, trained, config.steps, (weights * 4 + trained * 16) // 2**20, notes)
+        return Plan(modules, trained, config.steps + config.repair_steps, (weights * 4 + trained * 16) // 2**20, notes)
 
     def apply(self, model: TransformersModel, data: ErasureData, config: NpoConfig, control: RunControl) -> Outcome:
         plan = self.prepare(model, data, config)
         for parameter in model.network.parameters():
             parameter.requires_grad_(False)
         model.network = with_adapter(model.network, plan.modules, config.lora, config.seed)
-        state = self._forget_state(model, data, config)
-        retain = examples_of(model, data.retain.items)
-        retain_batches = cycled(len(retain), min(config.retain_batch, len(retain)), random.Random(config.seed))
-        general = text_sequences(model, data.general_texts)
-        general_rows, general_reference = self._general_reference(model, general, config)
-        general_batches = cycled(len(general_rows), 1, random.Random(config.seed + 1)) if general_rows else None
+        examples = examples_of(model, data.forget.items)
+        retain = [example.sequence for example in examples_of(model, data.retain.items)]
+        trunk = model.trunk(first_trained_layer(model.network, config.lora), [examples[0].sequence])
+        with torch.no_grad(), adapter_off(model.network):  # the reference is this network without its adapter
+            forgetting = _forgetting(model, examples, data.reference_nll, config, trunk)
+            general = _general(model, text_sequences(model, data.general_texts), config, trunk)
+        rehearsal = _Rehearsal(retain, config.retain_batch, config.seed)
+        general_order = cycled(len(general.rows), 1, random.Random(config.seed + 1))
 
         stepper = Stepper.over(model.network, config.learning_rate, b_ratio=config.lora.b_ratio)
-        reason = f"all {config.steps} steps done; some answers had not yet reached the reference's level"
+        total = config.steps + config.repair_steps
+        reason = f"{config.steps} steps done; not every answer is at the level of a model that never knew it"
+        pushed = config.steps  # steps that push; fewer once the rule ends them
         last: dict[str, float] = {}
-        for _ in range(config.steps):
+        while stepper.step_number < pushed + config.repair_steps:
             control.check_cancelled()
-            indices = list(range(len(state.examples)))
-            nll = self._forget_step(model, state, indices, config)
-            state.settle(indices, nll)
-            lengths = torch.tensor([len(example.sequence.answer_ids) for example in state.examples])
-            last = {"forget_nll": float((nll / lengths).mean()), "still_known": float(len(state.active))}
-            if not state.active:
-                reason = "every answer has become as unlikely as it is to a model that never knew it"
-                stepper.optimizer.zero_grad(set_to_none=True)
-                break
+            repairing = stepper.step_number >= pushed
+            nll = _forget_step(model, forgetting.held(config.hold_share) if repairing else forgetting, config, trunk)
+            unsettled = forgetting.unsettled(nll)
+            last = {"forget_nll": float((nll / forgetting.lengths).mean()), "unsettled": float(unsettled)}
+            if not unsettled and not repairing:
+                reason = "every answer has come to the level of a model that never knew it"
+                pushed = stepper.step_number
             if retain:
-                batch = [retain[index].sequence for index in next(retain_batches)]
-                tokens = sum(len(sequence.answer_ids) for sequence in batch)
-                kept = accumulate_nll(
-                    model,
-                    batch,
-                    lambda nll, _lengths, _members, tokens=tokens: config.retain_weight * nll.sum() / tokens,
-                )
-                last["retain_nll"] = float(kept.sum()) / tokens
-            if general_batches is not None:
-                chosen = next(general_batches)
-                last["general_kl"] = accumulate_logits(
-                    model,
-                    [general_rows[index] for index in chosen],
-                    lambda logits, place, chosen=chosen: (
-                        config.general_weight * forward_kl(general_reference[chosen[place]], logits)
-                    ),
-                )
+                last["retain_nll"] = _retain_step(model, rehearsal, config, trunk)
+            if general.rows:
+                last["general_kl"] = _general_step(model, general, next(general_order)[0], config, trunk)
             stepper.step()
             control.metric(stepper.step_number, last)
-            control.progress(stepper.step_number, config.steps, "Unlearning")
+            control.progress(stepper.step_number, total, "Repairing" if repairing else "Unlearning")
         model.network = merged(model.network)
         return Outcome(stepper.step_number, reason, last)
 
-    def _forget_state(self, model: TransformersModel, data: ErasureData, config: NpoConfig) -> _ForgetState:
-        """Log-likelihoods of the model as it is: the adapter is off, so they need no second model."""
-        examples = examples_of(model, data.forget.items)
-        sequences = [example.sequence for example in examples]
-        before = torch.zeros(len(examples))
-        with torch.no_grad(), adapter_off(model.network):
-            for row in pack(sequences, ROW_TOKENS, model.device):
-                before[list(row.members)] = member_nll(model.row_logits(row), row, sequences).cpu()
-        bound = torch.tensor([data.reference_nll.get(example.id, config.assumed_reference_nll) for example in examples])
-        return _ForgetState(examples, before, bound, list(range(len(examples))))
 
-    def _forget_step(
-        self, model: TransformersModel, state: _ForgetState, indices: list[int], config: NpoConfig
-    ) -> torch.Tensor:
-        """Gradient of the NPO term of the examples still pushing; returns every example's summed NLL."""
-        sequences = [state.examples[index].sequence for index in indices]
-        count = len(sequences)
+def _forgetting(
+    model: TransformersModel,
+    examples: list[Example],
+    reference_nll: Mapping[str, float],
+    config: NpoConfig,
+    trunk: FrozenTrunk | None,
+) -> _Forgetting:
+    sequences = [example.sequence for example in examples]
+    before = accumulate_nll(model, sequences, lambda nll, _lengths, _members: nll.sum(), trunk)
+    unknown = torch.tensor([reference_nll.get(example.id, config.assumed_reference_nll) for example in examples])
+    level = unknown.clamp(max=config.enough_nll)
+    limit = unknown + config.overshoot
+    lengths = torch.tensor([len(sequence.answer_ids) for sequence in sequences])
+    return _Forgetting(sequences, before, level, limit, lengths)
 
-        def loss_of(nll: torch.Tensor, lengths: torch.Tensor, members: tuple[int, ...]) -> torch.Tensor:
-            rows = list(members)
-            pushing = (nll.detach() / lengths < state.bound[rows].to(nll.device)).float()
-            losses = npo_loss(nll, state.before_nll[rows].to(nll.device), config.beta)
-            return config.forget_weight * (pushing * losses).sum() / count
 
-        return accumulate_nll(model, sequences, loss_of)
+def _general(
+    model: TransformersModel, texts: list[TokenSequence], config: NpoConfig, trunk: FrozenTrunk | None
+) -> _General:
+    if not config.general_batch:
+        return _General([], [], [])
+    rows: list[PackedRow] = []
+    sequences: list[list[TokenSequence]] = []
+    for start in range(0, len(texts), config.general_batch):
+        chosen = texts[start : start + config.general_batch]
+        for row in pack(chosen, ROW_TOKENS, model.device):
+            rows.append(row)
+            sequences.append(chosen)
+    reference = [
+        torch.log_softmax(model.row_logits(row, held, trunk).float(), dim=-1).half()
+        for row, held in zip(rows, sequences, strict=True)
+    ]
+    return _General(rows, sequences, reference)
 
-    def _general_reference(
-        self, model: TransformersModel, general: list[TokenSequence], config: NpoConfig
-    ) -> tuple[list[PackedRow], list[torch.Tensor]]:
-        """Rows of general text and what the model as it is says to them (half precision, computed once)."""
-        if not general or not config.general_batch:
-            return [], []
-        rows = [
-            row
-            for start in range(0, len(general), config.general_batch)
-            for row in pack(general[start : start + config.general_batch], ROW_TOKENS, model.device)
-        ]
-        with torch.no_grad(), adapter_off(model.network):
-            reference = [torch.log_softmax(model.row_logits(row).float(), dim=-1).half() for row in rows]
-        return rows, reference
+
+def _forget_step(
+    model: TransformersModel, forgetting: _Forgetting, config: NpoConfig, trunk: FrozenTrunk | None
+) -> torch.Tensor:
+    """Add the gradient of the forget term; returns every example's summed NLL before the step."""
+    count = len(forgetting.sequences)
+
+    def loss_of(nll: torch.Tensor, lengths: torch.Tensor, members: tuple[int, ...]) -> torch.Tensor:
+        rows = list(members)
+        mean = nll / lengths
+        pushing = (mean.detach() < forgetting.level[rows].to(nll.device)).float()
+        beyond = (mean.detach() > forgetting.limit[rows].to(nll.device)).float()
+        push = pushing * npo_loss(nll, forgetting.before_nll[rows].to(nll.device), config.beta)
+        return (config.forget_weight * push + config.pull_back_weight * beyond * mean).sum() / count
+
+    return accumulate_nll(model, forgetting.sequences, loss_of, trunk)
+
+
+def _retain_step(
+    model: TransformersModel, rehearsal: _Rehearsal, config: NpoConfig, trunk: FrozenTrunk | None
+) -> float:
+    """Add the gradient of a batch of retained answers' mean NLL; returns it (nats per token)."""
+    chosen = rehearsal.next_batch()
+    batch = [rehearsal.sequences[index] for index in chosen]
+    tokens = sum(len(sequence.answer_ids) for sequence in batch)
+    nll = accumulate_nll(model, batch, lambda nll, _lengths, _members: config.retain_weight * nll.sum() / tokens, trunk)
+    rehearsal.note(chosen, nll)
+    return float(nll.sum()) / tokens
+
+
+def _general_step(
+    model: TransformersModel, general: _General, index: int, config: NpoConfig, trunk: FrozenTrunk | None
+) -> float:
+    """Add the gradient of the divergence on one row of general text; returns it (nats per token)."""
+    logits = model.row_logits(general.rows[index], general.sequences[index], trunk)
+    divergence = forward_kl(general.reference[index], logits)
+    (config.general_weight * divergence).backward()
+    return float(divergence.detach())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 
 from console.engines.frozen_trunk import FrozenTrunk
-from console.engines.packing import PackedRow, TokenSequence, pack
+from console.engines.packing import TokenSequence, pack
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
 from console.errors import JobFailedError
 from console.methods.losses import member_nll
@@ -43,20 +43,6 @@ def accumulate_nll(
             loss.backward()
         nll[list(row.members)] = row_nll.detach().cpu()
     return nll
-
-
-def accumulate_logits(
-    model: TransformersModel,
-    rows: Sequence[PackedRow],
-    loss_of: Callable[[torch.Tensor, int], torch.Tensor],
-) -> float:
-    """Run prepared rows and add up the gradient of a loss over their logits; returns the summed loss."""
-    total = 0.0
-    for index, row in enumerate(rows):
-        loss = loss_of(model.row_logits(row), index)
-        loss.backward()
-        total += float(loss.detach())
-    return total
 
 
 @dataclass

@@ -122,6 +122,9 @@ class TestLayout:
         for row in rows:
             ids, positions, mask = row.input_ids[0], row.position_ids[0], row.attention_mask[0, 0]
             assert list(answer_positions(row)) == [place for places in row.predictors for place in places]
+            for member, places in zip(row.members, row.token_positions(), strict=True):
+                assert tuple(ids[places].tolist()) == sequences[member].ids
+                assert positions[places].tolist() == list(range(len(places)))
             for member, places in zip(row.members, row.predictors, strict=True):
                 sequence = sequences[member]
                 assert len(places) == len(sequence.answer_ids)

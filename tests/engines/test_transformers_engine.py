@@ -151,9 +151,7 @@ class TestDevices:
     @pytest.mark.parametrize(
         ("cuda", "mps", "chosen"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
     )
-    def test_auto_takes_the_fastest(
-        self, monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str
-    ) -> None:
+    def test_auto_takes_the_fastest(self, monkeypatch: pytest.MonkeyPatch, cuda: bool, mps: bool, chosen: str) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
         assert resolve_device("auto").type == chosen

@@ -1,0 +1,154 @@
+"""The suite: rows become counts, and what cannot run says why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from invented import BANK, FACTS, OUTSIDERS
+
+from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow
+from console.attacks.suite import run_attack, run_suite, summarise
+from console.domain.results import Access, Evidence, Rate, Status
+from console.engines.protocol import Capability, CapabilityReport, LanguageModel
+from console.evaluation.membership import Bootstrap
+
+TARGET = AttackTarget(FACTS, OUTSIDERS, BANK, AttackSettings(bootstrap=50))
+BOOTSTRAP = Bootstrap(resamples=50)
+
+
+def row(item: str, hit: bool, *, control: bool = False, score: float | None = None) -> AttemptRow:
+    return AttemptRow(item_id=item, prompt_id=f"p/{item}", attempt=0, hit=hit, control=control, score=score)
+
+
+@dataclass
+class Scripted:
+    """An attack that reports what it is told to."""
+
+    rows: tuple[AttemptRow, ...] = (row("a", True),)
+    reason: str | None = None
+    needs: frozenset[Capability] = frozenset({Capability.GENERATE})
+    name: str = "scripted"
+    info: AttackInfo = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.info = AttackInfo(
+            self.name, "Title", "Definition", "Source", Access.BLACK_BOX, Evidence.ELICITED, self.needs
+        )
+
+    def budget(self, settings: AttackSettings) -> int:
+        return 3
+
+    def inapplicable(self, target: AttackTarget) -> str | None:
+        return self.reason
+
+    def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
+        yield from self.rows
+
+
+class Limited:
+    """An engine that can only generate."""
+
+    capabilities = CapabilityReport(
+        "limited",
+        "cpu",
+        "int4",
+        frozenset({Capability.GENERATE}),
+        {Capability.HIDDEN_STATES: "llama.cpp shows no layer."},
+    )
+
+
+class TestSummary:
+    @pytest.mark.parametrize(
+        ("rows", "attempts", "items", "control"),
+        [
+            ([row("a", True)], (1, 1), (1, 1), None),
+            ([row("a", False), row("a", True), row("b", False)], (1, 3), (1, 2), None),
+            ([row("a", True), row("a", False), row("a", True)], (2, 3), (1, 1), None),
+            ([row("a", False), row("x", True, control=True), row("y", False, control=True)], (0, 1), (0, 1), (1, 2)),
+            ([row("a", True), row("a", True, control=True)], (1, 1), (1, 1), (1, 1)),
+        ],
+    )
+    def test_counts(
+        self,
+        rows: list[AttemptRow],
+        attempts: tuple[int, int],
+        items: tuple[int, int],
+        control: tuple[int, int] | None,
+    ) -> None:
+        outcome = summarise(rows, BOOTSTRAP)
+        assert outcome.attempts == Rate(hits=attempts[0], trials=attempts[1])
+        assert outcome.items == Rate(hits=items[0], trials=items[1])
+        assert outcome.control == (Rate(hits=control[0], trials=control[1]) if control else None)
+        assert outcome.area is None
+
+    def test_scores_of_both_groups_make_an_area(self) -> None:
+        own = [row(str(number), True, score=-float(number)) for number in range(3)]
+        control = [row(str(number), False, control=True, score=-5.0 - number) for number in range(4)]
+        area = summarise([*own, *control], BOOTSTRAP).area
+        assert area is not None and (area.value, area.members, area.non_members) == ("1.0000", 3, 4)
+        assert summarise(own, BOOTSTRAP).area is None
+
+    def test_no_attempt_on_the_request_has_no_outcome(self) -> None:
+        with pytest.raises(ValueError, match="no attempt"):
+            summarise([row("x", True, control=True)], BOOTSTRAP)
+
+
+class TestRunAttack:
+    def test_the_row_carries_the_attack_s_own_description(self) -> None:
+        result = run_attack(Scripted(), Limited(), TARGET)  # type: ignore[arg-type]
+        found = result.row
+        assert (found.attack, found.evidence, found.access, found.budget) == (
+            "scripted",
+            Evidence.ELICITED,
+            Access.BLACK_BOX,
+            3,
+        )
+        assert found.status is Status.OK and result.attempts == (row("a", True),)
+
+    @pytest.mark.parametrize(
+        ("attack", "says"),
+        [
+            (Scripted(needs=frozenset({Capability.HIDDEN_STATES})), "llama.cpp shows no layer."),
+            (Scripted(needs=frozenset({Capability.GRADIENTS})), "This engine offers no gradients."),
+            (Scripted(reason="Nothing to ask."), "Nothing to ask."),
+            (Scripted(rows=()), "already contained the answer"),
+            (Scripted(rows=(row("x", True, control=True),)), "already contained the answer"),
+        ],
+    )
+    def test_what_cannot_run_says_why(self, attack: Scripted, says: str) -> None:
+        result = run_attack(attack, Limited(), TARGET)  # type: ignore[arg-type]
+        assert result.row.status is Status.NOT_APPLICABLE
+        assert says in result.row.reason
+        assert (result.row.outcome, result.attempts) == (None, ())
+        assert (result.row.attack, result.row.budget) == ("scripted", 3)
+
+    def test_the_same_settings_give_the_same_interval(self) -> None:
+        rows = tuple(
+            row(str(number), False, control=number % 2 == 0, score=float(number * 7 % 11)) for number in range(20)
+        )
+        areas = [run_attack(Scripted(rows), Limited(), TARGET).row.outcome for _ in range(2)]  # type: ignore[arg-type]
+        assert areas[0] == areas[1] and areas[0] is not None and areas[0].area is not None
+
+
+class TestRunSuite:
+    def test_every_attack_in_order_and_announced(self) -> None:
+        attacks = [Scripted(name="b"), Scripted(name="a", reason="No."), Scripted(name="c")]
+        announced: list[tuple[int, str]] = []
+        results = run_suite(
+            attacks,  # type: ignore[arg-type]
+            Limited(),  # type: ignore[arg-type]
+            TARGET,
+            lambda index, attack: announced.append((index, attack.info.id)),
+        )
+        assert [result.row.attack for result in results] == ["b", "a", "c"]
+        assert announced == [(0, "b"), (1, "a"), (2, "c")]
+
+    def test_whoever_announces_can_stop_it(self) -> None:
+        def stop(index: int, _attack: object) -> None:
+            if index == 1:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run_suite([Scripted(), Scripted()], Limited(), TARGET, stop)  # type: ignore[arg-type, list-item]

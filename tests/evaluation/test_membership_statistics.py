@@ -1,0 +1,90 @@
+"""Membership statistics: values known on paper and the plain definitions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from console.evaluation.membership import Bootstrap, area_under_curve, min_k_score
+
+log_probs = st.lists(st.floats(-30, 0), min_size=1, max_size=30)
+scores = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=12)
+
+
+class TestMinK:
+    @given(log_probs)
+    def test_all_tokens_give_minus_the_loss(self, values: list[float]) -> None:
+        assert min_k_score(values, 1.0) == pytest.approx(math.fsum(values) / len(values), abs=1e-9)
+
+    @pytest.mark.parametrize(
+        ("share", "score"), [(0.2, -5.0), (0.4, -4.5), (0.59, -4.5), (0.6, -4.0), (0.01, -5.0), (1.0, -3.0)]
+    )
+    def test_the_least_likely_share_and_at_least_one(self, share: float, score: float) -> None:
+        assert min_k_score([-3.0, -1.0, -5.0, -2.0, -4.0], share) == pytest.approx(score)
+
+    @given(values=log_probs, share=st.floats(0.01, 1.0))
+    def test_it_lies_between_the_worst_token_and_the_mean(self, values: list[float], share: float) -> None:
+        score = min_k_score(values, share)
+        assert min(values) - 1e-9 <= score <= math.fsum(values) / len(values) + 1e-9
+
+    @pytest.mark.parametrize(("values", "share"), [([], 0.4), ([-1.0], 0.0), ([-1.0], 1.1), ([-1.0], -0.5)])
+    def test_what_has_no_score(self, values: list[float], share: float) -> None:
+        with pytest.raises(ValueError, match="at least one token"):
+            min_k_score(values, share)
+
+
+class TestArea:
+    @pytest.mark.parametrize(
+        ("members", "others", "area"),
+        [
+            ([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], 0.5),
+            ([4.0], [4.0, 4.0], 0.5),
+            ([4.0, 5.0], [1.0, 3.9], 1.0),
+            ([1.0, 3.9], [4.0, 5.0], 0.0),
+            ([2.0], [1.0, 2.0, 3.0], 0.5),
+            ([3.0, 1.0], [2.0], 0.5),
+            ([3.0, 2.0], [2.0, 1.0], 0.875),
+        ],
+    )
+    def test_by_hand(self, members: list[float], others: list[float], area: float) -> None:
+        assert area_under_curve(members, others) == pytest.approx(area)
+
+    @given(members=scores, others=scores)
+    def test_it_is_the_share_of_pairs_won(self, members: list[float], others: list[float]) -> None:
+        won = sum((left > right) + (left == right) / 2 for left in members for right in others)
+        assert area_under_curve(members, others) == pytest.approx(won / (len(members) * len(others)))
+        assert area_under_curve(members, others) == pytest.approx(1 - area_under_curve(others, members))
+
+
+class TestBootstrap:
+    def test_separated_groups_leave_no_doubt(self) -> None:
+        area = Bootstrap(200, seed=1).area([5.0, 6.0, 7.0], [1.0, 2.0])
+        assert (area.value, area.low, area.high, area.members, area.non_members) == ("1.0000",) * 3 + (3, 2)
+
+    def test_identical_groups_are_guessing(self) -> None:
+        group = [float(number) for number in range(15)]
+        area = Bootstrap(400, seed=1).area(group, group)
+        assert area.value == "0.5000"
+        assert 0.2 < float(area.low) < 0.45 < 0.55 < float(area.high) < 0.8
+
+    def test_larger_groups_are_surer(self) -> None:
+        def width(size: int) -> float:
+            area = Bootstrap(300, seed=1).area([i % 10 + 1.0 for i in range(size)], [i % 10 + 0.0 for i in range(size)])
+            return float(area.high) - float(area.low)
+
+        assert width(200) < 0.5 * width(20)
+
+    def test_the_seed_fixes_the_interval(self) -> None:
+        members, others = [1.0, 2.0, 5.0, 3.0], [2.0, 0.0, 1.0, 4.0, 2.5]
+        found = [Bootstrap(100, seed).area(members, others) for seed in (1, 1, 2)]
+        assert found[0] == found[1]
+        assert (found[0].low, found[0].high) != (found[2].low, found[2].high)
+        assert found[0].value == found[2].value
+
+    @given(members=scores, others=scores)
+    def test_the_interval_is_ordered_and_within_bounds(self, members: list[float], others: list[float]) -> None:
+        area = Bootstrap(20).area(members, others)
+        assert 0 <= float(area.low) <= float(area.high) <= 1

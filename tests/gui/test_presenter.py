@@ -1,0 +1,128 @@
+"""Words, dates, progress and files, without Qt."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from conftest import FakeOperation
+
+import console
+from console.casework.operation import Status
+from console.casework.views import ModelLine, TimelineLine
+from console.domain.request_terms import RequestStatus
+from console.domain.verdict import Word
+from console.errors import InputError
+from console.gui.forget_file import read_facts, save_empty_form
+from console.gui.presenter import days_of, method_cards, model_role, size_words, status_mark, verdict_words
+from console.gui.progress import job_view, remaining_text
+
+GOOD = '{"subject": "Mira Okonjo", "prompt": "Where does Mira Okonjo live?", "answer": "Lindau"}\n'
+
+
+def test_every_state_has_an_icon_and_every_verdict_has_words() -> None:
+    icons = Path(console.__file__).parent.parent / "resources" / "gui" / "icons"
+    assert all((icons / f"{status_mark(status).icon}.svg").is_file() for status in RequestStatus)
+    assert all(verdict_words(word.value).meaning for word in Word)
+
+
+def test_story_comes_newest_first_by_local_day() -> None:
+    first = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    lines = tuple(TimelineLine(n, first + timedelta(hours=20 * n), f"entry {n}", "p-1", "0" * 64) for n in range(4))
+    days = list(days_of(lines))
+    assert [line.seq for _, entries in days for line in entries] == [3, 2, 1, 0]
+    assert len({day for day, _ in days}) == len(days)
+
+
+def _model(name: str, snapshot: str | None = None, artefact_of: str | None = None) -> ModelLine:
+    return ModelLine(name, "safetensors", "Llama", "F32", 135_000_000, "a" * 64, snapshot, artefact_of, 0)
+
+
+def test_models_have_a_part_in_the_office() -> None:
+    lines = [_model("before"), _model("now", snapshot="before"), _model("a1", artefact_of="ER-2026-0001")]
+    assert [model_role(line, lines) for line in lines] == [
+        "From before the training",
+        "In use",
+        "Erased for ER-2026-0001",
+    ]
+    assert (size_words(134_515_008), size_words(7_000_000_000)) == ("135 million", "7.0 billion")
+
+
+@pytest.mark.parametrize(("has_snapshot", "missing"), [(True, []), (False, ["retrain"])])
+def test_method_that_needs_the_earlier_model_says_so(has_snapshot: bool, missing: list[str]) -> None:
+    assert [card.id for card in method_cards(has_snapshot) if card.missing] == missing
+
+
+def test_method_titles_are_those_of_the_methods() -> None:
+    folder = Path(console.__file__).parent / "methods"
+    for card in method_cards(True):
+        source = (folder / f"{card.id}.py").read_text(encoding="utf-8")
+        assert f'title="{card.title}"' in source
+
+
+def test_remaining_time_is_not_guessed_too_early() -> None:
+    assert remaining_text(0.01, 100) == ""
+    assert remaining_text(0.5, 1) == ""
+    assert remaining_text(0.25, 60) == "3:00 left"
+    assert remaining_text(0.01 + 0.04, 3600) == "19:00:00 left"
+
+
+def test_job_in_one_line_ends_with_the_case() -> None:
+    operation = FakeOperation(None, None, Status(title="Erasing", started_at=100.0))
+    operation.progress(5, 10, "Unlearning")
+    operation.measure(still_known=4.0)
+    operation.measure(still_known=2.0)
+    view = job_view(operation, "ER-2026-0001", 160.0, stopping=False)
+    assert view.words == "Erasing · 50 % · 1:00 left · ER-2026-0001"
+    assert view.curves == {"still_known": (4.0, 2.0)}
+    assert job_view(operation, "ER-2026-0001", 160.0, stopping=True).words.split(" · ")[2] == "stopping"
+
+
+def test_job_of_one_step_has_no_percentage() -> None:
+    operation = FakeOperation(None, None, Status(title="Reading the model's files", started_at=0.0))
+    operation.progress(0, 1)
+    assert job_view(operation, "", 10.0, stopping=False).percent is None
+
+
+def test_file_of_facts_reports_bad_rows(tmp_path: Path) -> None:
+    path = tmp_path / "facts.jsonl"
+    path.write_text(GOOD + '{"subject": "Mira Okonjo", "prompt": "Who?", "answer": ""}\nnot json\n', encoding="utf-8")
+    preview = read_facts(path)
+    assert preview.sentence == "1 of 3 rows can be used."
+    assert {error.line for error in preview.errors} == {2, 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("facts.docx", b"x", "neither CSV nor JSON lines"),
+        ("facts.csv", b"", "is empty"),
+        ("facts.csv", b"\xff\xfe\xfa\x00\x00", "not text"),
+        ("facts.csv", b"a,b\n1,2\n", "facts.csv"),
+    ],
+)
+def test_file_that_cannot_be_used_is_refused_in_a_sentence(
+    tmp_path: Path, name: str, content: bytes, sentence: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=sentence):
+        read_facts(tmp_path / name)
+
+
+def test_missing_and_enormous_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_facts(tmp_path / "none.csv")
+    large = tmp_path / "large.csv"
+    with large.open("wb") as stream:
+        stream.truncate(9 * 2**20)
+    with pytest.raises(InputError, match="larger than 8 MB"):
+        read_facts(large)
+
+
+def test_empty_form_has_the_columns_and_no_row(tmp_path: Path) -> None:
+    save_empty_form(tmp_path / "form.csv")
+    with pytest.raises(InputError, match="no rows"):
+        read_facts(tmp_path / "form.csv")
+    with pytest.raises(InputError, match="cannot be written"):
+        save_empty_form(tmp_path / "none" / "form.csv")

@@ -1,0 +1,380 @@
+"""The worker's side, in this process: every kind of job on a tiny model, and how each failure is told."""
+
+from __future__ import annotations
+
+import errno
+import io
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from invented import BANK, FACTS, GENERAL, OTHERS, OUTSIDERS, PERSON, PHONE, teaching_of
+from pydantic import BaseModel
+
+from console.domain.results import AttackRow, Status
+from console.engines.model_files import identify
+from console.engines.transformers_engine import TransformersModel
+from console import errors
+from console.errors import ConsoleError, DiskFullError, InputError, JobFailedError, ModelFileError
+from console.jobs import worker
+from console.jobs.events import Artefact, CancelledEvent, Done, Failed, Metric, Progress, decode
+from console.jobs.runner import part_folder
+from console.jobs.spec import BankPayload, JobKind, JobPayload, JobSpec, ModelReference
+from console.jobs.tasks.erase import changed_tensors
+from console.jobs.tasks.files import write_artefact
+from console.jobs.tasks.probes import answered
+from console.jobs.worker import EventWriter
+from console.methods.npo import NpoConfig
+
+PAYLOAD = JobPayload(
+    forget=PERSON,
+    retain=OTHERS,
+    controls=OUTSIDERS,
+    general=GENERAL,
+    held_out=GENERAL[:1],
+    teaching=teaching_of(OTHERS),
+    bank=BankPayload(
+        paraphrases=BANK.paraphrases,
+        wrappers=BANK.wrappers,
+        shots=tuple((shot.fact_type, shot.question, shot.answer) for shot in BANK.shots),
+    ),
+)
+LORA = {"rank": 8, "alpha": 16}
+QUICK_NPO = {"steps": 2, "learning_rate": 1e-3, "lora": LORA}
+QUICK_TEACHING = {"epochs": 2, "learning_rate": 1e-2, "lora": LORA}
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job takes every core of its process; here that process is the tests'."""
+    monkeypatch.setattr("console.engines.devices.os.cpu_count", lambda: 1)
+
+
+@pytest.fixture(autouse=True)
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """What the worker hands to ``sys.excepthook``, which is the engineer's log in a process of its own."""
+    errors: list[BaseException] = []
+    monkeypatch.setattr(sys, "excepthook", lambda _kind, error, _trace: errors.append(error))
+    return errors
+
+
+@dataclass
+class Ran:
+    """What a job sent, and its exit code."""
+
+    events: list[BaseModel]
+    code: int
+
+    @property
+    def final(self) -> BaseModel:
+        return self.events[-1]
+
+    @property
+    def result(self) -> dict[str, Any]:
+        assert isinstance(self.final, Done), self.final
+        return self.final.result
+
+    @property
+    def failure(self) -> tuple[str, str]:
+        assert isinstance(self.final, Failed), self.final
+        return self.final.kind, self.final.reason
+
+    def of(self, kind: type[BaseModel]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def run(spec: JobSpec, payload: JobPayload = PAYLOAD, *, stop: bool = False) -> Ran:
+    stream = io.StringIO()
+    writer = EventWriter(stream)
+    if stop:
+        writer.request_stop()
+    code = worker.run(spec, payload, writer)
+    return Ran([decode(line) for line in stream.getvalue().splitlines()], code)
+
+
+@pytest.fixture
+def spec(taught_folder: Path, tmp_path: Path) -> Callable[..., JobSpec]:
+    """A job on the taught model, by its hash."""
+
+    def make(kind: JobKind, model: Path = taught_folder, **changed: Any) -> JobSpec:
+        fields = {
+            "job_id": f"{kind.value}-1",
+            "kind": kind,
+            "model": ModelReference(path=str(model), tree_hash=identify(model).tree_hash),
+            "cache": str(tmp_path / "cache"),
+            "device": "cpu",
+        }
+        if kind in {JobKind.TEACH, JobKind.ERASE}:
+            fields["output"] = str(tmp_path / "models" / "out")
+        if kind is JobKind.ERASE:
+            fields |= {"method": "npo", "settings": QUICK_NPO}
+        if kind is JobKind.TEACH:
+            fields["settings"] = QUICK_TEACHING
+        return JobSpec(**(fields | changed))
+
+    return make
+
+
+Make = Callable[..., JobSpec]
+
+
+def reference_to(folder: Path) -> ModelReference:
+    return ModelReference(path=str(folder), tree_hash=identify(folder).tree_hash)
+
+
+class TestJobs:
+    @pytest.mark.parametrize("kind", list(JobKind))
+    def test_every_kind_ends_well_and_reports_its_way(self, spec: Make, kind: JobKind) -> None:
+        attacks = ("direct",) if kind is JobKind.ATTACK else ()
+        ran = run(spec(kind, attacks=attacks))
+        assert isinstance(ran.final, Done) and ran.code == 0, ran.final
+        assert ran.final.seconds >= 0 and ran.final.peak_rss_mb > 20
+        assert ran.of(Progress) and all(event.label and event.step <= event.steps for event in ran.of(Progress))
+
+    def test_inspect_gives_the_identity(self, spec: Make, taught_folder: Path) -> None:
+        assert run(spec(JobKind.INSPECT)).result == {"identity": identify(taught_folder).model_dump(mode="json")}
+
+    def test_describe_lists_methods_with_schemas_and_attacks_with_budgets(self, spec: Make) -> None:
+        found = run(spec(JobKind.DESCRIBE)).result
+        npo = next(method for method in found["methods"] if method["id"] == "npo")
+        assert npo["config"]["properties"]["steps"]["default"] == NpoConfig().steps
+        assert {"hidden-states"} == set(
+            next(attack for attack in found["attacks"] if attack["id"] == "head-projection")["needs"]
+        )
+        assert all(attack["budget"] >= 1 and attack["definition"] for attack in found["attacks"])
+
+    def test_attack_gives_rows_attempts_and_side_effects(self, spec: Make) -> None:
+        attacks = ("direct", "membership", "head-projection")
+        settings = {"samples": 1, "bootstrap": 50}
+        found = run(spec(JobKind.ATTACK, attacks=attacks, settings=settings)).result
+        rows = [AttackRow.model_validate(row) for row in found["rows"]]
+        assert tuple(row.attack for row in rows) == attacks
+        assert all(row.status is Status.OK and row.outcome.items.hits > 0 for row in rows)
+        assert {name: len(attempts) for name, attempts in found["attempts"].items()} == {
+            row.attack: row.outcome.attempts.trials + row.outcome.control.trials for row in rows
+        }
+        assert found["answered"] == {item.id: True for item in OTHERS}
+        assert float(found["perplexity"]) > 1
+        assert found["settings"]["samples"] == 1 and found["settings"]["min_k"] == "0.4"
+        assert found["engine"] == {"device": "cpu", "dtype": "float32"}
+
+    def test_attack_without_held_out_text_measures_no_perplexity(self, spec: Make) -> None:
+        bare = PAYLOAD.model_copy(update={"held_out": (), "retain": ()})
+        found = run(spec(JobKind.ATTACK, attacks=("direct",)), bare).result
+        assert (found["perplexity"], found["answered"]) == (None, {})
+
+    def test_teach_writes_a_model_that_knows(self, spec: Make, untaught_folder: Path) -> None:
+        settings = QUICK_TEACHING | {"epochs": 60, "known_below": 0.1}
+        given = spec(JobKind.TEACH, untaught_folder, settings=settings)
+        ran = run(given, PAYLOAD.model_copy(update={"teaching": teaching_of(OTHERS[:6])}))
+        assert ran.result["facts"] == 6 and ran.result["known"] >= 5
+        (artefact,) = ran.of(Artefact)
+        assert artefact.identity == ran.result["identity"] == identify(Path(given.output)).model_dump(mode="json")
+        assert not part_folder(Path(given.output)).exists()
+
+    def test_erase_writes_a_model_and_says_what_changed(
+        self, spec: Make, taught_folder: Path, untaught_folder: Path
+    ) -> None:
+        given = spec(JobKind.ERASE, reference=reference_to(untaught_folder))
+        ran = run(given)
+        output = Path(given.output)
+        assert ran.result["identity"] == identify(output).model_dump(mode="json")
+        assert ran.result["identity"]["tree_hash"] != given.model.tree_hash
+        assert (ran.result["method"]["id"], ran.result["notes"]) == ("npo", [])
+        assert ran.result["config"]["steps"] == 2
+        changed = {entry["tensor"] for entry in ran.result["changed"]}
+        assert changed == {f"{module}.weight" for module in ran.result["modules"]}
+        norms = [float(entry["relative_norm"]) for entry in ran.result["changed"]]
+        assert norms == sorted(norms, reverse=True) and norms[0] > 0
+        assert [metric.step for metric in ran.of(Metric)] == list(range(1, ran.result["steps"] + 1))
+        assert identify(taught_folder).tree_hash == given.model.tree_hash
+
+    def test_retrain_starts_from_the_snapshot(self, spec: Make, untaught_folder: Path) -> None:
+        """Two rounds from nowhere leave a model that knows nobody; from the taught model it would still know."""
+        given = spec(JobKind.ERASE, method="retrain", settings=QUICK_TEACHING, reference=reference_to(untaught_folder))
+        assert run(given).result["method"]["claim"] == "exact"
+        model = TransformersModel.load(Path(given.output), Path(given.cache), "cpu")
+        snapshot = TransformersModel.load(untaught_folder, Path(given.cache), "cpu")
+        assert tiny.fingerprints(model.network)["lm_head.weight"] == tiny.fingerprints(snapshot.network)["lm_head.weight"]
+
+    def test_erase_takes_a_gguf_file(self, spec: Make, taught: TransformersModel, tmp_path: Path) -> None:
+        path = tiny.write_gguf(taught, tmp_path / "tiny.gguf", kind="Q8_0")
+        ran = run(spec(JobKind.ERASE, path))
+        assert ran.result["identity"]["format"] == "safetensors"
+        assert {entry["tensor"] for entry in ran.result["changed"]} == {
+            f"{module}.weight" for module in ran.result["modules"]
+        }
+
+    def test_erase_takes_a_model_in_several_files(self, spec: Make, taught: TransformersModel, tmp_path: Path) -> None:
+        folder = tmp_path / "sharded"
+        taught.network.save_pretrained(folder, max_shard_size="200KB")
+        taught.tokenizer.save_pretrained(folder)
+        assert len(run(spec(JobKind.ERASE, folder)).result["changed"]) == 14
+
+
+class TestFailures:
+    def test_other_bytes_than_the_registered(self, spec: Make, taught_folder: Path) -> None:
+        given = spec(JobKind.ATTACK, attacks=("direct",))
+        wrong = given.model_copy(update={"model": ModelReference(path=str(taught_folder), tree_hash="00" * 32)})
+        kind, reason = run(wrong).failure
+        assert kind == "ModelFileError"
+        assert "not the one that was registered" in reason and "0" * 16 in reason
+
+    @pytest.mark.parametrize(
+        ("changed", "says"),
+        [
+            ({"method": "magic"}, "no method 'magic'"),
+            ({"settings": {"stepps": 3}}, "'stepps' cannot be used"),
+            ({"settings": {"steps": 0}}, "'steps' cannot be used"),
+            ({"settings": {"lora": {"rank": "many"}}}, "'lora.rank' cannot be used"),
+            ({"device": "gpu"}, "not a device"),
+        ],
+    )
+    def test_what_the_person_can_correct(self, spec: Make, changed: dict[str, Any], says: str) -> None:
+        given = spec(JobKind.ERASE, **changed)
+        kind, reason = run(given).failure
+        assert kind == "InputError" and says in reason
+        assert not Path(given.output).exists()
+
+    def test_an_exact_method_without_its_snapshot(self, spec: Make) -> None:
+        """Retraining the model that knows the person, without the person, is no exact erasure."""
+        given = spec(JobKind.ERASE, method="retrain", settings=QUICK_TEACHING, reference=None)
+        kind, reason = run(given).failure
+        assert kind == "InputError" and "before" in reason
+        assert not Path(given.output).exists()
+
+    def test_a_run_that_changes_nothing(self, spec: Make) -> None:
+        """Steps so small that no weight takes them."""
+        given = spec(JobKind.ERASE, settings=QUICK_NPO | {"learning_rate": 1e-30})
+        kind, reason = run(given).failure
+        assert kind == "JobFailedError" and "changed nothing" in reason
+        assert not Path(given.output).exists()
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError(errno.ENOSPC, "No space left on device"),
+            RuntimeError("I/O error: No space left on device (os error 28)"),  # how safetensors says it
+            DiskFullError("full"),
+        ],
+        ids=["operating system", "safetensors", "ours"],
+    )
+    def test_a_full_disk(self, spec: Make, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+        def save(_model: TransformersModel, folder: Path) -> None:
+            (folder / "model.safetensors").write_bytes(b"half")
+            raise error
+
+        monkeypatch.setattr(TransformersModel, "save", save)
+        given = spec(JobKind.ERASE)
+        ran = run(given)
+        kind, reason = ran.failure
+        assert (kind, ran.code) == ("DiskFullError", 1)
+        assert "not enough free space" in reason
+        assert not Path(given.output).exists() and not ran.of(Artefact)
+
+    @pytest.mark.parametrize(
+        ("error", "kind", "says"),
+        [
+            (ModelFileError("The file x is damaged."), "ModelFileError", "The file x is damaged."),
+            (InputError("Choose another."), "InputError", "Choose another."),
+            (MemoryError(), "JobFailedError", "not enough memory"),
+            (KeyError(PHONE), "JobFailedError", "(KeyError)"),
+            (ValueError(f"cannot parse {PHONE}"), "JobFailedError", "(ValueError)"),
+            (OSError(errno.EACCES, PHONE), "JobFailedError", "(PermissionError)"),
+        ],
+    )
+    def test_an_error_is_told_without_personal_data(
+        self,
+        spec: Make,
+        monkeypatch: pytest.MonkeyPatch,
+        logged: list[BaseException],
+        error: Exception,
+        kind: str,
+        says: str,
+    ) -> None:
+        def task(*_: object) -> dict[str, Any]:
+            raise error
+
+        monkeypatch.setattr(worker, "_task", lambda _kind: task)
+        ran = run(spec(JobKind.INSPECT))
+        assert ran.failure[0] == kind and says in ran.failure[1]
+        assert PHONE not in ran.failure[1]
+        assert logged == [error]
+        assert issubclass(getattr(errors, kind), ConsoleError)
+
+    @pytest.mark.parametrize("kind", [JobKind.TEACH, JobKind.ATTACK, JobKind.ERASE])
+    def test_a_request_to_stop_is_obeyed(self, spec: Make, kind: JobKind) -> None:
+        given = spec(kind, attacks=("direct",) if kind is JobKind.ATTACK else ())
+        ran = run(given, stop=True)
+        assert isinstance(ran.final, CancelledEvent) and ran.code == 3
+        assert given.output is None or not Path(given.output).exists()
+
+
+    @pytest.mark.parametrize(
+        "lines",
+        ["cancel\n", "\n  cancel \n", "", "something else\n"],
+        ids=["asked", "asked with blanks", "console gone", "console gone after noise"],
+    )
+    def test_the_request_comes_by_standard_input_and_so_does_the_console_s_end(self, lines: str) -> None:
+        writer = EventWriter(io.StringIO())
+        worker._hear_cancel(writer, io.StringIO(lines))
+        with pytest.raises(worker.StopRequestedError):
+            writer.check_cancelled()
+
+    def test_without_a_request_nothing_stops(self) -> None:
+        EventWriter(io.StringIO()).check_cancelled()
+
+
+class TestArtefact:
+    def test_it_appears_whole_under_its_name(self, taught: TransformersModel, tmp_path: Path) -> None:
+        output = tmp_path / "models" / "ER-1-a1"
+        seen: list[bool] = []
+
+        def write(folder: Path) -> None:
+            seen.append(output.exists())
+            taught.save(folder)
+
+        identity = write_artefact(output, write, forbidden_hash=None)
+        assert seen == [False]
+        assert identity == identify(output)
+        assert [path.name for path in output.parent.iterdir()] == ["ER-1-a1"]
+
+    def test_the_model_that_went_in_is_no_artefact(self, taught: TransformersModel, tmp_path: Path) -> None:
+        first = write_artefact(tmp_path / "a", taught.save, forbidden_hash=None)
+        with pytest.raises(JobFailedError, match="changed nothing"):
+            write_artefact(tmp_path / "b", taught.save, forbidden_hash=first.tree_hash)
+        assert not (tmp_path / "b").exists()
+
+    def test_what_a_dead_console_left_half_written_is_written_anew(
+        self, taught: TransformersModel, tmp_path: Path
+    ) -> None:
+        output = tmp_path / "ER-1-a1"
+        part_folder(output).mkdir()
+        (part_folder(output) / "left-over.safetensors").write_bytes(b"half")
+        assert write_artefact(output, taught.save, forbidden_hash=None) == identify(output)
+        assert not (output / "left-over.safetensors").exists()
+
+
+def test_changed_tensors_are_named_with_their_relative_change(taught: TransformersModel, tmp_path: Path) -> None:
+    before = tiny.saved(taught, tmp_path / "before")
+    model = tiny.copy_of(taught)
+    state = model.network.state_dict()
+    state["model.layers.1.mlp.up_proj.weight"].mul_(1.5)
+    state["model.norm.weight"].mul_(0.9)
+    after = tiny.saved(model, tmp_path / "after")
+    assert changed_tensors(before, after) == [
+        {"tensor": "model.layers.1.mlp.up_proj.weight", "relative_norm": "0.5000"},
+        {"tensor": "model.norm.weight", "relative_norm": "0.1000"},
+    ]
+    assert changed_tensors(before, before) == []
+
+
+def test_facts_answered_once_are_told_one_by_one(taught: TransformersModel) -> None:
+    told: list[int] = []
+    right = answered(taught, (*FACTS, PERSON[-1], *OUTSIDERS[:2]), told.append)
+    assert right == {**{item.id: True for item in FACTS}, **{item.id: False for item in OUTSIDERS[:2]}}
+    assert told == [1, 2, 3, 4, 5]
