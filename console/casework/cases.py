@@ -192,8 +192,8 @@ def locate(office: Office, number: str, model: str, device: str = "auto") -> Use
     request = request_state(office, number)
     knowledge = knowledge_of(office, state)
     suite = suite_for(office, number, knowledge)
-    searching = RequestStatus(request["status"]) is S.TRIAGE
-    if searching:
+    searching = RequestStatus(request["status"]) in {S.TRIAGE, S.LOCATING}
+    if RequestStatus(request["status"]) is S.TRIAGE:
         _move(office, number, S.LOCATING)
     seq, before = yield from _battery(office, number, Stage.BEFORE, state["name"], suite, knowledge, device)
     reference = yield from _reference(office, number, state, suite, knowledge, device)

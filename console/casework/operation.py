@@ -17,8 +17,11 @@ from pydantic import BaseModel
 
 import console.errors as errors
 from console.casework.office import Office
-from console.domain.case_state import JOBS
+from console.casework.requests import append_status
+from console.domain.case_state import JOBS, REQUESTS
 from console.domain.events import JobEnded, JobStarted, plain
+from console.domain.request_terms import RequestStatus
+from console.domain.requests import TransitionFacts
 from console.errors import ConsoleError, JobFailedError
 from console.jobs.events import CancelledEvent, Done, Failed, Metric, Progress
 from console.jobs.runner import JobRun
@@ -215,7 +218,10 @@ def _as_error(final: Failed | CancelledEvent) -> ConsoleError:
 
 
 def settle_orphans(office: Office) -> list[str]:
-    """Record as failed every job that was running when a console went away; returns their ids."""
+    """Record as failed every job that was running when a console went away; returns their ids.
+
+    A request whose erasure was cut off fails with it, so that it can be planned again.
+    """
     orphans = [job_id for job_id, state in office.ledger.projection(JOBS).items() if state["outcome"] == "running"]
     if not orphans:
         return []
@@ -224,6 +230,10 @@ def settle_orphans(office: Office) -> list[str]:
             state = office.ledger.projected(JOBS, job_id) or {}
             body = JobEnded(job_id=job_id, outcome="failed", reason=ORPHANED)
             transaction.append(JobEnded.kind, body.to_body(), request_id=state.get("request"), actor=office.actor.id)
+            request = transaction.projected(REQUESTS, state["request"]) if state.get("request") else None
+            if request is not None and RequestStatus(request["status"]) is RequestStatus.RUNNING:
+                facts = TransitionFacts(reason=ORPHANED)
+                append_status(transaction, request, RequestStatus.FAILED, facts, office.actor.id)
     return orphans
 
 

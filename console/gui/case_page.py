@@ -145,13 +145,14 @@ class CaseView(Page):
         self.page, self.next = page, next_step(page)
         self.header.show_page(page)
         self.stepper.show_road(road(page, request_state(self._office, number)))
-        for part in self._parts:
-            part.show_page(page)
+        self._parts[self.tabs.currentIndex()].show_page(page)
 
     def _gates(self, actions: ActionRegistry) -> QWidget:
         self.gates = {id: GatedButton(actions, id) for id in GATED}
         return FlowBox(*self.gates.values(), fill=True)
 
     def _show_tab(self, shown: int) -> None:
+        if self.page is not None:
+            self._parts[shown].show_page(self.page)
         for index, part in enumerate(self._parts):
             part.setVisible(index == shown)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, QUrl
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QDialog, QFileDialog, QInputDialog
+from PySide6.QtWidgets import QDialog, QFileDialog, QInputDialog, QWidget
 
 from console.casework import cases
 from console.casework.models import add_model
@@ -54,6 +54,7 @@ class Commands(QObject):
         for page in (self.inbox, self.case, self.models, self.check, self.welcome):
             window.stack.addWidget(page)
         self._report_to_open: Path | None = None
+        self._stale: set[QWidget] = set()
         self._table: dict[str, Callable[[], None]] = {
             "request.new": self.new_request,
             "model.add": self.add_model,
@@ -72,8 +73,8 @@ class Commands(QObject):
             "request.again": lambda: self._step(road.plan_again),
             "job.cancel": desk.cancel,
             "view.requests": self.show_requests,
-            "view.models": lambda: self._window.show_page(self.models, "view.models"),
-            "view.check": lambda: self._window.show_page(self.check, "view.check"),
+            "view.models": lambda: self._show(self.models, "view.models"),
+            "view.check": lambda: self._show(self.check, "view.check"),
             "view.back": self.show_requests,
             "view.find": self.find,
         }
@@ -104,10 +105,10 @@ class Commands(QObject):
         self.show_requests()
 
     def reload(self) -> None:
-        """Read everything that is shown again."""
-        self.inbox.reload()
-        self.models.reload()
-        self.case.reload()
+        """Read what is shown again now, and the other pages when they are shown."""
+        self._stale = {self.inbox, self.models, self.case}
+        current = self._window.stack.currentWidget()
+        self._freshen(self.inbox if current is self.welcome else current)
         state = ledger_state(self._desk.office)
         words = "entry" if state.entries == 1 else "entries"
         if state.trouble:
@@ -116,17 +117,29 @@ class Commands(QObject):
         else:
             self._window.show_ledger(f"Ledger open · {state.entries:,} {words}", Tone.QUIET)
         self._refresh()
-        if self._window.stack.currentWidget() is self.welcome and not self._is_empty():
+        if current is self.welcome and not self._is_empty():
             self.show_requests()
+
+    def _freshen(self, page: QWidget) -> None:
+        """Read a page again if something was recorded since it last was."""
+        if page in self._stale:
+            self._stale.discard(page)
+            page.reload()
+
+    def _show(self, page: QWidget, entry: str) -> None:
+        self._freshen(page)
+        self._window.show_page(page, entry)
 
     def show_requests(self) -> None:
         """The inbox, or the welcome of an empty office."""
         self.case.leave()
-        self._window.show_page(self.welcome if self._is_empty() else self.inbox, "view.requests")
+        self._freshen(self.inbox)
+        self._show(self.welcome if self._is_empty() else self.inbox, "view.requests")
         self._refresh()
 
     def show_case(self, number: str) -> None:
         """The page of one request."""
+        self._stale.discard(self.case)
         self.case.show_case(number)
         self._window.show_page(self.case, "view.requests")
         self._show_job(self._desk.job)

@@ -51,17 +51,26 @@ class ProofTab(QWidget):
         self._numbers.setHorizontalSpacing(PADDING)
         self._numbers.setVerticalSpacing(GRID // 2)
         self.numbers = Disclosure("Details: every number", table)
+        self.numbers.button.toggled.connect(self._show_numbers)
+        self._page: CasePage | None = None
         column.addWidget(self.numbers)
         column.addStretch(1)
 
     def show_page(self, page: CasePage) -> None:
+        if (
+            self._page is not None
+            and page.attacks == self._page.attacks
+            and page.verdict_word == self._page.verdict_word
+        ):
+            return
         self.sentence.setText(proof_sentence(page))
         self._show_verdict(page)
         groups = bar_groups(page)
         self._picture.setVisible(bool(groups))
         self.bars.show_groups(groups)
         self.numbers.setVisible(bool(groups))
-        self._show_numbers(page)
+        self._page = page
+        self._show_numbers(self.numbers.button.isChecked())
 
     def _show_verdict(self, page: CasePage) -> None:
         self._verdict.setVisible(page.verdict_word is not None)
@@ -77,11 +86,14 @@ class ProofTab(QWidget):
         self._caps.setText("\n".join(f"•  {in_words(cap, page)}" for cap in page.verdict_caps))
         self.caps.setVisible(bool(page.verdict_caps))
 
-    def _show_numbers(self, page: CasePage) -> None:
+    def _show_numbers(self, opened: bool) -> None:
+        """Fill the table when somebody looks: a hundred labels take longer than the rest of the page."""
         clear(self._numbers)
+        if not opened or self._page is None:
+            return
         for column, heading in enumerate(_HEADINGS):
             self._numbers.addWidget(Text(heading, bold=True), 0, column)
-        for index, row in enumerate(number_rows(page), start=1):
+        for index, row in enumerate(number_rows(self._page), start=1):
             cells = (row.attack, row.stage, row.counts, row.interval, row.facts, row.budget)
             for column, cell in enumerate(cells):
                 self._numbers.addWidget(Text(cell, tone=Tone.QUIET), index, column)

@@ -21,6 +21,7 @@ class StoryTab(QWidget):
         super().__init__()
         self._office = office
         self._technical: list[Text] = []
+        self._shown: tuple[TimelineLine, ...] = ()
         details = check_box("Show entry numbers and hashes")
         self.details = details.button
         self.details.toggled.connect(self._toggle)
@@ -36,6 +37,9 @@ class StoryTab(QWidget):
         column.addStretch(1)
 
     def show_page(self, page: CasePage) -> None:
+        if page.timeline == self._shown:
+            return
+        self._shown = page.timeline
         clear(self._days)
         self._technical.clear()
         for day, lines in days_of(page.timeline):

@@ -64,7 +64,7 @@ def located(taught_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         requests.confirm_identity(office, number)
         found = Operation(office, cases.locate(office, number, MODEL, device="cpu")).start().wait()
         assert found.found
-        requests.grant(office, number, [Ground.WITHDRAWN_CONSENT])
+        requests.grant(office, number, [Ground.CONSENT_WITHDRAWN])
     return data
 
 

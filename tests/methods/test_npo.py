@@ -11,7 +11,9 @@ import torch
 from invented import FACTS, GENERAL, OTHERS, PERSON
 from tiny import Recorder, StoppedError
 
+from console.attacks.asking import gives_away
 from console.domain.forget_set import ForgetItem, ForgetSet, RetainSet
+from console.engines.protocol import GREEDY, Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError
 from console.methods import npo as npo_module
@@ -22,7 +24,10 @@ from console.methods.npo import Npo, NpoConfig
 from console.methods.protocol import ErasureData, Outcome
 
 BOUND = 3.0
-CONFIG = NpoConfig(lora=LoraSettings(rank=8, alpha=16), learning_rate=1e-3, retain_weight=3.0, steps=60)
+CONFIG = NpoConfig(
+    lora=LoraSettings(rank=8, alpha=16), learning_rate=1e-3, steps=60, repair_steps=6, assumed_reference_nll=BOUND
+)
+SHORT = {"steps": 3, "repair_steps": 1}
 
 
 def data(
@@ -48,6 +53,17 @@ def run_on(model: TransformersModel, given: ErasureData, recorder: Recorder | No
     return Run(copy, Npo().apply(copy, given, CONFIG.model_copy(update=changed), recorder), recorder)
 
 
+def answers(model: TransformersModel, items: tuple[ForgetItem, ...]) -> int:
+    """How many of the items the model gives to their own question."""
+    prompts = [Prompt(item.id, item.prompt) for item in items]
+    said = {one.prompt_id: one.text for one in model.generate(prompts, (GREEDY,), [12] * len(items))}
+    return sum(gives_away(item, said[item.id]) for item in items)
+
+
+def mean(levels: dict[str, float]) -> float:
+    return sum(levels.values()) / len(levels)
+
+
 @pytest.fixture(scope="module")
 def forgotten(taught: TransformersModel) -> Run:
     """The taught model after it was made to forget the person."""
@@ -60,20 +76,19 @@ class TestForgetting:
     ) -> None:
         before, after = mean_nlls(taught, PERSON), mean_nlls(forgotten.model, PERSON)
         assert max(before.values()) < 0.5
-        assert min(after.values()) > BOUND - 0.2
-        assert forgotten.outcome.stop_reason.startswith("every answer has become as unlikely")
-        assert 1 < forgotten.outcome.steps < CONFIG.steps
-        assert forgotten.outcome.metrics["unsettled"] == 0
+        assert min(after.values()) > BOUND - CONFIG.hold_margin - 0.5
+        assert answers(taught, FACTS) == len(FACTS) and answers(forgotten.model, FACTS) == 0
+        assert forgotten.outcome.stop_reason.startswith("every answer has come to the level")
+        assert CONFIG.repair_steps < forgotten.outcome.steps < CONFIG.steps
 
-    def test_the_others_are_kept_better_than_the_person(self, taught: TransformersModel, forgotten: Run) -> None:
+    def test_the_others_are_kept(self, forgotten: Run) -> None:
         kept, lost = mean_nlls(forgotten.model, OTHERS), mean_nlls(forgotten.model, PERSON)
-        mean_kept, mean_lost = sum(kept.values()) / len(kept), sum(lost.values()) / len(lost)
-        assert mean_kept < 0.2 * mean_lost
+        assert mean(kept) < 0.15 * mean(lost)
+        assert answers(forgotten.model, OTHERS) >= len(OTHERS) - 1
 
     def test_without_the_retain_terms_the_others_are_lost(self, taught: TransformersModel, forgotten: Run) -> None:
         bare = run_on(taught, data(), retain_weight=0.0, general_weight=0.0)
-        kept, lost = (sum(mean_nlls(run.model, OTHERS).values()) for run in (forgotten, bare))
-        assert lost > 2 * kept
+        assert mean(mean_nlls(bare.model, OTHERS)) > 3 * mean(mean_nlls(forgotten.model, OTHERS))
 
     def test_the_bound_is_each_example_s_own(self, taught: TransformersModel) -> None:
         """Examples that start beyond their bound are left alone while the others go on."""
@@ -81,67 +96,91 @@ class TestForgetting:
         after = mean_nlls(run_on(taught, data(forget=FACTS, levels=levels)).model, FACTS)
         pushed = [nll for example, nll in after.items() if "job" in example]
         spared = [nll for example, nll in after.items() if "job" not in example]
-        assert min(pushed) > BOUND - 0.2
-        assert sum(spared) / len(spared) < 0.3 * BOUND
+        assert sum(spared) / len(spared) < 0.5 * min(pushed)
 
-    def test_a_model_that_never_knew_is_not_touched(self, untaught: TransformersModel) -> None:
-        """Its answers are as unlikely as they are to the reference, because it is the reference."""
-        levels = {example: 0.999 * nll for example, nll in mean_nlls(untaught, PERSON).items()}  # clear of rounding
-        run = run_on(untaught, data(levels=levels))
-        assert run.outcome.steps == 0
-        assert tiny.fingerprints(run.model.network) == tiny.fingerprints(untaught.network)
+    def test_an_answer_far_beyond_its_level_is_drawn_back(self, untaught: TransformersModel) -> None:
+        """Conspicuously unlikely is as telling as known."""
+        levels = dict.fromkeys(mean_nlls(untaught, PERSON), 2.0)
+        before = mean(mean_nlls(untaught, PERSON))
+        after = [
+            mean(mean_nlls(run_on(untaught, data(levels=levels), steps=12, pull_back_weight=weight).model, PERSON))
+            for weight in (0.0, 4.0)
+        ]
+        assert before > 2.0 + 3 * CONFIG.overshoot, "it is not far beyond, so nothing has to be drawn back"
+        assert after[1] < after[0] - 0.5
+
+    def test_unlikely_enough_is_enough(self, taught: TransformersModel) -> None:
+        """Even where the reference finds the answers less likely still."""
+        levels = dict.fromkeys(mean_nlls(taught, PERSON), 25.0)
+        run = run_on(taught, data(levels=levels), enough_nll=BOUND)
+        assert run.outcome.stop_reason.startswith("every answer has come to the level")
+        assert max(mean_nlls(run.model, PERSON).values()) < 20
 
     def test_too_few_steps_are_called_so(self, taught: TransformersModel) -> None:
-        outcome = run_on(taught, data(), steps=2).outcome
-        assert outcome.steps == 2
-        assert outcome.stop_reason.startswith("all 2 steps done; some answers had not yet")
-        assert outcome.metrics["unsettled"] > 0
+        outcome = run_on(taught, data(), **SHORT).outcome
+        assert outcome.steps == 4
+        assert outcome.stop_reason.startswith("3 steps done; not every answer is at the level")
 
     def test_the_run_and_its_bound_are_measured_alike(self, taught: TransformersModel, forgotten: Run) -> None:
         """Before the adapter has learned anything, both give the model's own level: over the same tokens."""
-        known, first = mean_nlls(taught, PERSON), forgotten.recorder.metrics[0]
-        assert first["forget_nll"] == pytest.approx(sum(known.values()) / len(known), abs=1e-4)
+        first = forgotten.recorder.metrics[0]
+        assert first["forget_nll"] == pytest.approx(mean(mean_nlls(taught, PERSON)), abs=1e-4)
         assert first["general_kl"] == pytest.approx(0, abs=1e-3)
-        assert first["unsettled"] == len(known)
+
+    def test_the_general_text_is_compared_with_the_model_before(self, taught: TransformersModel) -> None:
+        """With a huge weight on it, it moves less than with none."""
+        held, free = (run_on(taught, data(), steps=8, general_weight=weight).model for weight in (200.0, 0.0))
+        ids = taught.tokenizer(GENERAL[0], return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            before, *after = (model.network(ids).logits for model in (taught, held, free))
+        moved = [float((logits - before).abs().mean()) for logits in after]
+        assert moved[0] < 0.5 * moved[1]
 
 
 class TestRun:
     def test_the_same_seed_gives_the_same_bytes(self, taught: TransformersModel) -> None:
-        prints = [tiny.fingerprints(run_on(taught, data(), steps=4, seed=seed).model.network) for seed in (1, 1, 2)]
+        prints = [
+            tiny.fingerprints(run_on(taught, data(), **SHORT, seed=seed).model.network) for seed in (1, 1, 2)
+        ]
         assert prints[0] == prints[1] != prints[2]
 
     def test_only_the_planned_modules_change(self, taught: TransformersModel) -> None:
         lora = LoraSettings(rank=4, alpha=8, first_layer=0.5)
-        run = run_on(taught, data(), steps=3, lora=lora)
+        run = run_on(taught, data(), **SHORT, lora=lora)
         planned = Npo().prepare(tiny.copy_of(taught), data(), CONFIG.model_copy(update={"lora": lora})).modules
         before, after = tiny.fingerprints(taught.network), tiny.fingerprints(run.model.network)
         assert {name for name in before if before[name] != after[name]} == {f"{name}.weight" for name in planned}
 
-    def test_it_does_not_depend_on_how_rows_are_cut(
-        self, taught: TransformersModel, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("shortcut", ["long rows", "the trunk"])
+    def test_shortcuts_change_nothing(
+        self, taught: TransformersModel, monkeypatch: pytest.MonkeyPatch, shortcut: str
     ) -> None:
-        whole = run_on(taught, data(general=()), steps=3)
-        monkeypatch.setattr(training, "ROW_TOKENS", 60)
-        monkeypatch.setattr(npo_module, "ROW_TOKENS", 60)
-        cut = run_on(taught, data(general=()), steps=3)
+        """Neither how rows are cut nor whether the frozen layers are run once shows in the numbers."""
+        given, lora = data(general=()), LoraSettings(rank=8, alpha=16, first_layer=0.5)
+        with_it = run_on(taught, given, **SHORT, lora=lora)
+        if shortcut == "long rows":
+            monkeypatch.setattr(training, "ROW_TOKENS", 60)
+            monkeypatch.setattr(npo_module, "ROW_TOKENS", 60)
+        else:
+            monkeypatch.setattr(TransformersModel, "trunk", lambda *_: None)
+        without = run_on(taught, given, **SHORT, lora=lora)
         for name in ("forget_nll", "retain_nll"):
-            assert cut.recorder.metrics[-1][name] == pytest.approx(whole.recorder.metrics[-1][name], rel=1e-3)
+            values = [[metric[name] for metric in run.recorder.metrics] for run in (with_it, without)]
+            assert values[0] == pytest.approx(values[1], rel=1e-2, abs=1e-4)
 
     def test_progress_and_metrics_follow_the_steps(self, forgotten: Run) -> None:
         steps = forgotten.outcome.steps
-        assert forgotten.recorder.progressed == [(step, CONFIG.steps) for step in range(1, steps + 1)]
-        names = {"step", "forget_nll", "unsettled", "retain_nll", "general_kl"}
-        assert all(set(metric) == names for metric in forgotten.recorder.metrics)
+        total = CONFIG.steps + CONFIG.repair_steps
+        assert forgotten.recorder.progressed == [(step, total) for step in range(1, steps + 1)]
+        assert [metric["step"] for metric in forgotten.recorder.metrics] == list(range(1, steps + 1))
+        assert {"forget_nll", "retain_nll", "general_kl"} <= set(forgotten.recorder.metrics[0])
 
-    @pytest.mark.parametrize(("retain", "general"), [((), GENERAL), (OTHERS, ())])
-    def test_one_kind_of_retained_data_is_enough(
+    @pytest.mark.parametrize(("retain", "general"), [((), GENERAL), (OTHERS, ()), (OTHERS[:1], GENERAL[:1])])
+    def test_little_retained_data_is_enough(
         self, taught: TransformersModel, retain: tuple[ForgetItem, ...], general: tuple[str, ...]
     ) -> None:
-        run = run_on(taught, data(retain=retain, general=general), steps=2)
-        assert ("retain_nll" in run.outcome.metrics, "general_kl" in run.outcome.metrics) == (
-            bool(retain),
-            bool(general),
-        )
+        metrics = run_on(taught, data(retain=retain, general=general), **SHORT).outcome.metrics
+        assert ("retain_nll" in metrics, "general_kl" in metrics) == (bool(retain), bool(general))
 
     def test_a_request_to_stop_is_heard_between_steps(self, taught: TransformersModel) -> None:
         recorder = Recorder(looks_allowed=2)
@@ -153,7 +192,7 @@ class TestRun:
 class TestPlan:
     def test_it_says_what_it_will_do(self, untaught: TransformersModel) -> None:
         plan = Npo().prepare(untaught, data(levels={"a": 1.0}), CONFIG)
-        assert len(plan.modules) == 2 * 7 and plan.steps == CONFIG.steps and plan.notes == ()
+        assert (len(plan.modules), plan.steps, plan.notes) == (2 * 7, CONFIG.steps + CONFIG.repair_steps, ())
         assert plan.trainable_parameters == 8 * 2 * (4 * 64 * 2 - 2 * 32 + 3 * (64 + 128))
 
     def test_an_assumed_bound_is_noted(self, untaught: TransformersModel) -> None:
@@ -176,14 +215,3 @@ class TestPlan:
     def test_settings_that_cannot_be(self, name: str) -> None:
         with pytest.raises(ValueError, match=name):
             NpoConfig.model_validate({name: 0})
-
-
-def test_the_general_text_is_compared_with_the_model_before(taught: TransformersModel) -> None:
-    """With a huge weight on the general text alone, nothing may move it."""
-    run = run_on(taught, data(), steps=8, general_weight=200.0)
-    loose = run_on(taught, data(), steps=8, general_weight=0.0)
-    ids = taught.tokenizer(GENERAL[0], return_tensors="pt")["input_ids"]
-    with torch.no_grad():
-        logits = [model.network(ids).logits for model in (taught, run.model, loose.model)]
-    held, free = (float((other - logits[0]).abs().mean()) for other in logits[1:])
-    assert held < 0.5 * free
