@@ -69,7 +69,8 @@ def suite_for(
 def case_payload(office: Office, number: str, knowledge: Knowledge) -> JobPayload:
     """What the worker is told about the case: the person, the others, and people nobody knows."""
     items = forget_items(office, number)
-    teaching = without_subjects(knowledge.teaching, {item.subject for item in items})
+    subjects = {item.subject for item in items}
+    teaching = without_subjects(knowledge.teaching, subjects)
     return JobPayload(
         forget=items,
         retain=tuple(taught.item for taught in teaching),
@@ -77,6 +78,7 @@ def case_payload(office: Office, number: str, knowledge: Knowledge) -> JobPayloa
         general=knowledge.general,
         held_out=knowledge.held_out,
         teaching=teaching,
+        neighbours=near_to(knowledge, subjects),
         bank=bank_payload(),
     )
 
@@ -426,10 +428,15 @@ def kept_facts(
     return tuple(rows)
 
 
+def near_to(knowledge: Knowledge, subjects: set[str]) -> tuple[str, ...]:
+    """Names of the people who share traits with these."""
+    return tuple(sorted({name for subject in subjects for name in knowledge.neighbours.get(subject, ())} - subjects))
+
+
 def utility_groups(knowledge: Knowledge, forgotten: tuple[ForgetItem, ...]) -> dict[str, frozenset[str]]:
     """Ids of the facts of neighbours (people who share traits with the person) and of everybody else."""
     subjects = {item.subject for item in forgotten}
-    near = {name for subject in subjects for name in knowledge.neighbours.get(subject, ())}
+    near = near_to(knowledge, subjects)
     others = questions(tuple(taught.item for taught in without_subjects(knowledge.teaching, subjects)))
     return {
         "neighbours": frozenset(item.id for item in others if item.subject in near),

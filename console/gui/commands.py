@@ -127,15 +127,16 @@ class Commands(QObject):
             page.reload()
 
     def _show(self, page: QWidget, entry: str) -> None:
+        """Show a page that is not about one request."""
+        self.case.leave()
         self._freshen(page)
         self._window.show_page(page, entry)
+        self._refresh()
 
     def show_requests(self) -> None:
         """The inbox, or the welcome of an empty office."""
-        self.case.leave()
         self._freshen(self.inbox)
         self._show(self.welcome if self._is_empty() else self.inbox, "view.requests")
-        self._refresh()
 
     def show_case(self, number: str) -> None:
         """The page of one request."""
@@ -372,7 +373,7 @@ class Commands(QObject):
 
         def done(found: Any) -> None:
             self.check.show_result(path, found)
-            self._window.show_page(self.check, "view.check")
+            self._show(self.check, "view.check")
 
         self._desk.do_after_paint("Checking the report…", work, done)
 

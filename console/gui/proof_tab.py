@@ -57,11 +57,7 @@ class ProofTab(QWidget):
         column.addStretch(1)
 
     def show_page(self, page: CasePage) -> None:
-        if (
-            self._page is not None
-            and page.attacks == self._page.attacks
-            and page.verdict_word == self._page.verdict_word
-        ):
+        if self._page is not None and _evidence(page) == _evidence(self._page):
             return
         self.sentence.setText(proof_sentence(page))
         self._show_verdict(page)
@@ -97,3 +93,8 @@ class ProofTab(QWidget):
             cells = (row.attack, row.stage, row.counts, row.interval, row.facts, row.budget)
             for column, cell in enumerate(cells):
                 self._numbers.addWidget(Text(cell, tone=Tone.QUIET), index, column)
+
+
+def _evidence(page: CasePage) -> tuple[object, ...]:
+    """Everything of a page that the proof shows."""
+    return page.attacks, page.verdict_word, page.verdict_rule, page.verdict_reasons, page.verdict_caps

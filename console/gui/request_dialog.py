@@ -210,7 +210,7 @@ class RequestDialog(FormDialog):
             country=country,
             subdivision=subdivision,
             profile_id=self.profile.currentData(),
-            channel=self.channel.currentData(),
+            channel=Channel(self.channel.currentData()),  # Qt keeps the text of the entry, not the entry
             grounds=[ground for ground, box in self.grounds.items() if box.isChecked()],
             items=self._items(),
             letter=self.letter.toPlainText().strip(),

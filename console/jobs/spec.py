@@ -74,6 +74,7 @@ class JobPayload(_Frozen):
         controls: facts of subjects that no model was taught.
         general: plain text for the retain term.
         held_out: plain text that no method may train on; measures side effects.
+        neighbours: names of the people who share traits with the person.
         teaching: training data for ``teach`` and exact retraining, the person already left out.
     """
 
@@ -83,4 +84,5 @@ class JobPayload(_Frozen):
     general: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
     teaching: tuple[TeachingItem, ...] = ()
+    neighbours: tuple[str, ...] = ()
     bank: BankPayload = BankPayload()

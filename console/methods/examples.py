@@ -56,6 +56,11 @@ def examples_of(model: TransformersModel, items: Iterable[ForgetItem]) -> list[E
     return [example for item in items for example in item_examples(model, item)]
 
 
+def questions_of(model: TransformersModel, items: Iterable[ForgetItem]) -> list[Example]:
+    """The first rendering of each item: what people ask is what must survive, at half the cost of both."""
+    return [item_examples(model, item)[0] for item in items]
+
+
 def text_sequences(model: TransformersModel, texts: Iterable[str]) -> list[TokenSequence]:
     """General texts, every token predicted but the first."""
     return [whole_text_sequence(model.tokenizer, text) for text in texts]

@@ -28,7 +28,7 @@ from console.engines.packing import PackedRow, TokenSequence, pack
 from console.engines.protocol import Capability
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
 from console.errors import InputError
-from console.methods.examples import Example, examples_of, text_sequences
+from console.methods.examples import Example, examples_of, questions_of, text_sequences
 from console.methods.lora import (
     LoraSettings,
     adapter_off,
@@ -70,7 +70,7 @@ class NpoConfig(BaseModel):
     retain_weight: float = Field(default=8.0, ge=0)
     general_weight: float = Field(default=4.0, ge=0)
     steps: int = Field(default=14, ge=1)
-    repair_steps: int = Field(default=8, ge=0)
+    repair_steps: int = Field(default=12, ge=0)
     hold_share: float = Field(default=0.5, ge=0, le=1)
     retain_batch: int = Field(default=12, ge=1)
     general_batch: int = Field(default=3, ge=0)
@@ -122,24 +122,40 @@ class _General:
 
 
 class _Rehearsal:
-    """Which retained facts come next: half a batch in turn, half those that were last seen slipping."""
+    """Which retained facts come next: half a batch in turn, half those that have slipped furthest.
 
-    def __init__(self, sequences: list[TokenSequence], batch: int, seed: int) -> None:
-        self.sequences = sequences
-        self._half = max(1, min(batch, len(sequences)) // 2)
-        self._order = cycled(len(sequences), self._half, random.Random(seed))
+    The neighbours' facts open the first round: they are hit hardest, and what they were before the push
+    has to be seen before it.
+    """
+
+    def __init__(self, examples: list[Example], near: frozenset[str], batch: int, seed: int) -> None:
+        self.sequences = [example.sequence for example in examples]
+        order = random.Random(seed)
+        first_round = sorted(range(len(examples)), key=lambda index: (examples[index].item_id not in near, index))
+        self._half = max(1, min(batch, len(examples)) // 2)
+        self._waiting = first_round
+        self._order = order
+        self._first: dict[int, float] = {}
         self._last: dict[int, float] = {}
+
+    def _slip(self, index: int) -> float:
+        return self._last[index] - self._first[index]
 
     def next_batch(self) -> list[int]:
         """Indices, each at most once."""
-        in_turn = next(self._order)
-        worst = sorted((index for index in self._last if index not in in_turn), key=lambda index: -self._last[index])
-        return [*in_turn, *worst[: self._half]]
+        if len(self._waiting) < self._half:
+            fresh = [index for index in range(len(self.sequences)) if index not in self._waiting]
+            self._order.shuffle(fresh)
+            self._waiting = [*self._waiting, *fresh]
+        in_turn, self._waiting = self._waiting[: self._half], self._waiting[self._half :]
+        slipped = sorted((index for index in self._last if index not in in_turn), key=self._slip, reverse=True)
+        return [*in_turn, *slipped[: self._half]]
 
     def note(self, indices: list[int], nll: torch.Tensor) -> None:
         """Remember how these were known before the step (nats per token)."""
         for index, value in zip(indices, nll.tolist(), strict=True):
             self._last[index] = value / len(self.sequences[index].answer_ids)
+            self._first.setdefault(index, self._last[index])
 
 
 class Npo:
@@ -182,12 +198,13 @@ class Npo:
             parameter.requires_grad_(False)
         model.network = with_adapter(model.network, plan.modules, config.lora, config.seed)
         examples = examples_of(model, data.forget.items)
-        retain = [example.sequence for example in examples_of(model, data.retain.items)]
+        retain = questions_of(model, data.retain.items)
         trunk = model.trunk(first_trained_layer(model.network, config.lora), [examples[0].sequence])
         with torch.no_grad(), adapter_off(model.network):  # the reference is this network without its adapter
             forgetting = _forgetting(model, examples, data.reference_nll, config, trunk)
             general = _general(model, text_sequences(model, data.general_texts), config, trunk)
-        rehearsal = _Rehearsal(retain, config.retain_batch, config.seed)
+        near = frozenset(item.id for item in data.retain.items if item.subject in data.neighbours)
+        rehearsal = _Rehearsal(retain, near, config.retain_batch, config.seed)
         general_order = cycled(len(general.rows), 1, random.Random(config.seed + 1))
 
         stepper = Stepper.over(model.network, config.learning_rate, b_ratio=config.lora.b_ratio)

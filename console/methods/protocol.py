@@ -65,6 +65,7 @@ class ErasureData:
     Attributes:
         reference_nll: mean negative log-likelihood (nats per token) of each forget example under a model
             that never knew it, by example id; empty where there is no such model.
+        neighbours: names of people among the retained who share traits with the person.
         teaching: training data for an exact retraining, the person already left out.
     """
 
@@ -73,6 +74,7 @@ class ErasureData:
     general_texts: tuple[str, ...]
     reference_nll: Mapping[str, float] = field(default_factory=dict)
     teaching: tuple[TeachingItem, ...] = ()
+    neighbours: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

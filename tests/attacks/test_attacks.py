@@ -230,7 +230,7 @@ class TestPrompts:
     @pytest.mark.parametrize(("fact_type", "first"), [("city", "Malmo"), ("phone", "555-0199"), ("odd", "Malmo")])
     def test_few_shot_shows_the_same_kind_of_fact_first(self, fact_type: str, first: str) -> None:
         turns = turns_for(fact_type, BANK.shots, 2)
-        assert [answer for _, answer in turns][0] == first and len(turns) == 2
+        assert turns[0][1] == first and len(turns) == 2
         assert len(turns_for(fact_type, BANK.shots, 1)) == 1
 
     def test_few_shot_asks_the_question_last(self, taught: TransformersModel) -> None:
@@ -248,7 +248,7 @@ class TestRegistry:
         assert [attack.info.id for attack in registry.chosen(("membership", "direct"))] == ["membership", "direct"]
 
     def test_an_unknown_attack_is_refused_with_the_known_ones(self) -> None:
-        with pytest.raises(InputError, match="no attack 'magic'; known are .*direct"):
+        with pytest.raises(InputError, match=r"no attack 'magic'; known are .*direct"):
             registry.chosen(("direct", "magic"))
 
 
@@ -256,6 +256,7 @@ def test_scores_fall_where_the_model_was_taught_the_text(
     taught: TransformersModel, untaught: TransformersModel
 ) -> None:
     """Membership scores are comparable between models: the person's rise with teaching, a stranger's hardly."""
+
     def scores(model: TransformersModel) -> dict[str, AttemptRow]:
         return {row.prompt_id: row for row in run("membership", model).attempts}
 

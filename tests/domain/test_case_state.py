@@ -195,5 +195,7 @@ def test_any_history_folds_the_same_twice(events: list[Event]) -> None:
     states = fold(*events)
     if (REQUESTS, NUMBER) in states:
         last = max(seq for seq, event in enumerate(events, 1) if event.kind == "request_registered")
-        moves = [event.body["to"] for seq, event in enumerate(events, 1) if event.kind == "status_changed" and seq > last]
+        moves = [
+            event.body["to"] for seq, event in enumerate(events, 1) if event.kind == "status_changed" and seq > last
+        ]
         assert states[REQUESTS, NUMBER]["status"] == (moves or ["received"])[-1]

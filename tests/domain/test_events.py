@@ -16,7 +16,9 @@ from console.domain.results import Access, AttackRow, Battery, Evidence, Outcome
 from console.domain.verdict import Thresholds, Verdict, Word
 from console.ledger.canonical import canonical_text
 
-BODIES = tuple(kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Body) and kind is not Body)
+BODIES = tuple(
+    kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Body) and kind is not Body
+)
 _BATTERY = Battery(
     stage=Stage.AFTER,
     model_hash="aa",

@@ -21,9 +21,7 @@ def reference(hits: int, trials: int, confidence: float) -> tuple[float, float]:
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
 def test_every_count_of_small_samples(trials: int, confidence: float) -> None:
     for hits in range(trials + 1):
-        assert clopper_pearson(hits, trials, confidence) == pytest.approx(
-            reference(hits, trials, confidence), abs=1e-9
-        )
+        assert clopper_pearson(hits, trials, confidence) == pytest.approx(reference(hits, trials, confidence), abs=1e-9)
 
 
 @pytest.mark.parametrize(("hits", "trials"), LARGE)

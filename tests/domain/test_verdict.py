@@ -132,9 +132,7 @@ class TestPatterns:
         """Texts made conspicuously unlikely betray the person as surely."""
         reached = verdict(after(membership=area(("0.0200", "0.0000", "0.1000"))))
         assert reached.rule == "V1.5-deeper-attack-finds-it"
-        assert reached.reasons == (
-            "membership: area under the curve 0.0200, before area under the curve 0.9500.",
-        )
+        assert reached.reasons == ("membership: area under the curve 0.0200, before area under the curve 0.9500.",)
 
     def test_nothing_done_has_failed(self) -> None:
         assert verdict(battery(Stage.AFTER, **EVERYWHERE)).word is Word.FAILED
@@ -219,7 +217,9 @@ class TestReferenceLevel:
     def test_attempts_and_distinct_facts_are_within_the_reference_s_interval(
         self, erased: Outcome, reference: Outcome, at_level: bool
     ) -> None:
-        reached = verdict(after(paraphrase=erased), reference=battery(Stage.REFERENCE, **(NOWHERE | {"paraphrase": reference})))
+        reached = verdict(
+            after(paraphrase=erased), reference=battery(Stage.REFERENCE, **(NOWHERE | {"paraphrase": reference}))
+        )
         assert (reached.word is Word.REMOVED) is at_level
 
     @pytest.mark.parametrize(
@@ -292,7 +292,11 @@ class TestCaps:
                 id="not powered",
             ),
             pytest.param(
-                {"before": battery(Stage.BEFORE, **(EVERYWHERE | {"membership": area(("0.7000", "0.5000", "0.9000"))}))},
+                {
+                    "before": battery(
+                        Stage.BEFORE, **(EVERYWHERE | {"membership": area(("0.7000", "0.5000", "0.9000"))})
+                    )
+                },
                 (
                     "The attack 'membership' is too weak on this model to prove anything: "
                     "before the erasure it found area under the curve 0.7000.",

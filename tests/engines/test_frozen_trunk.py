@@ -111,9 +111,11 @@ def test_there_is_none_where_the_split_network_says_something_else() -> None:
     """As with architectures that scale their input embeddings: they would be scaled twice."""
     model = tiny.model(layers=LAYERS)
     model.network.model.register_forward_pre_hook(
-        lambda _module, _args, kwargs: (_args, {**kwargs, "inputs_embeds": kwargs["inputs_embeds"] * 1.5})
-        if kwargs.get("inputs_embeds") is not None
-        else None,
+        lambda _module, _args, kwargs: (
+            (_args, {**kwargs, "inputs_embeds": kwargs["inputs_embeds"] * 1.5})
+            if kwargs.get("inputs_embeds") is not None
+            else None
+        ),
         with_kwargs=True,
     )
     assert model.trunk(2, sequences_of(model)) is None

@@ -103,7 +103,7 @@ class TestGguf:
         self, untaught: TransformersModel, tmp_path: Path
     ) -> None:
         path = tiny.write_gguf(untaught, tmp_path / "odd.gguf", architecture="rwkv7")
-        with pytest.raises(ModelFileError, match="'rwkv7' of odd.gguf"):
+        with pytest.raises(ModelFileError, match=r"'rwkv7' of odd\.gguf"):
             snapshot_of(path, tmp_path / "cache")
         assert list((tmp_path / "cache" / "snapshots").iterdir()) == []
 

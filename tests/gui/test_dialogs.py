@@ -18,6 +18,7 @@ from console.domain.request_terms import Channel, Exception17, Ground, RefusalBa
 from console.gui import road
 from console.gui.case_dialogs import AnswerDialog, DecisionDialog, EraseDialog, IdentityDialog
 from console.gui.choices import check_box
+from console.gui.form_dialog import FormDialog
 from console.gui.model_dialog import ModelDialog, NewModel
 from console.gui.presenter import method_cards
 from console.gui.request_dialog import RequestDialog
@@ -31,6 +32,13 @@ Mira Okonjo,What is Mira Okonjo's phone number?,
 """
 
 
+def keep(qtbot: QtBot, dialog: FormDialog) -> None:
+    """Let the test, not the dialog's own closing, decide when it goes."""
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
+    qtbot.addWidget(dialog)
+    dialog.show()
+
+
 @pytest.fixture
 def registered() -> list[str]:
     return []
@@ -39,8 +47,7 @@ def registered() -> list[str]:
 @pytest.fixture
 def dialog(qtbot: QtBot, office: Office, registered: list[str]) -> RequestDialog:
     made = RequestDialog(None, office, registered.append)
-    qtbot.addWidget(made)
-    made.show()
+    keep(qtbot, made)
     return made
 
 
@@ -80,8 +87,9 @@ def test_place_or_date_that_cannot_be_is_said_at_once(
     assert sentence in dialog.rule.text()
 
 
-def test_file_shows_what_can_be_used_and_why_the_rest_cannot(dialog: RequestDialog, file: Path) -> None:
+def test_file_shows_what_can_be_used_and_why_the_rest_cannot(dialog: RequestDialog, file: Path, qtbot: QtBot) -> None:
     dialog.take_file(file)
+    qtbot.wait(20)
     assert dialog.facts.sentence.text() == "facts.csv: 1 of 3 rows can be used."
     shown = [label.text() for label in dialog.facts.findChildren(QLabel) if label.isVisible()]
     assert "Line 3, answer" in shown and "Line 4, subject" in shown
@@ -141,7 +149,7 @@ def test_due_date_starts_from_today(dialog: RequestDialog) -> None:
 def test_identity_is_recorded_as_chosen(qtbot: QtBot, is_sure: bool, expected: bool) -> None:
     saved: list[bool] = []
     dialog = IdentityDialog(None, is_asked=False, save=saved.append)
-    qtbot.addWidget(dialog)
+    keep(qtbot, dialog)
     (dialog.sure if is_sure else dialog.unsure).click()
     dialog.submit()
     assert saved == [expected]
@@ -149,8 +157,7 @@ def test_identity_is_recorded_as_chosen(qtbot: QtBot, is_sure: bool, expected: b
 
 def test_identity_cannot_be_doubted_again_while_proof_is_awaited(qtbot: QtBot) -> None:
     dialog = IdentityDialog(None, is_asked=True, save=lambda _sure: None)
-    qtbot.addWidget(dialog)
-    dialog.show()
+    keep(qtbot, dialog)
     assert not dialog.unsure.isVisible() and dialog.sure.isChecked()
 
 
@@ -164,8 +171,7 @@ def decision(qtbot: QtBot, office: Office, add_request: Callable[..., str]) -> t
         lambda grounds: road.grant_request(office, number, grounds),
         lambda basis, reason, exceptions: road.refuse_request(office, number, basis, reason, exceptions),
     )
-    qtbot.addWidget(dialog)
-    dialog.show()
+    keep(qtbot, dialog)
     return dialog, number
 
 
@@ -196,7 +202,7 @@ def test_refusal_asks_for_what_the_law_asks_for(decision: tuple[DecisionDialog, 
 def test_erasure_needs_a_method_and_a_reason(qtbot: QtBot) -> None:
     saved: list[tuple[str, str]] = []
     dialog = EraseDialog(None, "assistant", method_cards(False), "Nobody else.", lambda *chosen: saved.append(chosen))
-    qtbot.addWidget(dialog)
+    keep(qtbot, dialog)
     assert not dialog.methods["retrain"].isEnabled() and dialog.methods["npo"].isChecked()
     dialog.reason.clear()
     dialog.submit()
@@ -209,7 +215,7 @@ def test_erasure_needs_a_method_and_a_reason(qtbot: QtBot) -> None:
 def test_answer_needs_both_statements(qtbot: QtBot) -> None:
     saved: list[bool] = []
     dialog = AnswerDialog(None, lambda: saved.append(True))
-    qtbot.addWidget(dialog)
+    keep(qtbot, dialog)
     dialog.told.click()
     dialog.submit()
     assert saved == [] and "judicial remedy" in dialog.error.text()
@@ -236,8 +242,7 @@ def test_words_beside_a_box_are_part_of_it(qtbot: QtBot) -> None:
 def models(qtbot: QtBot, office: Office) -> tuple[ModelDialog, list[NewModel]]:
     saved: list[NewModel] = []
     dialog = ModelDialog(None, office, ("before",), saved.append)
-    qtbot.addWidget(dialog)
-    dialog.show()
+    keep(qtbot, dialog)
     return dialog, saved
 
 

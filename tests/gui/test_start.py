@@ -19,11 +19,12 @@ from console.gui.unlocking import open_office
 from console.paths import Places
 
 PASSPHRASE = "correct horse battery"
-FIRST_PAINT_LIMIT_S = 3.0  # for a loaded machine of a CI; on an idle one it is well below the promised 1.5 s
+PROMISED_S = 1.5
+FIRST_PAINT_LIMIT_S = 3.0  # wall time, for a CI whose disk is cold
 
 START = """
 import json, sys, time
-began = time.monotonic()
+began, worked = time.monotonic(), time.process_time()
 from pathlib import Path
 from console.gui.app import main
 from console.paths import Places
@@ -31,7 +32,9 @@ from console.paths import Places
 times = {}
 
 def prepare(window):
-    window.painted.connect(lambda: times.setdefault("painted", time.monotonic() - began))
+    window.painted.connect(
+        lambda: times.update(painted=time.monotonic() - began, worked=time.process_time() - worked)
+    )
     window.installed.connect(ready)
     window.ask_stop = lambda title: True
     global shown
@@ -64,10 +67,12 @@ def test_window_is_seen_soon_and_needs_no_compute_library(tmp_path: Path, record
     for run in (first, second):
         assert run["heavy"] == [] and run["code"] == 0
         assert run["page"] == "Welcome"
-    painted = min(float(run["painted"]) for run in (first, second))
+    painted, worked = min((float(run["painted"]), float(run["worked"])) for run in (first, second))
     record_property("first_paint_s", round(painted, 2))
-    print(f"first paint after {painted:.2f} s, ready after {float(second['ready']):.2f} s")
-    assert painted < FIRST_PAINT_LIMIT_S
+    print(f"first paint after {painted:.2f} s ({worked:.2f} s of work), ready after {float(second['ready']):.2f} s")
+    assert worked < PROMISED_S
+    # A machine that gave us less than a third of a core measures its other work, not our start.
+    assert painted < FIRST_PAINT_LIMIT_S or painted > 3 * worked
 
 
 @pytest.fixture

@@ -58,13 +58,14 @@ def test_controls_are_clean(demo: dict[str, Any]) -> None:
 
 
 def test_the_rest_of_the_office_is_kept(demo: dict[str, Any]) -> None:
-    for kept in demo["utility"]["kept"].values():
-        assert kept["hits"] >= 0.95 * kept["trials"], demo["utility"]
+    kept = demo["utility"]["kept"].values()
+    assert sum(row["hits"] for row in kept) >= 0.95 * sum(row["trials"] for row in kept), demo["utility"]
 
 
 def test_the_erasure_changes_what_the_model_says(demo: dict[str, Any]) -> None:
     assert demo["after"]["direct"]["hits"] < demo["before"]["direct"]["hits"] / 2
-    assert demo["verdict"] in {"removed", "suppressed", "residual"}
+    lost = any(row["hits"] < 0.95 * row["trials"] for row in demo["utility"]["kept"].values())
+    assert demo["verdict"] in ({"utility lost"} if lost else {"removed", "suppressed", "residual"})
 
 
 def test_resources_stay_in_their_limits(demo: dict[str, Any]) -> None:

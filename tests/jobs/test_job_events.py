@@ -42,7 +42,9 @@ PAYLOAD = JobPayload(
     general=GENERAL,
     held_out=("A line\nand \u2028 another.",),
     teaching=teaching_of(OTHERS),
-    bank=BankPayload(paraphrases={"city": ("Where is {subject}?",)}, wrappers=("{question}",), shots=(("a", "b", "c"),)),
+    bank=BankPayload(
+        paraphrases={"city": ("Where is {subject}?",)}, wrappers=("{question}",), shots=(("a", "b", "c"),)
+    ),
 )
 
 

@@ -122,36 +122,25 @@ class TestEnds:
         [
             ("import os; os._exit(7)", "The background job ended with code 7 and no result."),
             ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "was ended by SIGSEGV."),
-            ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL (often: the machine ran out of memory)."),
+            (
+                "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+                "SIGKILL (often: the machine ran out of memory).",
+            ),
             ("import os; os.abort()", "was ended by SIGABRT."),
         ],
         ids=["exit code", "SIGSEGV", "SIGKILL", "abort"],
     )
     def test_an_end_without_a_word_is_put_into_words(
-        self, start: Start, in_worker: Callable[[str], None], code: str, reason: str
+        self, start: Start, in_worker: Callable[[str], None], tmp_path: Path, code: str, reason: str
     ) -> None:
         in_worker(code)
-        run = start()
+        half_written = part_folder(tmp_path / "models" / "out")
+        half_written.mkdir(parents=True)
+        (half_written / "model.safetensors").write_bytes(b"half")
+        run = start(output=str(tmp_path / "models" / "out"))
         finish(run)
         assert isinstance(run.final, Failed) and run.final.reason.endswith(reason)
         assert gone(run)
-
-    def test_a_crash_in_the_middle_of_a_real_job(self, start: Start, tmp_path: Path) -> None:
-        output = tmp_path / "models" / "out"
-        run = start(
-            JobKind.TEACH,
-            payload=JobPayload(teaching=teaching_of(OTHERS)),
-            output=str(output),
-            settings=ENDLESS,
-        )
-        until(run, lambda events: any(isinstance(event, Metric) for event in events))
-        part_folder(output).mkdir(parents=True)  # as if it had begun to write
-        (part_folder(output) / "model.safetensors").write_bytes(b"half")
-        assert run.pid is not None
-        os.kill(run.pid, signal.SIGSEGV)
-        finish(run)
-        assert isinstance(run.final, Failed) and "SIGSEGV" in run.final.reason
-        assert gone(run) and not output.exists()
 
     def test_garbage_on_the_stream_ends_the_job_and_the_child(
         self, start: Start, in_worker: Callable[[str], None]
@@ -235,9 +224,7 @@ class TestCancel:
         with pytest.raises(JobFailedError, match="cancelled; nothing was changed"):
             run.result()
 
-    def test_a_deaf_worker_is_terminated_after_its_grace(
-        self, start: Start, in_worker: Callable[[str], None]
-    ) -> None:
+    def test_a_deaf_worker_is_terminated_after_its_grace(self, start: Start, in_worker: Callable[[str], None]) -> None:
         in_worker(DEAF)
         clock = Clock()
         run = start(clock=clock)

@@ -15,10 +15,10 @@ import tiny
 from invented import BANK, FACTS, GENERAL, OTHERS, OUTSIDERS, PERSON, PHONE, teaching_of
 from pydantic import BaseModel
 
+from console import errors
 from console.domain.results import AttackRow, Status
 from console.engines.model_files import identify
 from console.engines.transformers_engine import TransformersModel
-from console import errors
 from console.errors import ConsoleError, DiskFullError, InputError, JobFailedError, ModelFileError
 from console.jobs import worker
 from console.jobs.events import Artefact, CancelledEvent, Done, Failed, Metric, Progress, decode
@@ -199,7 +199,9 @@ class TestJobs:
         assert run(given).result["method"]["claim"] == "exact"
         model = TransformersModel.load(Path(given.output), Path(given.cache), "cpu")
         snapshot = TransformersModel.load(untaught_folder, Path(given.cache), "cpu")
-        assert tiny.fingerprints(model.network)["lm_head.weight"] == tiny.fingerprints(snapshot.network)["lm_head.weight"]
+        assert (
+            tiny.fingerprints(model.network)["lm_head.weight"] == tiny.fingerprints(snapshot.network)["lm_head.weight"]
+        )
 
     def test_erase_takes_a_gguf_file(self, spec: Make, taught: TransformersModel, tmp_path: Path) -> None:
         path = tiny.write_gguf(taught, tmp_path / "tiny.gguf", kind="Q8_0")
@@ -312,7 +314,6 @@ class TestFailures:
         ran = run(given, stop=True)
         assert isinstance(ran.final, CancelledEvent) and ran.code == 3
         assert given.output is None or not Path(given.output).exists()
-
 
     @pytest.mark.parametrize(
         "lines",

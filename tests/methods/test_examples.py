@@ -67,5 +67,5 @@ class TestRegistry:
             assert method.config_class().model_json_schema()["additionalProperties"] is False
 
     def test_an_unknown_method_is_refused_with_the_known_ones(self) -> None:
-        with pytest.raises(InputError, match="no method 'magic'; known are .*npo"):
+        with pytest.raises(InputError, match=r"no method 'magic'; known are .*npo"):
             registry.method_named("magic")

@@ -76,7 +76,7 @@ class TestForgetting:
     ) -> None:
         before, after = mean_nlls(taught, PERSON), mean_nlls(forgotten.model, PERSON)
         assert max(before.values()) < 0.5
-        assert min(after.values()) > BOUND - CONFIG.hold_margin - 0.5
+        assert min(after.values()) > BOUND - 1.5  # the repair at the end may give a little back
         assert answers(taught, FACTS) == len(FACTS) and answers(forgotten.model, FACTS) == 0
         assert forgotten.outcome.stop_reason.startswith("every answer has come to the level")
         assert CONFIG.repair_steps < forgotten.outcome.steps < CONFIG.steps
@@ -139,9 +139,7 @@ class TestForgetting:
 
 class TestRun:
     def test_the_same_seed_gives_the_same_bytes(self, taught: TransformersModel) -> None:
-        prints = [
-            tiny.fingerprints(run_on(taught, data(), **SHORT, seed=seed).model.network) for seed in (1, 1, 2)
-        ]
+        prints = [tiny.fingerprints(run_on(taught, data(), **SHORT, seed=seed).model.network) for seed in (1, 1, 2)]
         assert prints[0] == prints[1] != prints[2]
 
     def test_only_the_planned_modules_change(self, taught: TransformersModel) -> None:

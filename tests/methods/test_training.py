@@ -93,7 +93,7 @@ class TestStep:
         before = [parameter.detach().clone() for parameter in network.parameters()]
         give_gradient(network, 0.1)
         network.bias.grad[0] = number
-        with pytest.raises(JobFailedError, match="unstable at step 2 .*smaller learning rate"):
+        with pytest.raises(JobFailedError, match=r"unstable at step 2 .*smaller learning rate"):
             stepper.step()
         assert all(torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
 

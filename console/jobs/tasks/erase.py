@@ -54,6 +54,7 @@ def _data(payload: JobPayload, levels: dict[str, float]) -> ErasureData:
         general_texts=payload.general,
         reference_nll=levels,
         teaching=payload.teaching,
+        neighbours=frozenset(payload.neighbours),
     )
 
 
