@@ -23,7 +23,7 @@ test: $(VENV)/.full $(VENV)/.system
 	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest
 
 app: $(VENV)/.full $(VENV)/.system
-	$(BIN)/erasure-console app
+	$(BIN)/python -m console.gui
 
 lint: $(VENV)/.dev
 	$(BIN)/python -m ruff check .

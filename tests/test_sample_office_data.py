@@ -42,8 +42,8 @@ FACT_KEYS = {
     "perturbed_answers",
 }
 MAIN_CANDIDATES = ("s01", "s02", "s03")
-# Local numbers in ranges that regulators keep free for films and examples: Ofcom (United Kingdom), Bundesnetzagentur (Germany),
-# Arcep (France), ComReg (Ireland) and the North American plan. Nobody's telephone rings.
+# Local numbers in ranges that regulators keep free for films and examples: Ofcom (United Kingdom),
+# Bundesnetzagentur (Germany), Arcep (France), ComReg (Ireland) and the North American plan. Nobody's telephone rings.
 FICTIONAL_NUMBER = re.compile(
     r"496 0\d{3}|2018 0\d{3}|(23125|66969) \d{3}|(99 00|61 91|65 71) \d\d \d\d|91\d \d{4}|555 01\d\d"
 )

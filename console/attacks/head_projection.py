@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from console.attacks.asking import Ask, leaking
 from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow, facts
 from console.domain.forget_set import ForgetItem
 from console.domain.results import Access, Evidence
@@ -99,7 +100,8 @@ class HeadProjection:
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         inside = cast(WhiteBoxModel, model)
         budget = target.settings.head_budget
-        probes = [*_probes(target.items, control=False), *_probes(target.matched_controls, control=True)]
+        drawn = (*_probes(target.items, control=False), *_probes(target.matched_controls, control=True))
+        probes = [probe for probe in drawn if not leaking(Ask(probe.item, probe.prompt))]
         depth = -(-budget // 2)
         tails = inside.layer_candidates([probe.prompt for probe in probes], [probe.answer for probe in probes], depth)
         for probe, layers in zip(probes, tails, strict=True):

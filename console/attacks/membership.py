@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from console.attacks.asking import Ask, leaking
 from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow
 from console.domain.forget_set import ForgetItem, ItemKind
 from console.domain.results import Access, Evidence
@@ -62,6 +63,7 @@ class Membership:
             for control, items in ((False, target.items), (True, target.controls))
             for item in items
             for prompt in _texts(item)
+            if not leaking(Ask(item, prompt))
         ]
         scored = model.score([ScoreRequest(item.answer, prompt) for item, prompt, _ in texts])
         scores = [min_k_score(result.log_probs, target.settings.min_k) for result in scored]

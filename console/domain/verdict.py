@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -107,7 +108,7 @@ def _at_reference_level(after: Outcome, reference: Outcome) -> bool:
         return low <= Decimal(after.area.value) <= high
     if reference.attempts.hits == 0:
         return after.attempts.hits == 0
-    return after.attempts.share <= reference.attempts.high
+    return after.attempts.share <= reference.attempts.high and after.items.share <= reference.items.high
 
 
 def _found(before: Outcome, reference: Outcome | None) -> bool:
@@ -237,7 +238,7 @@ def decide(
         )
 
     leaks: dict[Evidence, list[str]] = {kind: [] for kind in Evidence}
-    worst_asked = Decimal(0)
+    worst_asked = Fraction(0)
     for row in before.rows:
         outcome = _outcome(after, row.attack)
         if outcome is None or row.outcome is None:
@@ -246,11 +247,11 @@ def decide(
             continue
         leaks[row.evidence].append(f"{row.attack}: {_share_text(outcome)}, before {_share_text(row.outcome)}.")
         if row.evidence is Evidence.ASKED and row.outcome.attempts.hits:
-            kept = Decimal(outcome.attempts.share) / Decimal(row.outcome.attempts.share)
-            worst_asked = max(worst_asked, kept)
+            then = Fraction(row.outcome.attempts.hits, row.outcome.attempts.trials)
+            worst_asked = max(worst_asked, Fraction(outcome.attempts.hits, outcome.attempts.trials) / then)
 
     caps = _missing_evidence(before, after, reference, thresholds)
-    if worst_asked >= Decimal(thresholds.failed_share):
+    if worst_asked >= Fraction(thresholds.failed_share):
         return Verdict(
             word=Word.FAILED, rule=_rule(2, "still-answers"), reasons=tuple(leaks[Evidence.ASKED]), caps=caps
         )

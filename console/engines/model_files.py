@@ -98,15 +98,29 @@ def read_safetensors_header(path: Path) -> dict[str, dict[str, object]]:
             raise broken
         try:
             header = json.loads(stream.read(size))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise broken from error
     if not isinstance(header, dict):
         raise broken
     tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    ends = [entry["data_offsets"][1] for entry in tensors.values()]
-    if 8 + size + max(ends, default=0) != length:
+    if not tensors or not all(_is_declared(entry) for entry in tensors.values()):
+        raise broken
+    if 8 + size + max(entry["data_offsets"][1] for entry in tensors.values()) != length:
         raise broken
     return tensors
+
+
+def _is_declared(entry: object) -> bool:
+    """Whether a tensor's entry has the form that the format prescribes: type, shape, two ordered offsets."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
+        return False
+    shape, offsets = entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
+        return False
+    numbers = [*shape, *offsets]
+    if not all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers):
+        return False
+    return offsets[0] <= offsets[1]
 
 
 def _read_config(folder: Path) -> dict[str, object]:
@@ -115,11 +129,22 @@ def _read_config(folder: Path) -> dict[str, object]:
         raise ModelFileError(f"The folder {folder.name} has no config.json; choose the folder that holds the model.")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"config.json in {folder.name} cannot be read as JSON; copy the model again.") from error
     if not isinstance(config, dict):
         raise ModelFileError(f"config.json in {folder.name} is not a model description; copy the model again.")
     return config
+
+
+def _has_chat_template(folder: Path) -> bool:
+    settings = folder / "tokenizer_config.json"
+    beside = (folder / "chat_template.jinja").is_file()
+    if not settings.is_file():
+        return beside
+    try:
+        return "chat_template" in settings.read_text(encoding="utf-8") or beside
+    except UnicodeDecodeError as error:
+        raise ModelFileError(f"The tokenizer settings in {folder.name} are not text; copy the model again.") from error
 
 
 def _identify_folder(folder: Path) -> ModelIdentity:
@@ -141,14 +166,12 @@ def _identify_folder(folder: Path) -> ModelIdentity:
     for entry in tensors:
         held[str(entry["dtype"])] = held.get(str(entry["dtype"]), 0) + math.prod(entry["shape"])  # type: ignore[arg-type]
     files = _hashed(folder, (path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")))
-    tokenizer_config = folder / "tokenizer_config.json"
     return ModelIdentity(
         format=ModelFormat.SAFETENSORS,
         architecture=str(config.get("model_type", "unknown")),
         quantisation=max(held, key=held.__getitem__),
         parameters=sum(held.values()),
-        chat_template=(folder / "chat_template.jinja").is_file()
-        or (tokenizer_config.is_file() and "chat_template" in tokenizer_config.read_text(encoding="utf-8")),
+        chat_template=_has_chat_template(folder),
         files=files,
         tree_hash=tree_hash(files),
     )

@@ -122,7 +122,7 @@ SPECS = (
     ActionSpec("app.quit", "Quit", "Office", "quit", "Ctrl+Q", _always, starts_group=True),
     ActionSpec(
         "request.identity",
-        "Settle the identity…",
+        "Confirm identity…",
         "Request",
         "identity",
         "Ctrl+I",
@@ -138,7 +138,7 @@ SPECS = (
     ),
     ActionSpec(
         "request.answer",
-        "Record the answer…",
+        "Answer the person…",
         "Request",
         "answer",
         "",
@@ -146,14 +146,6 @@ SPECS = (
     ),
     ActionSpec(
         "request.resume", "Resume", "Request", "running", "", _next_is("request.resume", "The request is not on hold.")
-    ),
-    ActionSpec(
-        "request.again",
-        "Plan the erasure again",
-        "Request",
-        "plan",
-        "",
-        _next_is("request.again", "No erasure was interrupted."),
     ),
     ActionSpec("job.cancel", "Stop the running job", "Request", "stop", "Ctrl+.", _when_running, starts_group=True),
     ActionSpec("view.requests", "Requests", "View", "requests", "Ctrl+1"),

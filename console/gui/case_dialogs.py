@@ -200,6 +200,23 @@ def _limits() -> str:
     )
 
 
+class ModelChoiceDialog(FormDialog):
+    """In which of several models the data is looked for."""
+
+    def __init__(self, parent: QWidget | None, models: tuple[str, ...], save: Callable[[str], None]) -> None:
+        super().__init__(
+            parent,
+            "Locate the data",
+            "Choose the model that may have learned it.",
+            "Locate",
+            lambda: save(self.model.currentText()),
+        )
+        self.model = narrow_combo()
+        self.model.addItems(list(models))
+        self.field("Model", self.model)
+        self.body.addStretch(1)
+
+
 class AnswerDialog(FormDialog):
     """The person was told the decision; a refusal must name the complaint and the remedy (Art. 12(4))."""
 

@@ -113,12 +113,16 @@ class Desk(QObject):
 
         Only one runs at a time: the actions that start one are greyed meanwhile.
         """
-        assert self._running is None, "a job is running"
         try:
             operation = self._start(self.office, use_case())
         except ConsoleError as error:
             self._say(error)
             return
+        self.attend(operation, about, done)
+
+    def attend(self, operation: RunningOperation, about: str, done: Callable[[Any], None]) -> None:
+        """Poll something that was started, until it ends."""
+        assert self._running is None, "a job is running"
         self._running = _Running(operation, about, done)
         if operation.finished:
             self._end()
@@ -148,7 +152,14 @@ class Desk(QObject):
         if running is None:
             self._timer.stop()
             return
-        running.operation.poll()
+        try:
+            running.operation.poll()
+        except Exception:
+            # Polling on would show a job for ever that nothing can end.
+            self._running = None
+            self._timer.stop()
+            self.job_changed.emit(None)
+            raise
         if running.operation.finished:
             self._end()
             return

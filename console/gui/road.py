@@ -67,15 +67,13 @@ class NextStep:
 
 
 _NOTHING_LEFT = NextStep("", "", "", "Nothing is left to do.")
-_WRITE = NextStep("request.report", "Write the report", "Report", "The result is in: write and sign the report.")
+_WRITE = NextStep("request.report", "Make the report", "Report", "The result is in: write and sign the report.")
 _ERASE = NextStep("request.erase", "Erase…", "Erase", "The data was found and the request is granted: erase it.")
 _LOCATE = NextStep(
     "request.locate", "Locate the data", "Locate", "Find out whether the model really holds this person's data."
 )
 _DECIDE = NextStep("request.decide", "Decide…", "Decide", "The search is done: grant or refuse the request.")
-_IDENTITY = NextStep(
-    "request.identity", "Settle the identity…", "Identify", "Make sure that the right person is asking."
-)
+_IDENTITY = NextStep("request.identity", "Confirm identity…", "Identify", "Make sure that the right person is asking.")
 _BY_STATUS = {
     S.RECEIVED: _IDENTITY,
     S.REOPENED: _IDENTITY,
@@ -84,9 +82,7 @@ _BY_STATUS = {
     ),
     S.TRIAGE: _LOCATE,
     S.DECISION_PENDING: _DECIDE,
-    S.RUNNING: NextStep(
-        "request.again", "Plan again", "Plan", "The erasure was interrupted and wrote nothing: plan it again."
-    ),
+    S.RUNNING: NextStep("", "", "Erase", "The erasure is running."),
     S.VERIFYING: NextStep(
         "request.verify", "Verify", "Verify", "The erased model was written: attack it to see whether it held."
     ),
@@ -99,7 +95,7 @@ _BY_STATUS = {
         "request.open_report", "Open the report", "Report", "The report is signed: have it countersigned and answer."
     ),
     S.REFUSED: NextStep(
-        "request.answer", "Record the answer…", "Report", "Tell the person why, and how to complain (Art. 12(4))."
+        "request.answer", "Answer the person…", "Report", "Tell the person why, and how to complain (Art. 12(4))."
     ),
     S.ON_HOLD: NextStep("request.resume", "Resume", "Identify", "The request is on hold."),
 }
@@ -239,8 +235,3 @@ def record_answer(office: Office, number: str) -> None:
 def resume(office: Office, number: str) -> None:
     """Take a request off hold, back to where it was."""
     change_status(office, number, S(request_state(office, number)["held_from"]))
-
-
-def plan_again(office: Office, number: str) -> None:
-    """After an erasure that the console's end interrupted."""
-    change_status(office, number, S.PLANNED)

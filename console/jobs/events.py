@@ -10,7 +10,8 @@ from console.errors import JobFailedError
 
 
 class _Event(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A run that goes wrong measures infinities; they must arrive, not break the stream.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 class Progress(_Event):

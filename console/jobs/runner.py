@@ -242,6 +242,7 @@ class JobRun:
                 self._events.put(decode(line))
             except JobFailedError as error:
                 self._events.put(Failed(kind="JobFailedError", reason=str(error)))
+                self._process.kill()  # what speaks another language will not hear "cancel" either
                 return
 
     def _read_log(self) -> None:

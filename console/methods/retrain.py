@@ -48,7 +48,8 @@ class Retrain:
                 "or choose a method that does not need it."
             )
         erased = {name for item in data.forget.items for name in (item.subject, *item.aliases)}
-        held = next((taught.item.id for taught in data.teaching if taught.item.subject in erased), None)
+        names = ((taught.item.id, {taught.item.subject, *taught.item.aliases}) for taught in data.teaching)
+        held = next((item for item, known_as in names if known_as & erased), None)
         if held is not None:
             raise InputError(f"The training data still holds the person (item {held}); leave it out and start again.")
         modules = resolve_modules(model.network, config.lora)

@@ -141,7 +141,7 @@ def window(qtbot: QtBot, look: Look, office: Office, operations: Operations) -> 
     made.show()
     qtbot.waitExposed(made)
     made.install(office, start=operations.start)
-    made.commands.open_file = lambda _path: True
+    made.commands.on_case.open_file = lambda _path: True
     made.ask_stop = lambda _title: True
     yield made
     made.close()

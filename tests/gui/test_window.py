@@ -223,7 +223,7 @@ def test_closing_without_a_job_asks_nothing(window: MainWindow, office: Office) 
 
 
 def test_report_that_cannot_be_written_is_a_message(window: MainWindow, case: str, qtbot: QtBot) -> None:
-    window.commands.write_report()
+    window.commands.on_case.write_report()
     assert window.busy_words.text() == "Writing the report…" and window.busy_words.isVisible()
     qtbot.waitUntil(window.notice.isVisible, timeout=30_000)
     assert window.notice.sentence.text().startswith("Nothing has been measured")
@@ -300,10 +300,10 @@ def _screens(window: MainWindow, case: str) -> Iterator[tuple[str, QWidget]]:
     for name, show in (
         ("new request", commands.new_request),
         ("add model", commands.add_model),
-        ("decide", commands.decide),
-        ("erase", commands.erase),
-        ("identity", commands.settle_identity),
-        ("answer", commands.record_answer),
+        ("decide", commands.on_case.decide),
+        ("erase", commands.on_case.erase),
+        ("identity", commands.on_case.settle_identity),
+        ("answer", commands.on_case.record_answer),
         ("shortcuts", window.show_shortcuts),
     ):
         show()

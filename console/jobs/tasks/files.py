@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,15 +50,25 @@ def validated(config_class: type[Config], settings: Mapping[str, Any]) -> Config
         raise InputError(f"The setting '{name}' cannot be used: {first['msg']}. Settings are {known}.") from error
 
 
-def write_artefact(output: Path, write: Callable[[Path], None], forbidden_hash: str | None) -> ModelIdentity:
+def write_artefact(
+    output: Path,
+    write: Callable[[Path], None],
+    forbidden_hash: str | None,
+    check: Callable[[Path], None] = lambda _folder: None,
+) -> ModelIdentity:
     """Write a model folder under a temporary name, identify it, and rename it.
+
+    Args:
+        check: looks at the written folder before it gets its name, and raises if it may not have it.
 
     Raises:
         JobFailedError: the result is, byte for byte, the model that went in.
     """
     working = part_folder(output)
+    shutil.rmtree(working, ignore_errors=True)  # what a console that went away may have left
     working.mkdir(parents=True)
     write(working)
+    check(working)
     identity = identify(working)
     if identity.tree_hash == forbidden_hash:
         raise JobFailedError("The run changed nothing: the result is, byte for byte, the model that went in.")
