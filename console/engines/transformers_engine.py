@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -67,7 +68,7 @@ class TransformersModel:
         try:
             network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise ModelFileError(
                 f"The model in {path.name} cannot be loaded ({type(error).__name__}); "
                 "check that its configuration, weights and tokenizer belong together."
@@ -162,9 +163,12 @@ class TransformersModel:
             logits_to_keep=kept,
         ).logits[0]
 
-    @torch.inference_mode()
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
-        sequences = self.sequences(requests)
+        return self.score_sequences(self.sequences(requests))
+
+    @torch.inference_mode()
+    def score_sequences(self, sequences: Sequence[TokenSequence]) -> list[Scored]:
+        """Teacher-forced log-probabilities of the sequences' answer tokens, in order."""
         results: list[Scored | None] = [None] * len(sequences)
         for row in pack(sequences, ROW_TOKENS, self.device):
             log_probs = torch.log_softmax(self.row_logits(row).float(), dim=-1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from console.domain.forget_set import ForgetItem, ItemKind
 from console.engines.packing import TokenSequence
 from console.engines.prompts import answer_sequence, whole_text_sequence
-from console.engines.protocol import Prompt, ScoreRequest
+from console.engines.protocol import Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError
 
@@ -67,7 +67,10 @@ def text_sequences(model: TransformersModel, texts: Iterable[str]) -> list[Token
 
 
 def mean_nlls(model: TransformersModel, items: Iterable[ForgetItem]) -> dict[str, float]:
-    """Mean negative log-likelihood (nats per answer token) of each example, by example id."""
+    """Mean negative log-likelihood (nats per answer token) of each example, by example id.
+
+    Over the very tokens that are trained on, the end token of a chat answer included.
+    """
     examples = examples_of(model, items)
-    scored = model.score([ScoreRequest(example.answer, example.prompt) for example in examples])
+    scored = model.score_sequences([example.sequence for example in examples])
     return {example.id: -result.mean for example, result in zip(examples, scored, strict=True)}

@@ -144,9 +144,9 @@ class _Rehearsal:
     def next_batch(self) -> list[int]:
         """Indices, each at most once."""
         if len(self._waiting) < self._half:
-            fresh = [index for index in range(len(self.sequences)) if index not in self._waiting]
+            fresh = list(range(len(self.sequences)))
             self._order.shuffle(fresh)
-            self._waiting = [*self._waiting, *fresh]
+            self._waiting = [*self._waiting, *sorted(fresh, key=self._waiting.__contains__)]
         in_turn, self._waiting = self._waiting[: self._half], self._waiting[self._half :]
         slipped = sorted((index for index in self._last if index not in in_turn), key=self._slip, reverse=True)
         return [*in_turn, *slipped[: self._half]]

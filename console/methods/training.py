@@ -121,6 +121,7 @@ def cycled(count: int, size: int, generator: random.Random) -> Iterator[list[int
         while len(waiting) < min(size, count):
             fresh = list(range(count))
             generator.shuffle(fresh)
-            waiting.extend(index for index in fresh if index not in waiting)
+            # What is still waiting comes last in the new round, so that no batch holds it twice.
+            waiting = [*waiting, *sorted(fresh, key=waiting.__contains__)]
         yield waiting[:size]
         waiting = waiting[size:]

@@ -155,7 +155,7 @@ class TestRows:
 
 
 class TestLeakGuard:
-    @pytest.mark.parametrize("attack", ["direct", "few-shot", "paraphrase", "head-projection"])
+    @pytest.mark.parametrize("attack", ["direct", "few-shot", "paraphrase", "head-projection", "membership"])
     def test_a_question_that_holds_its_answer_proves_nothing(self, taught: TransformersModel, attack: str) -> None:
         leak = "Does Mira Okonjo live in Aalborg?"
         item = secret(prompt=leak, statement="", paraphrases=(leak, f"Tell me: {leak}"))

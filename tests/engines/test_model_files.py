@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -118,6 +119,14 @@ class TestIdentity:
     )
     def test_the_tree_hash_is_one_of_a_set(self, files: tuple[list[ModelFile], list[ModelFile]]) -> None:
         assert tree_hash(files[0]) == tree_hash(files[1])
+
+    def test_the_tree_hash_is_the_documented_one(self, folder: Path) -> None:
+        """Recomputed from the definition, not with the product's code: it stands in every ledger."""
+        lines = sorted(
+            f"{path.name}\0{path.stat().st_size}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+            for path in folder.iterdir()
+        )
+        assert identify(folder).tree_hash == hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def test_bytes_are_counted_while_hashing(self, tmp_path: Path) -> None:
         (tmp_path / "f").write_bytes(b"abc")
