@@ -12,6 +12,7 @@ from invented import FACTS, GENERAL, OTHERS, PERSON
 from tiny import Recorder, StoppedError
 
 from console.attacks.asking import gives_away
+from console.attacks.protocol import facts
 from console.domain.forget_set import ForgetItem, ForgetSet, RetainSet
 from console.engines.protocol import GREEDY, Prompt
 from console.engines.transformers_engine import TransformersModel
@@ -79,16 +80,15 @@ class TestForgetting:
         assert mean(after) > BOUND - 1.5  # the repair at the end may give a little back
         assert answers(taught, FACTS) == len(FACTS) and answers(forgotten.model, FACTS) == 0
         assert forgotten.outcome.stop_reason.startswith("every answer has come to the level")
-        assert CONFIG.repair_steps < forgotten.outcome.steps < CONFIG.steps
 
     def test_the_others_are_kept(self, forgotten: Run) -> None:
-        kept, lost = mean_nlls(forgotten.model, OTHERS), mean_nlls(forgotten.model, PERSON)
+        kept, lost = mean_nlls(forgotten.model, facts(OTHERS)), mean_nlls(forgotten.model, facts(PERSON))
         assert mean(kept) < 0.15 * mean(lost)
         assert answers(forgotten.model, OTHERS) >= len(OTHERS) - 1
 
     def test_without_the_retain_terms_the_others_are_lost(self, taught: TransformersModel, forgotten: Run) -> None:
         bare = run_on(taught, data(), retain_weight=0.0, general_weight=0.0)
-        assert mean(mean_nlls(bare.model, OTHERS)) > 3 * mean(mean_nlls(forgotten.model, OTHERS))
+        assert mean(mean_nlls(bare.model, facts(OTHERS))) > 3 * mean(mean_nlls(forgotten.model, facts(OTHERS)))
 
     def test_the_bound_is_each_example_s_own(self, taught: TransformersModel) -> None:
         """Examples that start beyond their bound are left alone while the others go on."""
