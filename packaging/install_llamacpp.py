@@ -55,9 +55,7 @@ def main() -> int:
         environment = os.environ | {"CMAKE_ARGS": FLAGS}
         if subprocess.run(command, env=environment, check=False).returncode != 0:
             # Nothing but the llama.cpp engine needs it, and that engine says so itself when it is missing.
-            print(
-                "llama-cpp-python could not be built (it needs a C++ compiler and the Python headers); going on without."
-            )
+            print("llama-cpp-python could not be built (no C++ compiler?); going on without it.")
             return 0
     wheel = next(wheelhouse.glob("llama_cpp_python-*.whl"))
     constraint = str(ROOT / "constraints.txt")
