@@ -41,7 +41,7 @@ def _environment() -> dict[str, str]:
     """The child's environment: passive waiting, no network.
 
     Waiting passively costs up to a third of the speed on idle cores, and is worth it: two runtimes that spin
-    on the same cores slow each other down fifty-fold (a step of 1.5 s took 18 s beside another job).
+    on the same cores slow each other down fifty-fold (a round of 12 s took 182 s beside another job).
     """
     return os.environ | {
         "OMP_WAIT_POLICY": "PASSIVE",
