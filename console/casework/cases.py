@@ -265,7 +265,8 @@ def _settle_plan(
 def _artefact_name(office: Office, number: str) -> str:
     taken = office.ledger.projection(MODELS)
     index = 1
-    while f"{number}-a{index}" in taken:
+    # A worker killed after the renaming leaves a folder that no event names; its name is not used again.
+    while f"{number}-a{index}" in taken or (office.places.models / f"{number}-a{index}").exists():
         index += 1
     return f"{number}-a{index}"
 

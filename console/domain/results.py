@@ -52,7 +52,7 @@ class Stage(StrEnum):
 
 def decimal_text(value: float | Decimal) -> str:
     """A real number as a fixed-point decimal string, so that it can stand in a hashed body."""
-    return f"{Decimal(str(value)):.{DECIMAL_PLACES}f}"
+    return f"{Decimal(str(value)):z.{DECIMAL_PLACES}f}"  # no "-0.0000": one number, one text
 
 
 class _Frozen(BaseModel):

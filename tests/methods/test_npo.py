@@ -26,7 +26,7 @@ from console.methods.protocol import ErasureData, Outcome
 
 BOUND = 3.0
 CONFIG = NpoConfig(
-    lora=LoraSettings(rank=8, alpha=16), learning_rate=1e-3, steps=60, repair_steps=6, assumed_reference_nll=BOUND
+    lora=LoraSettings(rank=8, alpha=16), learning_rate=3e-3, steps=60, repair_steps=6, assumed_reference_nll=BOUND
 )
 SHORT = {"steps": 3, "repair_steps": 1}
 
