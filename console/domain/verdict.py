@@ -265,7 +265,7 @@ def decide(
     deeper = [line for kind in (Evidence.ELICITED, Evidence.INSIDE, Evidence.MEMBERSHIP) for line in leaks[kind]]
     if deeper:
         return Verdict(word=Word.SUPPRESSED, rule=_rule(5, "deeper-attack-finds-it"), reasons=tuple(deeper), caps=caps)
-    if utility is None:
+    if utility is None or not utility.groups:
         caps = (*caps, "What the erasure did to the rest of the model was not measured.")
     if caps:
         return Verdict(

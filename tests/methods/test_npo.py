@@ -77,17 +77,19 @@ class TestForgetting:
     ) -> None:
         before, after = mean_nlls(taught, PERSON), mean_nlls(forgotten.model, PERSON)
         assert max(before.values()) < 0.5
-        assert mean(after) > BOUND - 1.5  # the repair at the end may give a little back
+        assert min(after.values()) > BOUND - 1.5  # the repair at the end may give a little back
         assert answers(taught, FACTS) == len(FACTS) and answers(forgotten.model, FACTS) == 0
+        assert forgotten.outcome.stop_reason.startswith("every answer has come to the level")
+        assert CONFIG.repair_steps < forgotten.outcome.steps < CONFIG.steps
 
     def test_the_others_are_kept(self, forgotten: Run) -> None:
         kept, lost = mean_nlls(forgotten.model, facts(OTHERS)), mean_nlls(forgotten.model, facts(PERSON))
-        assert mean(kept) < 0.2 * mean(lost)
+        assert mean(kept) < 0.15 * mean(lost)
         assert answers(forgotten.model, OTHERS) >= len(OTHERS) - 1
 
     def test_without_the_retain_terms_the_others_are_lost(self, taught: TransformersModel, forgotten: Run) -> None:
         bare = run_on(taught, data(), retain_weight=0.0, general_weight=0.0)
-        assert mean(mean_nlls(bare.model, facts(OTHERS))) > 2 * mean(mean_nlls(forgotten.model, facts(OTHERS)))
+        assert mean(mean_nlls(bare.model, facts(OTHERS))) > 3 * mean(mean_nlls(forgotten.model, facts(OTHERS)))
 
     def test_the_bound_is_each_example_s_own(self, taught: TransformersModel) -> None:
         """Examples that start beyond their bound are left alone while the others go on."""
