@@ -59,7 +59,7 @@ def test_controls_are_clean(demo: dict[str, Any]) -> None:
 
 def test_the_rest_of_the_office_is_kept(demo: dict[str, Any]) -> None:
     kept = demo["utility"]["kept"].values()
-    assert sum(row["hits"] for row in kept) >= 0.9 * sum(row["trials"] for row in kept), demo["utility"]
+    assert sum(row["hits"] for row in kept) >= 0.95 * sum(row["trials"] for row in kept), demo["utility"]
 
 
 def test_the_erasure_changes_what_the_model_says(demo: dict[str, Any]) -> None:
