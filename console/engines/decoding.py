@@ -36,19 +36,36 @@ def _uniforms(job: DecodeJob, attempt: Attempt) -> torch.Tensor:
     return torch.rand(job.max_new_tokens, generator=generator)
 
 
+_LIKELY = 256  # a nucleus is nearly always smaller; sorting a whole vocabulary costs as much as a layer
+
+
+def _draw(ordered: torch.Tensor, order: torch.Tensor, top_p: float, uniform: torch.Tensor) -> torch.Tensor:
+    """Draw from the beginning of each row's distribution, most likely first, that reaches ``top_p``."""
+    before = ordered.cumsum(dim=-1) - ordered
+    ordered = ordered * (before < top_p)
+    cumulative = ordered.cumsum(dim=-1)
+    drawn = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)
+    return order.gather(-1, drawn.clamp(max=ordered.shape[-1] - 1)).squeeze(-1)
+
+
 def nucleus_choice(logits: torch.Tensor, attempt: Attempt, uniform: torch.Tensor) -> torch.Tensor:
     """Draw one token a row from the smallest set of tokens whose probability reaches ``top_p``.
+
+    Rows are sorted whole only where the most likely tokens do not reach ``top_p``; which way a row goes
+    depends on that row alone, so a draw does not depend on the batch.
 
     Args:
         logits: (rows, vocab) float32.
         uniform: (rows,) numbers in [0, 1).
     """
-    ordered, order = torch.softmax(logits / attempt.temperature, dim=-1).sort(dim=-1, descending=True)
-    before = ordered.cumsum(dim=-1) - ordered
-    ordered = ordered * (before < attempt.top_p)
-    cumulative = ordered.cumsum(dim=-1)
-    drawn = torch.searchsorted(cumulative, uniform[:, None] * cumulative[:, -1:], right=True)
-    return order.gather(-1, drawn.clamp(max=logits.shape[-1] - 1)).squeeze(-1)
+    probabilities = torch.softmax(logits / attempt.temperature, dim=-1)
+    ordered, order = probabilities.topk(min(_LIKELY, logits.shape[-1]), dim=-1)
+    chosen = _draw(ordered, order, attempt.top_p, uniform)
+    wide = (ordered.sum(dim=-1) < attempt.top_p).nonzero().squeeze(-1)
+    if len(wide):
+        ordered, order = probabilities[wide].sort(dim=-1, descending=True)
+        chosen[wide] = _draw(ordered, order, attempt.top_p, uniform[wide])
+    return chosen
 
 
 def _prefill(model: Any, batch: Sequence[DecodeJob], pad_id: int) -> tuple[DynamicCache, torch.Tensor, torch.Tensor]:

@@ -147,6 +147,23 @@ def _has_chat_template(folder: Path) -> bool:
         raise ModelFileError(f"The tokenizer settings in {folder.name} are not text; copy the model again.") from error
 
 
+def _require_shards(folder: Path) -> None:
+    """A large model comes in several files, named by an index; a copy that lacks one is not that model."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise ModelFileError(f"{index.name} in {folder.name} cannot be read; copy the model again.") from error
+    missing = [str(name) for name in names if not (folder / str(name)).is_file()]
+    if missing:
+        raise ModelFileError(
+            f"The folder {folder.name} lacks {len(missing)} of its {len(names)} weights files ({missing[0]}); "
+            "copy the model again."
+        )
+
+
 def _identify_folder(folder: Path) -> ModelIdentity:
     config = _read_config(folder)
     weights = sorted(folder.glob("*.safetensors"))
@@ -161,6 +178,7 @@ def _identify_folder(folder: Path) -> ModelIdentity:
             f"The folder {folder.name} has no tokenizer (tokenizer.json, tokenizer.model or vocab.json with "
             "merges.txt); add the tokenizer files that belong to the model."
         )
+    _require_shards(folder)
     tensors = [entry for path in weights for entry in read_safetensors_header(path).values()]
     held: dict[str, int] = {}
     for entry in tensors:

@@ -71,6 +71,10 @@ def answer_sequence(
     return TokenSequence(tuple(ids), start)
 
 
-def whole_text_sequence(tokenizer: Tokenizer, text: str) -> TokenSequence:
-    """A text scored from its second token on (or from its first where the tokenizer opens with a special one)."""
-    return TokenSequence(tuple(tokenizer(text)["input_ids"]), 1)
+def whole_text_sequence(tokenizer: Tokenizer, text: str, *, max_tokens: int | None = None) -> TokenSequence:
+    """A text scored from its second token on (or from its first where the tokenizer opens with a special one).
+
+    Args:
+        max_tokens: cut the text's end so that it fits.
+    """
+    return TokenSequence(tuple(tokenizer(text)["input_ids"][:max_tokens]), 1)

@@ -31,7 +31,7 @@ from console.engines.protocol import (
     Scored,
     ScoreRequest,
 )
-from console.errors import ModelFileError
+from console.errors import InputError, ModelFileError
 
 ROW_TOKENS = 512  # a packed row's attention grows with its square; on a CPU 512 keeps it near a tenth
 GENERATION_ROWS = 48
@@ -117,6 +117,7 @@ class TransformersModel:
             DecodeJob(prompt.id, prompt_ids(self.tokenizer, prompt), limit)
             for prompt, limit in zip(prompts, max_new_tokens, strict=True)
         ]
+        self._require_room(jobs)
         jobs.sort(key=lambda job: (len(job.ids), job.ids))
         size = max(1, rows // len(attempts))
         pad_id = self.tokenizer.pad_token_id or 0
@@ -125,6 +126,16 @@ class TransformersModel:
             for index, attempt, ids in decode_batch(self._network, batch, attempts, self._stop_ids, pad_id):
                 yield Continuation(
                     batch[index].prompt_id, attempt, self.tokenizer.decode(ids, skip_special_tokens=True)
+                )
+
+    def _require_room(self, jobs: Sequence[DecodeJob]) -> None:
+        """Refuse prompts that leave the model no room to answer: past its context it writes noise, not answers."""
+        context = int(getattr(self._network.config, "max_position_embeddings", 0))
+        for job in jobs:
+            if context and len(job.ids) + job.max_new_tokens > context:
+                raise InputError(
+                    f"A prompt of {len(job.ids)} tokens with an answer of up to {job.max_new_tokens} does not fit into "
+                    f"the model's context of {context}; shorten the item's question or answer."
                 )
 
     # -- scoring ----------------------------------------------------------------------------

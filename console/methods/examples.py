@@ -62,8 +62,14 @@ def questions_of(model: TransformersModel, items: Iterable[ForgetItem]) -> list[
 
 
 def text_sequences(model: TransformersModel, texts: Iterable[str]) -> list[TokenSequence]:
-    """General texts, every token predicted but the first."""
-    return [whole_text_sequence(model.tokenizer, text) for text in texts]
+    """General texts, every token predicted but the first.
+
+    A text of a single token predicts nothing and is left out; one beyond the model's context is cut there.
+    """
+    limit = context_length(model)
+    return [
+        whole_text_sequence(model.tokenizer, text, max_tokens=limit) for text in texts if model.token_count(text) > 1
+    ]
 
 
 def mean_nlls(model: TransformersModel, items: Iterable[ForgetItem]) -> dict[str, float]:

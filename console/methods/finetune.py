@@ -20,6 +20,7 @@ from console.engines.packing import TokenSequence
 from console.engines.prompts import answer_sequence, whole_text_sequence
 from console.engines.protocol import Prompt
 from console.engines.transformers_engine import TransformersModel
+from console.errors import InputError
 from console.methods.examples import text_sequences
 from console.methods.lora import LoraSettings, first_trained_layer, merged, resolve_modules, with_adapter
 from console.methods.protocol import Outcome, RunControl
@@ -32,10 +33,10 @@ class FinetuneConfig(BaseModel):
     """Settings of the fine-tuning; also those that an exact retraining repeats.
 
     Attributes:
-        general_weight: float = Field(default=0.3, ge=0)
-    stop_below: mean loss of an epoch (nats per answer token) at which the facts are learned.
+        epochs: rounds over the facts, at most; a fact that is known is shown in every fourth only.
         batch: sequences a step.
         general_weight: weight of the plain text's loss.
+        known_below: mean loss (nats per answer token) of a fact at which it counts as known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -117,9 +118,12 @@ def finetune(
         general: plain text mixed in, one passage a step, so that the model goes on speaking as it did.
 
     Raises:
+        InputError: nothing to teach.
         JobFailedError: numbers that are not finite.
         Whatever ``control`` raises when the person has asked to stop.
     """
+    if not taught:
+        raise InputError("There is nothing to teach: the list of facts is empty; add at least one fact.")
     modules = resolve_modules(model.network, config.lora)
     for parameter in model.network.parameters():
         parameter.requires_grad_(False)

@@ -182,9 +182,12 @@ class Npo:
             InputError: nothing to forget, or nothing to retain (bare ascent destroys the model).
         """
         data.forget.require_nonempty()
-        if not data.retain.items and not data.general_texts:
+        keeps_facts = data.retain.items and config.retain_weight
+        keeps_text = data.general_texts and config.general_weight and config.general_batch
+        if not keeps_facts and not keeps_text:
             raise InputError(
-                "The retain set is empty, so the model would forget everything; add facts to keep or general text."
+                "The retain set is empty or its weight is 0, so the model would forget everything; add facts to keep "
+                "or general text, and leave its weight above 0."
             )
         modules = resolve_modules(model.network, config.lora)
         trained = trainable_parameters(model.network, modules, config.lora.rank)

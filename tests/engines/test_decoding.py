@@ -15,6 +15,7 @@ from console.engines.decoding import DecodeJob, decode_batch, nucleus_choice
 from console.engines.prompts import prompt_ids
 from console.engines.protocol import GREEDY, Attempt, Prompt, greedy_and_samples
 from console.engines.transformers_engine import TransformersModel
+from console.errors import InputError
 
 PROMPTS = [
     *(Prompt(f"chat/{name}", f"Where does {name} live?") for name in ("Mira Okonjo", "Jon Vasara", "Ines")),
@@ -59,6 +60,15 @@ def jobs_of(model: TransformersModel) -> list[DecodeJob]:
         DecodeJob(prompt.id, prompt_ids(model.tokenizer, prompt), limit)
         for prompt, limit in zip(PROMPTS, LIMITS, strict=True)
     ]
+
+
+class TestRoom:
+    def test_a_prompt_without_room_for_its_answer_is_refused(self, untaught: TransformersModel) -> None:
+        context = untaught.network.config.max_position_embeddings
+        fits = Prompt("fits", "Where?")
+        assert list(untaught.generate([fits], (GREEDY,), [4]))
+        with pytest.raises(InputError, match=f"context of {context}"):
+            list(untaught.generate([fits, Prompt("long", "where " * context)], (GREEDY,), [4, 4]))
 
 
 class TestBatches:
@@ -164,6 +174,15 @@ def reference_nucleus(logits: list[float], temperature: float, top_p: float) -> 
 
 
 class TestNucleus:
+    def test_a_flat_row_is_drawn_from_whole_and_a_peaked_one_beside_it_as_alone(self) -> None:
+        """Only rows that need it are sorted whole: with 2,000 equal tokens the nucleus holds 1,800 of them."""
+        flat, peaked = torch.zeros(2000), torch.zeros(2000).index_fill(0, torch.tensor([7]), 20.0)
+        uniform = torch.linspace(0.001, 0.999, 400)
+        drawn = nucleus_choice(flat.repeat(400, 1), Attempt(0, 1.0, 0.9), uniform)
+        assert len(set(drawn.tolist())) == 400
+        both = nucleus_choice(torch.stack([flat, peaked]), Attempt(0, 1.0, 0.9), uniform[[300, 200]])
+        assert both.tolist() == [drawn[300], 7]
+
     @settings(deadline=None, database=None)
     @given(
         logits=st.lists(st.integers(-40, 40).map(lambda tenths: tenths / 7), min_size=2, max_size=12, unique=True),

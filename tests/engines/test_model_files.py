@@ -48,6 +48,22 @@ def one_tensor(**changed: Any) -> dict[str, Any]:
 
 
 class TestIdentity:
+    def test_a_missing_shard_is_named(self, untaught: TransformersModel, tmp_path: Path) -> None:
+        untaught.network.save_pretrained(tmp_path, max_shard_size="40KB")
+        untaught.tokenizer.save_pretrained(tmp_path)
+        shards = sorted(tmp_path.glob("model-*.safetensors"))
+        assert len(shards) > 1
+        identify(tmp_path)
+        shards[-1].unlink()
+        with pytest.raises(ModelFileError, match=f"lacks 1 of its {len(shards)} .*{shards[-1].name}"):
+            identify(tmp_path)
+
+    @pytest.mark.parametrize("index", ["{", "[]", "{}", '{"weight_map": 3}'])
+    def test_an_index_that_is_none(self, folder: Path, index: str) -> None:
+        (folder / "model.safetensors.index.json").write_text(index, encoding="utf-8")
+        with pytest.raises(ModelFileError, match="copy the model again"):
+            identify(folder)
+
     def test_a_whole_folder(self, folder: Path, untaught: TransformersModel) -> None:
         identity = identify(folder)
         assert identity.format is ModelFormat.SAFETENSORS

@@ -52,6 +52,12 @@ class TestExamples:
         (scored,) = untaught.score([ScoreRequest(FACTS[0].answer, Prompt("", FACTS[0].statement, chat=False))])
         assert levels["mira-city/statement"] == pytest.approx(-scored.mean, abs=1e-4)
 
+    def test_general_text_is_cut_at_the_context_and_a_single_token_left_out(self, untaught: TransformersModel) -> None:
+        word = untaught.tokenizer.decode([20])
+        assert untaught.token_count(word) == 1
+        (cut,) = text_sequences(untaught, [word, " ".join(GENERAL) * context_length(untaught)])
+        assert len(cut.ids) == context_length(untaught)
+
     def test_general_text_is_learned_from_its_second_token(self, untaught: TransformersModel) -> None:
         sequences = text_sequences(untaught, GENERAL)
         assert [untaught.tokenizer.decode(sequence.ids) for sequence in sequences] == list(GENERAL)

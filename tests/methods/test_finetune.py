@@ -15,6 +15,7 @@ from console.domain.results import Rate
 from console.engines.prompts import answer_sequence, whole_text_sequence
 from console.engines.protocol import Prompt
 from console.engines.transformers_engine import TransformersModel
+from console.errors import InputError
 from console.methods.finetune import FinetuneConfig, finetune, renderings
 from console.methods.lora import LoraSettings
 
@@ -43,6 +44,10 @@ def run(untaught: TransformersModel) -> tuple[TransformersModel, Recorder, str]:
 
 
 class TestRun:
+    def test_nothing_to_teach_is_said(self, untaught: TransformersModel) -> None:
+        with pytest.raises(InputError, match="nothing to teach"):
+            finetune(tiny.copy_of(untaught), [], GENERAL, CONFIG, Recorder())
+
     def test_it_answers_afterwards_what_it_did_not_before(
         self, untaught: TransformersModel, run: tuple[TransformersModel, Recorder, str]
     ) -> None:

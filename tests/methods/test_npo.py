@@ -88,7 +88,7 @@ class TestForgetting:
         assert answers(forgotten.model, OTHERS) >= len(OTHERS) - 1
 
     def test_without_the_retain_terms_the_others_are_lost(self, taught: TransformersModel, forgotten: Run) -> None:
-        bare = run_on(taught, data(), retain_weight=0.0, general_weight=0.0)
+        bare = run_on(taught, data(), retain_weight=1e-9, general_weight=1e-9)
         assert mean(mean_nlls(bare.model, facts(OTHERS))) > 3 * mean(mean_nlls(forgotten.model, facts(OTHERS)))
 
     def test_the_bound_is_each_example_s_own(self, taught: TransformersModel) -> None:
@@ -209,6 +209,16 @@ class TestPlan:
             Npo().prepare(untaught, given, CONFIG)
         with pytest.raises(InputError, match=says):
             Npo().apply(untaught, given, CONFIG, Recorder())
+
+    @pytest.mark.parametrize("without", [{"general_weight": 0.0}, {"general_batch": 0}])
+    def test_terms_that_weigh_nothing_hold_nothing(
+        self, untaught: TransformersModel, without: dict[str, float]
+    ) -> None:
+        Npo().prepare(untaught, data(), CONFIG.model_copy(update={"retain_weight": 0.0}))
+        with pytest.raises(InputError, match="would forget everything"):
+            Npo().prepare(untaught, data(), CONFIG.model_copy(update={"retain_weight": 0.0} | without))
+        with pytest.raises(InputError, match="would forget everything"):
+            Npo().prepare(untaught, data(retain=()), CONFIG.model_copy(update=without))
 
     @pytest.mark.parametrize("name", ["beta", "learning_rate", "steps", "retain_batch", "assumed_reference_nll"])
     def test_settings_that_cannot_be(self, name: str) -> None:

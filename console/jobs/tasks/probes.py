@@ -27,6 +27,6 @@ def answered(
 
 def perplexity(model: LanguageModel, texts: Sequence[str]) -> str:
     """Exponential of the mean negative log-likelihood (nats) over all tokens of all texts, as decimal text."""
-    scored = model.score([ScoreRequest(text) for text in texts])
+    scored = model.score([ScoreRequest(text) for text in texts if model.token_count(text) > 1])
     tokens = sum(len(result.log_probs) for result in scored)
     return decimal_text(round(math.exp(-sum(result.total for result in scored) / tokens), 6))
