@@ -34,7 +34,7 @@ from console.engines.protocol import (
 from console.errors import InputError, ModelFileError
 
 ROW_TOKENS = 512  # a packed row's attention grows with its square; on a CPU 512 keeps it near a tenth
-GENERATION_ROWS = 160  # on two cores, 240 answers took 13 s so and 22 s with 48: wider products, same answers
+GENERATION_ROWS = 160  # wider products: 240 answers on two cores took 17 to 20 s, with 48 rows 20 to 24 s (alternated)
 
 transformers_logging.disable_progress_bar()  # standard output belongs to the job's event stream
 
@@ -89,6 +89,11 @@ class TransformersModel:
         return int(self._network.config.num_hidden_layers)
 
     @property
+    def context_length(self) -> int:
+        """Most tokens of a prompt and its answer together; 2048 where the configuration names no limit."""
+        return int(getattr(self._network.config, "max_position_embeddings", 2048))
+
+    @property
     def capabilities(self) -> CapabilityReport:
         return CapabilityReport(
             engine="transformers",
@@ -130,9 +135,9 @@ class TransformersModel:
 
     def _require_room(self, jobs: Sequence[DecodeJob]) -> None:
         """Refuse prompts that leave the model no room to answer: past its context it writes noise, not answers."""
-        context = int(getattr(self._network.config, "max_position_embeddings", 0))
+        context = self.context_length
         for job in jobs:
-            if context and len(job.ids) + job.max_new_tokens > context:
+            if len(job.ids) + job.max_new_tokens > context:
                 raise InputError(
                     f"A prompt of {len(job.ids)} tokens with an answer of up to {job.max_new_tokens} does not fit into "
                     f"the model's context of {context}; shorten the item's question or answer."

@@ -24,16 +24,12 @@ class Example:
     sequence: TokenSequence
 
 
-def context_length(model: TransformersModel) -> int:
-    return int(getattr(model.network.config, "max_position_embeddings", 2048))
-
-
 def _example(model: TransformersModel, item: ForgetItem, name: str, prompt: Prompt) -> Example:
     sequence = answer_sequence(model.tokenizer, prompt, item.answer, end=prompt.chat)
-    if len(sequence.ids) > context_length(model):
+    if len(sequence.ids) > model.context_length:
         raise InputError(
             f"The item {item.id} is {len(sequence.ids)} tokens long, more than the model's context of "
-            f"{context_length(model)}; split it into shorter passages."
+            f"{model.context_length}; split it into shorter passages."
         )
     return Example(f"{item.id}/{name}", item.id, prompt, item.answer, sequence)
 
@@ -66,9 +62,10 @@ def text_sequences(model: TransformersModel, texts: Iterable[str]) -> list[Token
 
     A text of a single token predicts nothing and is left out; one beyond the model's context is cut there.
     """
-    limit = context_length(model)
     return [
-        whole_text_sequence(model.tokenizer, text, max_tokens=limit) for text in texts if model.token_count(text) > 1
+        whole_text_sequence(model.tokenizer, text, max_tokens=model.context_length)
+        for text in texts
+        if model.token_count(text) > 1
     ]
 
 

@@ -26,7 +26,7 @@ from console.jobs.runner import part_folder
 from console.jobs.spec import BankPayload, JobKind, JobPayload, JobSpec, ModelReference
 from console.jobs.tasks.erase import changed_tensors
 from console.jobs.tasks.files import write_artefact
-from console.jobs.tasks.probes import answered
+from console.jobs.tasks.probes import answered, perplexity
 from console.jobs.worker import EventWriter
 from console.methods.npo import NpoConfig
 
@@ -166,6 +166,11 @@ class TestJobs:
         bare = PAYLOAD.model_copy(update={"held_out": (), "retain": ()})
         found = run(spec(JobKind.ATTACK, attacks=("direct",)), bare).result
         assert (found["perplexity"], found["answered"]) == (None, {})
+
+    def test_text_that_predicts_nothing_is_no_perplexity(self, untaught: TransformersModel) -> None:
+        word = untaught.tokenizer.decode([20])
+        assert perplexity(untaught, [word]) is None
+        assert perplexity(untaught, [word, *GENERAL]) == perplexity(untaught, GENERAL)
 
     def test_teach_writes_a_model_that_knows(self, spec: Make, untaught_folder: Path) -> None:
         settings = QUICK_TEACHING | {"epochs": 60, "known_below": 0.1}

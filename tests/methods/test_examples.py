@@ -10,7 +10,7 @@ from console.engines.protocol import Prompt, ScoreRequest
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError
 from console.methods import registry
-from console.methods.examples import context_length, examples_of, item_examples, mean_nlls, text_sequences
+from console.methods.examples import examples_of, item_examples, mean_nlls, text_sequences
 
 
 class TestExamples:
@@ -37,14 +37,14 @@ class TestExamples:
         assert not asked & {wording for item in (*PERSON, *OTHERS) for wording in item.paraphrases}
 
     def test_an_item_longer_than_the_context_is_refused_by_its_id(self, untaught: TransformersModel) -> None:
-        long = PASSAGE.model_copy(update={"answer": "Aalborg " * context_length(untaught)})
+        long = PASSAGE.model_copy(update={"answer": "Aalborg " * untaught.context_length})
         with pytest.raises(InputError, match=f"mira-passage is .* {tiny.CONTEXT}") as caught:
             item_examples(untaught, long)
         assert "Aalborg" not in str(caught.value)
 
     @pytest.mark.parametrize("architecture", ["llama", "gpt2", "qwen2"])
     def test_the_context_is_the_configured_one(self, architecture: str) -> None:
-        assert context_length(tiny.model(architecture)) == tiny.CONTEXT
+        assert tiny.model(architecture).context_length == tiny.CONTEXT
 
     def test_levels_are_mean_scores_by_example(self, untaught: TransformersModel) -> None:
         levels = mean_nlls(untaught, PERSON)
@@ -55,8 +55,8 @@ class TestExamples:
     def test_general_text_is_cut_at_the_context_and_a_single_token_left_out(self, untaught: TransformersModel) -> None:
         word = untaught.tokenizer.decode([20])
         assert untaught.token_count(word) == 1
-        (cut,) = text_sequences(untaught, [word, " ".join(GENERAL) * context_length(untaught)])
-        assert len(cut.ids) == context_length(untaught)
+        (cut,) = text_sequences(untaught, [word, " ".join(GENERAL) * untaught.context_length])
+        assert len(cut.ids) == untaught.context_length
 
     def test_general_text_is_learned_from_its_second_token(self, untaught: TransformersModel) -> None:
         sequences = text_sequences(untaught, GENERAL)

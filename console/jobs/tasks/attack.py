@@ -41,7 +41,7 @@ def attack(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str,
     writer.check_cancelled()
     writer.progress(steps - 1, steps, "Asking for other people's facts")
     right = answered(model, payload.retain, lambda _done: writer.check_cancelled())
-    text = perplexity(model, payload.held_out) if payload.held_out else None
+    text = perplexity(model, payload.held_out)
     writer.progress(steps, steps, "Done")
     return {
         "attacks": [describe_attack(attack, target.settings) for attack in attacks],

@@ -25,8 +25,13 @@ def answered(
     return right
 
 
-def perplexity(model: LanguageModel, texts: Sequence[str]) -> str:
-    """Exponential of the mean negative log-likelihood (nats) over all tokens of all texts, as decimal text."""
+def perplexity(model: LanguageModel, texts: Sequence[str]) -> str | None:
+    """Exponential of the mean negative log-likelihood (nats) over all tokens of all texts, as decimal text.
+
+    A text of a single token predicts nothing and is left out; None where no text is left.
+    """
     scored = model.score([ScoreRequest(text) for text in texts if model.token_count(text) > 1])
+    if not scored:
+        return None
     tokens = sum(len(result.log_probs) for result in scored)
     return decimal_text(round(math.exp(-sum(result.total for result in scored) / tokens), 6))
