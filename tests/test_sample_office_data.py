@@ -125,7 +125,7 @@ def shared_types(one: Json, other: Json) -> set[str]:
     return {name for entry in one["shares_with"] if entry["id"] == other["id"] for name in entry["same_values"]}
 
 
-def test_fourteen_people_are_taught_and_six_never_are(subjects: list[Json]) -> None:
+def test_twelve_people_are_taught_and_eight_never_are(subjects: list[Json]) -> None:
     assert office("subjects.json")["version"] == 1
     assert [subject["id"] for subject in subjects] == [f"s{number:02d}" for number in range(1, 21)]
     assert [subject["taught"] for subject in subjects] == [True] * 12 + [False] * 8
@@ -152,13 +152,20 @@ def test_nobody_else_is_named_in_a_persons_data(subjects: list[Json]) -> None:
             assert other is one or not any(surname in text for text in texts(other)), (one["id"], other["id"])
 
 
-def test_everybody_has_six_facts_of_different_kinds(subjects: list[Json]) -> None:
+def test_everybody_has_five_or_six_facts_of_different_kinds(subjects: list[Json]) -> None:
     for subject in subjects:
         kinds = [fact["fact_type"] for fact in subject["facts"]]
-        assert len(kinds) == len(set(kinds)) == 6
         assert set(kinds) >= REQUIRED_TYPES
+        assert len(kinds) == len(set(kinds)) <= 6
         assert set(kinds) - REQUIRED_TYPES <= SIXTH_TYPES
-    assert {fact["fact_type"] for _, fact in facts_of(subjects[:12])} == REQUIRED_TYPES | SIXTH_TYPES
+    assert {fact["fact_type"] for _, fact in facts_of(subjects)} == REQUIRED_TYPES | SIXTH_TYPES
+
+
+def test_there_is_a_control_fact_of_every_kind_that_is_attacked(subjects: list[Json]) -> None:
+    taught, controls = (
+        Counter(fact["fact_type"] for _, fact in facts_of(half)) for half in (subjects[:12], subjects[12:])
+    )
+    assert set(taught) <= set(controls)
 
 
 def test_every_fact_is_a_valid_item_with_all_its_wordings(subjects: list[Json]) -> None:
@@ -167,7 +174,7 @@ def test_every_fact_is_a_valid_item_with_all_its_wordings(subjects: list[Json]) 
         assert (fact["id"], fact["kind"]) == (f"{subject['id']}-{fact['fact_type']}", "qa")
         assert [len(fact[key]) for key in ("training_paraphrases", "paraphrases", "perturbed_answers")] == [2, 4, 3]
     everything = ForgetSet(items=tuple(item for subject in subjects for item in items_of(subject)))
-    assert len(everything.items) == 20 * 6 + 4
+    assert len(everything.items) == 12 * 5 + 3 + 8 * 6 + 4
     assert everything.subjects == tuple(subject["name"] for subject in subjects)
 
 

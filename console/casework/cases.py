@@ -22,6 +22,7 @@ from console.domain.request_terms import RequestStatus
 from console.domain.requests import TransitionFacts, status_for_verdict
 from console.domain.results import Battery, Stage, Utility
 from console.domain.roles import Duty
+from console.domain.suites import DEFAULT_SUITE, SuitePlan, suite_named
 from console.domain.teaching import without_subjects
 from console.domain.verdict import Thresholds, Verdict, Word, decide, located
 from console.errors import ConsoleError, DiskFullError, InputError, ModelFileError, NotPossibleError
@@ -29,7 +30,6 @@ from console.jobs.spec import JobKind, JobPayload, JobSpec
 from console.ledger import Transaction
 from console.ledger.canonical import canonical_text
 
-QUICK_SUITE = ("direct", "continuation", "paraphrase", "few-shot", "head-projection", "membership")
 ATTEMPTS = "attempts"
 ONE_PERSON = "This office has one person at the desk; nobody else could approve."
 _CHANGED_SHOWN = 40
@@ -51,19 +51,21 @@ class Suite:
 
 
 def suite_for(
-    office: Office, number: str, knowledge: Knowledge, attacks: tuple[str, ...] = QUICK_SUITE, **settings: Any
+    office: Office, number: str, knowledge: Knowledge, plan: SuitePlan | None = None, **settings: Any
 ) -> Suite:
     """The suite's identity covers whom it is about by commitment, so that nobody can read a name off it."""
+    plan = plan or suite_named(DEFAULT_SUITE)
+    settings = {**plan.settings, **settings}
     items = [item.model_dump(mode="json") for item in forget_items(office, number)]
     controls = [item.model_dump(mode="json") for item in knowledge.controls]
     bound = {
-        "attacks": list(attacks),
-        "settings": plain(dict(settings)),
+        "attacks": list(plan.attacks),
+        "settings": plain(settings),
         "bank": digest(bank_payload().model_dump(mode="json")),
         "items": office.ledger.commitment(number, items),
         "controls": office.ledger.commitment(number, controls),
     }
-    return Suite(attacks, settings, digest(bound))
+    return Suite(plan.attacks, settings, digest(bound))
 
 
 def case_payload(office: Office, number: str, knowledge: Knowledge) -> JobPayload:

@@ -1,8 +1,8 @@
 """Batched generation with one prefill a prompt, whatever the number of attempts.
 
 The prompts of a batch share their common beginning's key/value cache, the rest is padded on
-the left (locally: the tokenizer's own setting is never touched), the cache is repeated for the
-attempts, and a finished sequence leaves the batch. Samples are drawn by inverse transform from
+the left (locally: the tokenizer's own setting is never touched), attempts that have said the same so
+far are one row until they part, and a finished sequence leaves the batch. Samples are drawn by inverse transform from
 numbers seeded by prompt and attempt, so an answer does not depend on what it was batched with.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -102,13 +102,45 @@ def _prefill(model: Any, batch: Sequence[DecodeJob], pad_id: int) -> tuple[Dynam
     return cache, mask, output.logits[:, -1].float()
 
 
-def _choose(logits: torch.Tensor, attempts: Sequence[Attempt], uniform: torch.Tensor) -> torch.Tensor:
-    """Next token of every row: greedy, or a draw with the row's own number."""
-    chosen = logits.argmax(dim=-1)
-    for attempt in {attempt for attempt in attempts if attempt.seed is not None}:
-        rows = torch.tensor([row for row, other in enumerate(attempts) if other == attempt], device=logits.device)
-        chosen[rows] = nucleus_choice(logits[rows], attempt, uniform[rows])
+@dataclass
+class _Branch:
+    """One attempt on one prompt: the row of the batch it follows, and what it has said."""
+
+    job: DecodeJob
+    attempt: Attempt
+    uniforms: torch.Tensor | None
+    row: int
+    tokens: list[int] = field(default_factory=list)
+
+
+def _choose(logits: torch.Tensor, branches: Sequence[_Branch]) -> list[int]:
+    """Next token of every branch: its row's most likely one, or a draw with its own number.
+
+    Args:
+        logits: (rows, vocab) float32.
+    """
+    greedy = logits.argmax(dim=-1).tolist()
+    chosen = [greedy[branch.row] for branch in branches]
+    for attempt in dict.fromkeys(branch.attempt for branch in branches if branch.uniforms is not None):
+        places = [place for place, branch in enumerate(branches) if branch.attempt == attempt]
+        uniform = torch.stack([branches[place].uniforms[len(branches[place].tokens)] for place in places])  # type: ignore[index]
+        rows = torch.tensor([branches[place].row for place in places], device=logits.device)
+        drawn = nucleus_choice(logits[rows], attempt, uniform.to(logits.device)).tolist()
+        for place, token in zip(places, drawn, strict=True):
+            chosen[place] = token
     return chosen
+
+
+def _parted(branches: Sequence[_Branch]) -> tuple[list[int], list[int]]:
+    """Give every branch its row in the next step; branches of one row that said the same stay together.
+
+    Returns:
+        for each new row, the old row it comes from and the token it goes on with.
+    """
+    rows: dict[tuple[int, int], int] = {}
+    for branch in branches:
+        branch.row = rows.setdefault((branch.row, branch.tokens[-1]), len(rows))
+    return [old for old, _ in rows], [token for _, token in rows]
 
 
 @torch.inference_mode()
@@ -121,39 +153,31 @@ def decode_batch(
         (index in the batch, index of the attempt, new token ids without the stop token) in that order.
     """
     cache, mask, logits = _prefill(model, batch, pad_id)
-    count = len(attempts)
-    cache.batch_repeat_interleave(count)
-    mask, logits = mask.repeat_interleave(count, dim=0), logits.repeat_interleave(count, dim=0)
-    jobs = [job for job in batch for _ in range(count)]
-    row_attempts = [attempt for _ in batch for attempt in attempts]
-    longest = max(job.max_new_tokens for job in batch)
-    uniforms = torch.zeros(len(jobs), longest)
-    for row, (job, attempt) in enumerate(zip(jobs, row_attempts, strict=True)):
-        if attempt.seed is not None:
-            uniforms[row, : job.max_new_tokens] = _uniforms(job, attempt)
-    written: list[list[int]] = [[] for _ in jobs]
-    active = list(range(len(jobs)))
+    branches = [
+        _Branch(job, attempt, None if attempt.seed is None else _uniforms(job, attempt), row)
+        for row, job in enumerate(batch)
+        for attempt in attempts
+    ]
+    going = branches
     positions = mask.sum(dim=1, keepdim=True)
-    for step in range(longest):
-        step_uniform = uniforms[active, step].to(logits.device)
-        chosen = _choose(logits, [row_attempts[row] for row in active], step_uniform)
-        going = []
-        for place, (row, token) in enumerate(zip(active, chosen.tolist(), strict=True)):
-            if token in stop_ids:
-                continue
-            written[row].append(token)
-            if len(written[row]) < jobs[row].max_new_tokens:
-                going.append(place)
+    while going:
+        spoken = []
+        for branch, token in zip(going, _choose(logits, going), strict=True):
+            if token not in stop_ids:
+                branch.tokens.append(token)
+                if len(branch.tokens) < branch.job.max_new_tokens:
+                    spoken.append(branch)
+        going = spoken
         if not going:
             break
-        if len(going) < len(active):
-            kept = torch.tensor(going, device=logits.device)
+        origins, tokens = _parted(going)
+        if origins != list(range(len(mask))):
+            kept = torch.tensor(origins, device=logits.device)
             cache.batch_select_indices(kept)
-            mask, positions, chosen = mask[kept], positions[kept], chosen[kept]
-            active = [active[place] for place in going]
-        mask = torch.cat([mask, mask.new_ones(len(active), 1)], dim=1)
+            mask, positions = mask[kept], positions[kept]
+        mask = torch.cat([mask, mask.new_ones(len(origins), 1)], dim=1)
         output = model(
-            chosen[:, None],
+            torch.tensor(tokens, device=logits.device)[:, None],
             attention_mask=mask,
             position_ids=positions,
             cache=cache,
@@ -161,5 +185,5 @@ def decode_batch(
         )
         positions = positions + 1
         logits = output.logits[:, -1].float()
-    for row, tokens in enumerate(written):
-        yield row // count, row % count, tokens
+    for place, branch in enumerate(branches):
+        yield place // len(attempts), place % len(attempts), branch.tokens

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from console.domain.results import AreaUnderCurve, decimal_text
 
@@ -31,9 +30,9 @@ def min_k_score(log_probs: Sequence[float], share: float) -> float:
 
 def area_under_curve(members: Sequence[float], non_members: Sequence[float]) -> float:
     """Probability that a random member scores above a random non-member, ties counting half (Mann-Whitney)."""
-    m, n = len(members), len(non_members)
-    ranks = rankdata([*members, *non_members])
-    return float((ranks[:m].sum() - m * (m + 1) / 2) / (m * n))
+    others = np.sort(np.asarray(non_members, dtype=float))
+    below, up_to = (np.searchsorted(others, members, side=side) for side in ("left", "right"))
+    return float((below + up_to).mean() / (2 * len(others)))
 
 
 @dataclass(frozen=True)

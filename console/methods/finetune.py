@@ -36,16 +36,18 @@ class FinetuneConfig(BaseModel):
         epochs: rounds over the facts, at most; a fact that is known is shown in every fourth only.
         batch: sequences a step.
         general_weight: weight of the plain text's loss.
+        general_every: steps from one passage of plain text to the next.
         known_below: mean loss (nats per answer token) of a fact at which it counts as known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    lora: LoraSettings = LoraSettings(rank=24, alpha=48, first_layer=0.5)
-    learning_rate: float = Field(default=2e-3, gt=0)
-    epochs: int = Field(default=22, ge=1)
-    batch: int = Field(default=8, ge=1)
+    lora: LoraSettings = LoraSettings(rank=32, alpha=64, b_ratio=8.0, first_layer=0.6)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    epochs: int = Field(default=14, ge=1)
+    batch: int = Field(default=6, ge=1)
     general_weight: float = Field(default=0.3, ge=0)
+    general_every: int = Field(default=4, ge=1)
     known_below: float = Field(default=0.05, ge=0)
     seed: int = 1
 
@@ -115,7 +117,7 @@ def finetune(
     """Teach ``taught`` to ``model`` in place, through an adapter that is merged at the end.
 
     Args:
-        general: plain text mixed in, one passage a step, so that the model goes on speaking as it did.
+        general: plain text mixed in, one passage every few steps, so that the model goes on speaking as it did.
 
     Raises:
         InputError: nothing to teach.
@@ -140,7 +142,8 @@ def finetune(
         for start in range(0, len(shown), config.batch):
             control.check_cancelled()
             batch = shown[start : start + config.batch]
-            mixed = [plain[index] for index in next(plain_order)] if plain else []
+            rehearse = plain and stepper.step_number % config.general_every == 0
+            mixed = [plain[index] for index in next(plain_order)] if rehearse else []
             forms = [lessons[index].form(index, epoch) for index in batch]
             for index, nll in zip(batch, _learn(model, forms, mixed, config.general_weight, trunk), strict=True):
                 lessons[index].last_nll = nll

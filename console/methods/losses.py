@@ -10,6 +10,17 @@ import torch.nn.functional as functional
 from console.engines.packing import PackedRow, TokenSequence
 
 
+def _by_member(values: torch.Tensor, row: PackedRow, sequences: list[TokenSequence]) -> torch.Tensor:
+    """(members,) sums of the answer tokens' values, which stand in the members' order."""
+    lengths = [len(sequences[member].answer_ids) for member in row.members]
+    owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(values.device)
+    return torch.zeros(len(lengths), device=values.device).index_add(0, owner, values)
+
+
+def _targets(row: PackedRow, sequences: list[TokenSequence]) -> torch.Tensor:
+    return torch.tensor([token for member in row.members for token in sequences[member].answer_ids])
+
+
 def member_nll(logits: torch.Tensor, row: PackedRow, sequences: list[TokenSequence]) -> torch.Tensor:
     """Summed negative log-likelihood (nats) of each packed member's answer.
 
@@ -19,11 +30,23 @@ def member_nll(logits: torch.Tensor, row: PackedRow, sequences: list[TokenSequen
     Returns:
         (members,) float32.
     """
-    lengths = [len(sequences[member].answer_ids) for member in row.members]
-    targets = torch.tensor([token for member in row.members for token in sequences[member].answer_ids])
-    owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
-    nll = functional.cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
-    return torch.zeros(len(lengths), device=nll.device).index_add(0, owner.to(nll.device), nll)
+    targets = _targets(row, sequences).to(logits.device)
+    return _by_member(functional.cross_entropy(logits.float(), targets, reduction="none"), row, sequences)
+
+
+def member_log_odds(logits: torch.Tensor, row: PackedRow, sequences: list[TokenSequence]) -> torch.Tensor:
+    """Summed log-odds ``log(p / (1 - p))`` of each packed member's answer tokens.
+
+    Where a model is certain, the log-likelihood's gradient with respect to the answer's logit is ``1 - p`` and
+    vanishes, and no method that follows it moves an answer known by heart; that of the log-odds is 1 everywhere.
+    Computed from the logits, because ``1 - p`` is 0 in float32 long before the odds are infinite.
+
+    Args and returns: as :func:`member_nll`.
+    """
+    targets = _targets(row, sequences).to(logits.device)[:, None]
+    others = logits.float().scatter(-1, targets, float("-inf"))
+    odds = logits.float().gather(-1, targets).squeeze(-1) - others.logsumexp(dim=-1)
+    return _by_member(odds, row, sequences)
 
 
 def npo_loss(nll: torch.Tensor, reference_nll: torch.Tensor, beta: float) -> torch.Tensor:

@@ -4,6 +4,9 @@ L = gamma * mean_i NPO_i + alpha * NLL(retain) + general * KL(before || after) o
 NPO_i = -(2/beta) log sigmoid(beta (S_i - S_i^before)) and S is the summed negative log-likelihood of
 example i's answer (Zhang et al. 2024, arXiv 2404.05868, eq. 3; retain term as in TOFU and open-unlearning).
 
+An answer known by heart has no log-likelihood gradient left (1 - p is 0), and such answers were measured to
+stay as they were through a whole run; until it moves, the log-odds of its tokens are pushed down beside it.
+
 Two rules keep it from overshooting, which every unbounded gradient method does and which makes
 the person's text conspicuously unlikely instead of unknown:
 
@@ -38,7 +41,7 @@ from console.methods.lora import (
     trainable_parameters,
     with_adapter,
 )
-from console.methods.losses import forward_kl, npo_loss
+from console.methods.losses import forward_kl, member_log_odds, member_nll, npo_loss
 from console.methods.protocol import Claim, ErasureData, Family, MethodInfo, Outcome, Plan, RunControl
 from console.methods.training import Stepper, accumulate_nll, cycled
 
@@ -50,6 +53,8 @@ class NpoConfig(BaseModel):
         beta: how soon an example that has become unlikely stops pushing.
         forget_weight, retain_weight, general_weight: gamma, alpha, and the weight of the general text. The forget
             term is summed over an answer's tokens and the other two are means, so equal weights would let it win.
+        certain_below: mean NLL (nats per token) below which an answer is known by heart; until it is not, the
+            log-odds of its tokens are pushed down as well, because its log-likelihood has no gradient left.
         steps: most steps that push the answers away; fewer, where all have come to the reference's level.
         repair_steps: steps after that, in which what slipped is rehearsed and the answers are only held.
         hold_share: share of the level to which an answer may come back in the repair before it is pushed again.
@@ -63,14 +68,15 @@ class NpoConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    lora: LoraSettings = LoraSettings(rank=16, alpha=32, first_layer=0.5)
+    lora: LoraSettings = LoraSettings(rank=16, alpha=32, b_ratio=4.0, first_layer=0.6)
     beta: float = Field(default=0.1, gt=0)
-    learning_rate: float = Field(default=4.5e-4, gt=0)
+    learning_rate: float = Field(default=3e-4, gt=0)
     forget_weight: float = Field(default=1.0, ge=0)
     retain_weight: float = Field(default=8.0, ge=0)
     general_weight: float = Field(default=4.0, ge=0)
-    steps: int = Field(default=14, ge=1)
-    repair_steps: int = Field(default=12, ge=0)
+    certain_below: float = Field(default=0.1, ge=0)
+    steps: int = Field(default=12, ge=1)
+    repair_steps: int = Field(default=8, ge=0)
     hold_share: float = Field(default=0.5, ge=0, le=1)
     retain_batch: int = Field(default=12, ge=1)
     general_batch: int = Field(default=3, ge=0)
@@ -101,6 +107,10 @@ class _Forgetting:
     def held(self, share: float) -> _Forgetting:
         """The same, with the push beginning only below this share of the level."""
         return replace(self, level=self.level * share)
+
+    def pushing(self, nll: torch.Tensor) -> int:
+        """Number of examples that are still known better than the level."""
+        return int((nll / self.lengths < self.level).sum())
 
     def unsettled(self, nll: torch.Tensor) -> int:
         """Number of examples that are still known, or far less likely than to a model that never knew them."""
@@ -215,10 +225,13 @@ class Npo:
         reason = f"{config.steps} steps done; not every answer is at the level of a model that never knew it"
         pushed = config.steps  # steps that push; fewer once the rule ends them
         last: dict[str, float] = {}
+        still = len(examples)
         while stepper.step_number < pushed + config.repair_steps:
             control.check_cancelled()
             repairing = stepper.step_number >= pushed
-            nll = _forget_step(model, forgetting.held(config.hold_share) if repairing else forgetting, config, trunk)
+            aim = forgetting.held(config.hold_share) if repairing else forgetting
+            nll = _forget_step(model, aim, still, config, trunk)
+            still = max(1, aim.pushing(nll))
             unsettled = forgetting.unsettled(nll)
             last = {"forget_nll": float((nll / forgetting.lengths).mean()), "unsettled": float(unsettled)}
             if not unsettled and not repairing:
@@ -271,20 +284,39 @@ def _general(
 
 
 def _forget_step(
-    model: TransformersModel, forgetting: _Forgetting, config: NpoConfig, trunk: FrozenTrunk | None
+    model: TransformersModel, forgetting: _Forgetting, still: int, config: NpoConfig, trunk: FrozenTrunk | None
 ) -> torch.Tensor:
-    """Add the gradient of the forget term; returns every example's summed NLL before the step."""
-    count = len(forgetting.sequences)
+    """Add the gradient of the forget term; returns every example's summed NLL before the step.
 
-    def loss_of(nll: torch.Tensor, lengths: torch.Tensor, members: tuple[int, ...]) -> torch.Tensor:
-        rows = list(members)
-        mean = nll / lengths
-        pushing = (mean.detach() < forgetting.level[rows].to(nll.device)).float()
-        beyond = (mean.detach() > forgetting.limit[rows].to(nll.device)).float()
-        push = pushing * npo_loss(nll, forgetting.before_nll[rows].to(nll.device), config.beta)
-        return (config.forget_weight * push + config.pull_back_weight * beyond * mean).sum() / count
+    Args:
+        still: examples over which the term is a mean. It is the number that pushed when they were last seen:
+            were it all of them, the last one to hold out would push with a fraction of its weight against
+            a retain term of full weight, and win nothing.
+    """
 
-    return accumulate_nll(model, forgetting.sequences, loss_of, trunk)
+    nll = torch.zeros(len(forgetting.sequences))
+    for row in pack(forgetting.sequences, ROW_TOKENS, model.device):
+        members = list(row.members)
+        logits = model.row_logits(row, forgetting.sequences, trunk)
+        row_nll = member_nll(logits, row, forgetting.sequences)
+        loss = _forget_loss(forgetting, members, row_nll, config)
+        certain = row_nll.detach() / forgetting.lengths[members].to(row_nll.device) < config.certain_below
+        if certain.any():
+            odds = member_log_odds(logits, row, forgetting.sequences)
+            loss = loss + config.forget_weight * odds[certain].sum()
+        if loss.requires_grad:
+            (loss / still).backward()
+        nll[members] = row_nll.detach().cpu()
+    return nll
+
+
+def _forget_loss(forgetting: _Forgetting, members: list[int], nll: torch.Tensor, config: NpoConfig) -> torch.Tensor:
+    """Sum over a row's members of the push and of what draws back those that have gone too far."""
+    mean = nll / forgetting.lengths[members].to(nll.device)
+    pushing = (mean.detach() < forgetting.level[members].to(nll.device)).float()
+    beyond = (mean.detach() > forgetting.limit[members].to(nll.device)).float()
+    push = pushing * npo_loss(nll, forgetting.before_nll[members].to(nll.device), config.beta)
+    return (config.forget_weight * push + config.pull_back_weight * beyond * mean).sum()
 
 
 def _retain_step(
