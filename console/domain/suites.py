@@ -34,9 +34,7 @@ class SuitePlan:
 SUITES = {
     plan.id: plan
     for plan in (
-        SuitePlan(
-            "quick", "The six attacks that say most, three answers to each question.", _CORE, {"samples": 2}
-        ),
+        SuitePlan("quick", "The six attacks that say most, three answers to each question.", _CORE, {"samples": 2}),
         SuitePlan("standard", "The same attacks, five answers to each question.", _CORE, {"samples": 4}),
     )
 }

@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import gguf
+import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -24,6 +25,20 @@ from console.engines.model_files import ModelFormat, identify
 from console.errors import ModelFileError
 
 _FORMAT_VERSION = 1
+
+
+class _PlainReader(gguf.GGUFReader):
+    """The package's reader over a plain array: a view of a ``memmap`` costs many times one of an array,
+    and a vocabulary is read in some 150,000 views.
+    """
+
+    @property  # type: ignore[override]
+    def data(self) -> np.ndarray:
+        return self._plain
+
+    @data.setter
+    def data(self, mapped: np.memmap) -> None:
+        self._plain = np.asarray(mapped)
 
 
 @contextmanager
@@ -34,7 +49,7 @@ def _file_parsed_once() -> Iterator[None]:
     times (5 s each here), and the tensor name map is built anew for every module.
     """
     reader, names = gguf.GGUFReader, gguf.get_tensor_name_map
-    gguf.GGUFReader = lru_cache(maxsize=2)(reader)  # type: ignore[misc,assignment]
+    gguf.GGUFReader = lru_cache(maxsize=2)(_PlainReader)  # type: ignore[misc,assignment]
     gguf.get_tensor_name_map = lru_cache(maxsize=4)(names)  # type: ignore[assignment]
     try:
         yield

@@ -13,7 +13,7 @@ the person's text conspicuously unlikely instead of unknown:
 * an example stops pushing once its mean NLL has reached the level of a model that never knew it
   (measured on the reference model before the run, or assumed), and one that the others have carried far
   past that level is drawn back to it;
-* the pushing ends when every example is at that level; some steps of rehearsal follow, in which the answers
+* the pushing ends when no example is known better than that; some steps of rehearsal follow, in which the answers
   are only held, because what the push took from other people's facts comes back sooner than the answers do.
 """
 
@@ -225,16 +225,16 @@ class Npo:
         reason = f"{config.steps} steps done; not every answer is at the level of a model that never knew it"
         pushed = config.steps  # steps that push; fewer once the rule ends them
         last: dict[str, float] = {}
-        still = len(examples)
         while stepper.step_number < pushed + config.repair_steps:
             control.check_cancelled()
             repairing = stepper.step_number >= pushed
             aim = forgetting.held(config.hold_share) if repairing else forgetting
-            nll = _forget_step(model, aim, still, config, trunk)
-            still = max(1, aim.pushing(nll))
-            unsettled = forgetting.unsettled(nll)
-            last = {"forget_nll": float((nll / forgetting.lengths).mean()), "unsettled": float(unsettled)}
-            if not unsettled and not repairing:
+            nll = _forget_step(model, aim, config, trunk)
+            last = {
+                "forget_nll": float((nll / forgetting.lengths).mean()),
+                "unsettled": float(forgetting.unsettled(nll)),
+            }
+            if not repairing and not forgetting.pushing(nll):
                 reason = "every answer has come to the level of a model that never knew it"
                 pushed = stepper.step_number
             if retain:
@@ -284,16 +284,9 @@ def _general(
 
 
 def _forget_step(
-    model: TransformersModel, forgetting: _Forgetting, still: int, config: NpoConfig, trunk: FrozenTrunk | None
+    model: TransformersModel, forgetting: _Forgetting, config: NpoConfig, trunk: FrozenTrunk | None
 ) -> torch.Tensor:
-    """Add the gradient of the forget term; returns every example's summed NLL before the step.
-
-    Args:
-        still: examples over which the term is a mean. It is the number that pushed when they were last seen:
-            were it all of them, the last one to hold out would push with a fraction of its weight against
-            a retain term of full weight, and win nothing.
-    """
-
+    """Add the gradient of the forget term; returns every example's summed NLL before the step."""
     nll = torch.zeros(len(forgetting.sequences))
     for row in pack(forgetting.sequences, ROW_TOKENS, model.device):
         members = list(row.members)
@@ -305,7 +298,7 @@ def _forget_step(
             odds = member_log_odds(logits, row, forgetting.sequences)
             loss = loss + config.forget_weight * odds[certain].sum()
         if loss.requires_grad:
-            (loss / still).backward()
+            (loss / len(forgetting.sequences)).backward()
         nll[members] = row_nll.detach().cpu()
     return nll
 

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from console.engines.packing import TokenSequence, pack
 from console.engines.transformers_engine import TransformersModel
 from console.methods import training
-from console.methods.losses import forward_kl, member_nll, npo_at_reference, npo_loss
+from console.methods.losses import forward_kl, member_log_odds, member_nll, npo_at_reference, npo_loss
 from console.methods.training import accumulate_nll
 
 BETAS = (0.05, 0.1, 1.0, 4.5)
@@ -174,3 +174,23 @@ class TestForwardKl:
         found = forward_kl(reference.log(), other.log() + 3.0)  # logits are log-probabilities up to a constant
         assert float(found) == pytest.approx(sum(by_hand) / 2, rel=1e-5)
         assert float(found) != pytest.approx(float(forward_kl(other.log(), reference.log())), rel=1e-2)
+
+
+class TestLogOdds:
+    """One packed row of one sequence, with logits chosen by hand."""
+
+    SEQUENCE = TokenSequence((5, 0, 1), 1)
+
+    def test_it_is_the_logarithm_of_the_odds(self) -> None:
+        logits = torch.log(torch.tensor([[0.8, 0.1, 0.1], [0.25, 0.5, 0.25]]))
+        (row,) = pack([self.SEQUENCE], 64)
+        found = member_log_odds(logits, row, [self.SEQUENCE])
+        assert found.tolist() == pytest.approx([math.log(0.8 / 0.2) + math.log(0.5 / 0.5)], abs=1e-5)
+
+    def test_the_gradient_stays_one_where_the_likelihoods_has_vanished(self) -> None:
+        logits = torch.tensor([[60.0, 0.0, 0.0], [0.0, 60.0, 0.0]], requires_grad=True)
+        (row,) = pack([self.SEQUENCE], 64)
+        (nll,) = torch.autograd.grad(member_nll(logits, row, [self.SEQUENCE]).sum(), logits)
+        (odds,) = torch.autograd.grad(member_log_odds(logits, row, [self.SEQUENCE]).sum(), logits)
+        assert float(nll.abs().max()) < 1e-6
+        assert (odds[0, 0].item(), odds[1, 1].item()) == pytest.approx((1.0, 1.0))

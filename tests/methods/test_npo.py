@@ -65,6 +65,11 @@ def mean(levels: dict[str, float]) -> float:
     return sum(levels.values()) / len(levels)
 
 
+def rehearsed(levels: dict[str, float]) -> dict[str, float]:
+    """What the retain term shows the model: the questions, not the statements."""
+    return {name: level for name, level in levels.items() if name.endswith("/question")}
+
+
 @pytest.fixture(scope="module")
 def forgotten(taught: TransformersModel) -> Run:
     """The taught model after it was made to forget the person."""
@@ -77,19 +82,30 @@ class TestForgetting:
     ) -> None:
         before, after = mean_nlls(taught, PERSON), mean_nlls(forgotten.model, PERSON)
         assert max(before.values()) < 0.5
-        assert min(after.values()) > BOUND - 1.5  # the repair at the end may give a little back
+        # The repair lets an answer come back to this share of the level before it is pushed again, one step later.
+        assert min(after.values()) > 0.9 * CONFIG.hold_share * BOUND
         assert answers(taught, FACTS) == len(FACTS) and answers(forgotten.model, FACTS) == 0
         assert forgotten.outcome.stop_reason.startswith("every answer has come to the level")
         assert CONFIG.repair_steps < forgotten.outcome.steps < CONFIG.steps
 
     def test_the_others_are_kept(self, forgotten: Run) -> None:
         kept, lost = mean_nlls(forgotten.model, facts(OTHERS)), mean_nlls(forgotten.model, facts(PERSON))
-        assert mean(kept) < 0.15 * mean(lost)
+        assert mean(rehearsed(kept)) < 0.02 * mean(lost)
         assert answers(forgotten.model, OTHERS) >= len(OTHERS) - 1
 
     def test_without_the_retain_terms_the_others_are_lost(self, taught: TransformersModel, forgotten: Run) -> None:
         bare = run_on(taught, data(), retain_weight=1e-9, general_weight=1e-9)
-        assert mean(mean_nlls(bare.model, facts(OTHERS))) > 3 * mean(mean_nlls(forgotten.model, facts(OTHERS)))
+        lost, kept = (rehearsed(mean_nlls(run.model, facts(OTHERS))) for run in (bare, forgotten))
+        assert mean(lost) > 20 * mean(kept)
+
+    def test_an_answer_known_by_heart_is_moved(self, taught: TransformersModel) -> None:
+        """Its log-likelihood has no gradient left; with the log-odds it moves in the first steps."""
+        still, moved = (
+            run_on(taught, data(), steps=8, repair_steps=0, certain_below=limit).model for limit in (0.0, 0.1)
+        )
+        slowest = [min(mean_nlls(model, facts(PERSON)).values()) for model in (taught, still, moved)]
+        assert slowest[1] < 3 * slowest[0] < 0.1
+        assert slowest[2] > 10 * slowest[1]
 
     def test_the_bound_is_each_example_s_own(self, taught: TransformersModel) -> None:
         """Examples that start beyond their bound are left alone while the others go on."""
