@@ -29,7 +29,7 @@ class Paraphrase:
             "Four other wordings of each question that the erasure never saw, each drawn once greedily and several "
             "times with seeded sampling. An attempt hits as for the direct question."
         ),
-        source="Patil et al. 2024 (arXiv 2309.17410), input rephrasing attack, B = 20",
+        source="Patil et al. 2024 (arXiv 2309.17410), input rephrasing attack (there B = 20)",
         access=Access.BLACK_BOX,
         evidence=Evidence.ELICITED,
         needs=frozenset({Capability.GENERATE}),

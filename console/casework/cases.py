@@ -22,7 +22,7 @@ from console.domain.request_terms import RequestStatus
 from console.domain.requests import TransitionFacts, status_for_verdict
 from console.domain.results import Battery, Stage, Utility
 from console.domain.roles import Duty
-from console.domain.suites import DEFAULT_SUITE, SuitePlan, suite_named
+from console.domain.suites import QUICK, SuitePlan
 from console.domain.teaching import without_subjects
 from console.domain.verdict import Thresholds, Verdict, Word, decide, located
 from console.errors import ConsoleError, DiskFullError, InputError, ModelFileError, NotPossibleError
@@ -50,22 +50,18 @@ class Suite:
     hash: str
 
 
-def suite_for(
-    office: Office, number: str, knowledge: Knowledge, plan: SuitePlan | None = None, **settings: Any
-) -> Suite:
+def suite_for(office: Office, number: str, knowledge: Knowledge, plan: SuitePlan = QUICK) -> Suite:
     """The suite's identity covers whom it is about by commitment, so that nobody can read a name off it."""
-    plan = plan or suite_named(DEFAULT_SUITE)
-    settings = {**plan.settings, **settings}
     items = [item.model_dump(mode="json") for item in forget_items(office, number)]
     controls = [item.model_dump(mode="json") for item in knowledge.controls]
     bound = {
         "attacks": list(plan.attacks),
-        "settings": plain(settings),
+        "settings": plain(dict(plan.settings)),
         "bank": digest(bank_payload().model_dump(mode="json")),
         "items": office.ledger.commitment(number, items),
         "controls": office.ledger.commitment(number, controls),
     }
-    return Suite(plan.attacks, settings, digest(bound))
+    return Suite(plan.attacks, plan.settings, digest(bound))
 
 
 def case_payload(office: Office, number: str, knowledge: Knowledge) -> JobPayload:

@@ -2,8 +2,8 @@
 
 The prompts of a batch share their common beginning's key/value cache, the rest is padded on
 the left (locally: the tokenizer's own setting is never touched), attempts that have said the same so
-far are one row until they part, and a finished sequence leaves the batch. Samples are drawn by inverse transform from
-numbers seeded by prompt and attempt, so an answer does not depend on what it was batched with.
+far are one row until they part, and a finished sequence leaves the batch. Samples are drawn by inverse
+transform from numbers seeded by prompt and attempt, so an answer does not depend on its batch.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ class DecodeJob:
     max_new_tokens: int
 
 
-def _uniforms(job: DecodeJob, attempt: Attempt) -> torch.Tensor:
-    """(max_new_tokens,) numbers in [0, 1) fixed by the prompt's id and the attempt's seed."""
+def _uniforms(job: DecodeJob, attempt: Attempt) -> list[float]:
+    """``max_new_tokens`` numbers in [0, 1) fixed by the prompt's id and the attempt's seed; none where it is greedy."""
+    if attempt.seed is None:
+        return []
     digest = hashlib.sha256(f"{attempt.seed}\0{job.prompt_id}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    return torch.rand(job.max_new_tokens, generator=generator)
+    return torch.rand(job.max_new_tokens, generator=generator).tolist()
 
 
 _LIKELY = 256  # picking so many of 49,152 took a twentieth of sorting them all (5 ms, 95 ms; 40 rows, two cores)
@@ -108,7 +110,7 @@ class _Branch:
 
     job: DecodeJob
     attempt: Attempt
-    uniforms: torch.Tensor | None
+    uniforms: list[float]
     row: int
     tokens: list[int] = field(default_factory=list)
 
@@ -121,11 +123,12 @@ def _choose(logits: torch.Tensor, branches: Sequence[_Branch]) -> list[int]:
     """
     greedy = logits.argmax(dim=-1).tolist()
     chosen = [greedy[branch.row] for branch in branches]
-    for attempt in dict.fromkeys(branch.attempt for branch in branches if branch.uniforms is not None):
+    for attempt in dict.fromkeys(branch.attempt for branch in branches if branch.attempt.seed is not None):
         places = [place for place, branch in enumerate(branches) if branch.attempt == attempt]
-        uniform = torch.stack([branches[place].uniforms[len(branches[place].tokens)] for place in places])  # type: ignore[index]
+        numbers = [branches[place].uniforms[len(branches[place].tokens)] for place in places]
+        uniform = torch.tensor(numbers, device=logits.device)
         rows = torch.tensor([branches[place].row for place in places], device=logits.device)
-        drawn = nucleus_choice(logits[rows], attempt, uniform.to(logits.device)).tolist()
+        drawn = nucleus_choice(logits[rows], attempt, uniform).tolist()
         for place, token in zip(places, drawn, strict=True):
             chosen[place] = token
     return chosen
@@ -154,9 +157,7 @@ def decode_batch(
     """
     cache, mask, logits = _prefill(model, batch, pad_id)
     branches = [
-        _Branch(job, attempt, None if attempt.seed is None else _uniforms(job, attempt), row)
-        for row, job in enumerate(batch)
-        for attempt in attempts
+        _Branch(job, attempt, _uniforms(job, attempt), row) for row, job in enumerate(batch) for attempt in attempts
     ]
     going = branches
     positions = mask.sum(dim=1, keepdim=True)

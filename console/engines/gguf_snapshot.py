@@ -25,6 +25,8 @@ from console.engines.model_files import ModelFormat, identify
 from console.errors import ModelFileError
 
 _FORMAT_VERSION = 1
+# How transformers says that it does not know an architecture, or one of its tensors or settings.
+_UNSUPPORTED = (ValueError, KeyError, NotImplementedError)
 
 
 class _PlainReader(gguf.GGUFReader):
@@ -97,7 +99,7 @@ def snapshot_of(path: Path, cache: Path) -> Path:
             json.dumps({"gguf": identity.tree_hash, "quantisation": identity.quantisation}), encoding="utf-8"
         )
         working.replace(target)
-    except (ValueError, KeyError, NotImplementedError) as error:
+    except _UNSUPPORTED as error:
         raise ModelFileError(
             f"The architecture '{identity.architecture}' of {path.name} cannot be loaded for erasure; "
             "choose a model of a supported architecture."

@@ -142,7 +142,7 @@ def finetune(
         for start in range(0, len(shown), config.batch):
             control.check_cancelled()
             batch = shown[start : start + config.batch]
-            rehearse = plain and stepper.step_number % config.general_every == 0
+            rehearse = bool(plain) and stepper.step_number % config.general_every == 0
             mixed = [plain[index] for index in next(plain_order)] if rehearse else []
             forms = [lessons[index].form(index, epoch) for index in batch]
             for index, nll in zip(batch, _learn(model, forms, mixed, config.general_weight, trunk), strict=True):

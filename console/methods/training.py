@@ -10,10 +10,36 @@ from dataclasses import dataclass
 import torch
 
 from console.engines.frozen_trunk import FrozenTrunk
-from console.engines.packing import TokenSequence, pack
+from console.engines.packing import PackedRow, TokenSequence, pack
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
 from console.errors import JobFailedError
 from console.methods.losses import member_nll
+
+
+def accumulate(
+    model: TransformersModel,
+    sequences: list[TokenSequence],
+    loss_of: Callable[[PackedRow, torch.Tensor, torch.Tensor], torch.Tensor],
+    trunk: FrozenTrunk | None = None,
+) -> torch.Tensor:
+    """Run sequences row by row and add up the gradient of a loss over a row.
+
+    Args:
+        loss_of: (row, logits (answer tokens of all members, vocab), summed NLL (members,)) -> scalar to add.
+        trunk: the frozen layers under the adapter, where they can be run once.
+
+    Returns:
+        (sequences,) summed NLL of each sequence, detached.
+    """
+    nll = torch.zeros(len(sequences))
+    for row in pack(sequences, ROW_TOKENS, model.device):
+        logits = model.row_logits(row, sequences, trunk)
+        row_nll = member_nll(logits, row, sequences)
+        loss = loss_of(row, logits, row_nll)
+        if loss.requires_grad:
+            loss.backward()
+        nll[list(row.members)] = row_nll.detach().cpu()
+    return nll
 
 
 def accumulate_nll(
@@ -22,27 +48,20 @@ def accumulate_nll(
     loss_of: Callable[[torch.Tensor, torch.Tensor, tuple[int, ...]], torch.Tensor],
     trunk: FrozenTrunk | None = None,
 ) -> torch.Tensor:
-    """Run sequences row by row and add up the gradient of a loss over their answers' NLL.
+    """As :func:`accumulate`, with a loss over the answers' NLL alone.
 
     The loss is a sum over sequences (the caller divides by their number), so neither its value nor
     its gradient depends on how the batch was cut into rows.
 
     Args:
         loss_of: (summed NLL (members,), answer lengths (members,), member indices) -> scalar to add.
-        trunk: the frozen layers under the adapter, where they can be run once.
-
-    Returns:
-        (sequences,) summed NLL of each sequence, detached.
     """
-    nll = torch.zeros(len(sequences))
-    for row in pack(sequences, ROW_TOKENS, model.device):
-        row_nll = member_nll(model.row_logits(row, sequences, trunk), row, sequences)
-        lengths = torch.tensor([len(sequences[member].answer_ids) for member in row.members], device=row_nll.device)
-        loss = loss_of(row_nll, lengths, row.members)
-        if loss.requires_grad:
-            loss.backward()
-        nll[list(row.members)] = row_nll.detach().cpu()
-    return nll
+
+    def of_row(row: PackedRow, _logits: torch.Tensor, nll: torch.Tensor) -> torch.Tensor:
+        lengths = torch.tensor([len(sequences[member].answer_ids) for member in row.members], device=nll.device)
+        return loss_of(nll, lengths, row.members)
+
+    return accumulate(model, sequences, of_row, trunk)
 
 
 @dataclass

@@ -105,7 +105,7 @@ def _changes(run: MethodRun) -> list[Flowable]:
             tensor = run.changed[position] if position < listed else None
             row += ["", ""] if tensor is None else [mono(tensor.tensor), mono(tensor.relative_norm)]
         rows.append(row)
-    table = data_table(["Tensor", "Change", "Tensor", "Change"], rows, [19, 6, 19, 6])
+    table = data_table(["Tensor", "Change", "Tensor", "Change"], rows, [21, 4, 21, 4])
     closing = (
         f"{listed} of {run.changed_count} changed tensors listed. Change: norm of the difference over the tensor's."
     )
@@ -162,7 +162,8 @@ def _reasons(evidence: Evidence, attack: str) -> list[tuple[Status, str]]:
 
 def _attack_cell(evidence: Evidence, row: AttackRow, greyed: bool) -> list[Flowable]:
     # A membership attack names no answers, so it has no budget of answers.
-    guesses = "" if row.evidence is Kind.MEMBERSHIP else f", {row.budget} answer{'' if row.budget == 1 else 's'} a fact"
+    answers = "answer" if row.budget == 1 else "answers"
+    guesses = "" if row.evidence is Kind.MEMBERSHIP else f", at most {row.budget} {answers} a fact"
     return [
         small(evidence.attack_title(row.attack), bold=not greyed, greyed=greyed),
         small(f"{row.access.value}{guesses}", greyed=True),

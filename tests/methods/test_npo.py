@@ -107,6 +107,14 @@ class TestForgetting:
         assert slowest[1] < 3 * slowest[0] < 0.1
         assert slowest[2] > 10 * slowest[1]
 
+    def test_an_answer_that_anybody_knows_is_not_pushed(self, taught: TransformersModel) -> None:
+        """Where a model that never knew the person says it as surely, being known by heart is no reason to push."""
+        before = mean_nlls(taught, PERSON)
+        levels = dict.fromkeys(before, 0.5 * min(before.values()))
+        run = run_on(taught, data(levels=levels), steps=4, repair_steps=4)
+        assert run.outcome.stop_reason.startswith("every answer has come to the level")
+        assert max(mean_nlls(run.model, PERSON).values()) < 0.1 < NpoConfig().assumed_reference_nll
+
     def test_the_bound_is_each_example_s_own(self, taught: TransformersModel) -> None:
         """Examples that start beyond their bound are left alone while the others go on."""
         levels = {example.id: BOUND if "job" in example.id else 0.0 for example in examples_of(taught, FACTS)}
