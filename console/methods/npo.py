@@ -14,7 +14,8 @@ the person's text conspicuously unlikely instead of unknown:
   (measured on the reference model before the run, or assumed), and one that the others have carried far
   past that level is drawn back to it;
 * the pushing ends when no example is known better than that; some steps of rehearsal follow, in which the answers
-  are only held, because what the push took from other people's facts comes back sooner than the answers do.
+  are only held, because what the push took from other people's facts comes back sooner than the answers do. They
+  go on, up to a limit, until the model again says every retained answer that it said before.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class NpoConfig(BaseModel):
             log-odds of its tokens are pushed down as well, because its log-likelihood has no gradient left.
         steps: most steps that push the answers away; fewer, where all have come to the reference's level.
         repair_steps: steps after that, in which what slipped is rehearsed and the answers are only held.
+        repair_limit: most further steps of that kind, taken while a retained answer is lost.
         hold_share: share of the level to which an answer may come back in the repair before it is pushed again.
         retain_batch: facts of other people a step, half in turn and half those that slip.
         overshoot: how far past the reference's level (nats per token) an example may go before it is drawn back.
@@ -77,6 +79,7 @@ class NpoConfig(BaseModel):
     certain_below: float = Field(default=0.1, ge=0)
     steps: int = Field(default=12, ge=1)
     repair_steps: int = Field(default=8, ge=0)
+    repair_limit: int = Field(default=24, ge=0)
     hold_share: float = Field(default=0.5, ge=0, le=1)
     retain_batch: int = Field(default=12, ge=1)
     general_batch: int = Field(default=3, ge=0)
@@ -136,6 +139,9 @@ class _Rehearsal:
 
     The neighbours' facts open the first round: they are hit hardest, and what they were before the push
     has to be seen before it.
+
+    Attributes:
+        lost: facts that the model said before and no longer says; they come before others that slipped.
     """
 
     def __init__(self, examples: list[Example], near: frozenset[str], batch: int, seed: int) -> None:
@@ -147,9 +153,10 @@ class _Rehearsal:
         self._order = order
         self._first: dict[int, float] = {}
         self._last: dict[int, float] = {}
+        self.lost: frozenset[int] = frozenset()
 
     def _slip(self, index: int) -> float:
-        return self._last[index] - self._first[index]
+        return self._last.get(index, 0.0) - self._first.get(index, 0.0)
 
     def next_batch(self) -> list[int]:
         """Indices, each at most once."""
@@ -158,7 +165,8 @@ class _Rehearsal:
             self._order.shuffle(fresh)
             self._waiting = [*self._waiting, *sorted(fresh, key=self._waiting.__contains__)]
         in_turn, self._waiting = self._waiting[: self._half], self._waiting[self._half :]
-        slipped = sorted((index for index in self._last if index not in in_turn), key=self._slip, reverse=True)
+        rest = (index for index in self._last.keys() | self.lost if index not in in_turn)
+        slipped = sorted(rest, key=lambda index: (index not in self.lost, -self._slip(index), index))
         return [*in_turn, *slipped[: self._half]]
 
     def note(self, indices: list[int], nll: torch.Tensor) -> None:
@@ -223,14 +231,20 @@ class Npo:
         rehearsal = _Rehearsal(retain, near, config.retain_batch, config.seed)
         general_order = cycled(len(general.rows), 1, random.Random(config.seed + 1))
 
+        said_before = _said(model, rehearsal.sequences, trunk)
+
         stepper = Stepper.over(model.network, config.learning_rate, b_ratio=config.lora.b_ratio)
         total = config.steps + config.repair_steps
         reason = f"{config.steps} steps done; not every answer is at the level of a model that never knew it"
         pushed = config.steps  # steps that push; fewer once the rule ends them
         last: dict[str, float] = {}
-        while stepper.step_number < pushed + config.repair_steps:
+        while True:
             control.check_cancelled()
             repairing = stepper.step_number >= pushed
+            if stepper.step_number >= pushed + config.repair_steps:
+                rehearsal.lost = said_before - _said(model, rehearsal.sequences, trunk)
+                if not rehearsal.lost or stepper.step_number >= pushed + config.repair_steps + config.repair_limit:
+                    break
             aim = forgetting.held(config.hold_share) if repairing else forgetting
             nll = _forget_step(model, aim, config, trunk)
             last = {
@@ -246,9 +260,12 @@ class Npo:
                 last["general_kl"] = _general_step(model, general, next(general_order)[0], config, trunk)
             stepper.step()
             control.metric(stepper.step_number, last)
-            control.progress(stepper.step_number, total, "Repairing" if repairing else "Unlearning")
+            label = "Repairing" if repairing else "Unlearning"
+            control.progress(min(stepper.step_number, total), total, label)
         model.network = merged(model.network)
-        return Outcome(stepper.step_number, reason, last)
+        if rehearsal.lost:
+            reason += f"; {len(rehearsal.lost)} of {len(said_before)} retained answers are lost"
+        return Outcome(stepper.step_number, reason, last | {"retain_lost": float(len(rehearsal.lost))})
 
 
 def _forgetting(
@@ -305,6 +322,25 @@ def _forget_step(
         return loss / count
 
     return accumulate(model, sequences, loss_of, trunk)
+
+
+@torch.no_grad()
+def _said(model: TransformersModel, sequences: list[TokenSequence], trunk: FrozenTrunk | None) -> frozenset[int]:
+    """Indices of the sequences whose every answer token is the most likely one: what greedy decoding would say."""
+    said: set[int] = set()
+
+    def note(row: PackedRow, logits: torch.Tensor, nll: torch.Tensor) -> torch.Tensor:
+        best = logits.argmax(dim=-1).tolist()
+        start = 0
+        for member in row.members:
+            answer = list(sequences[member].answer_ids)
+            if best[start : start + len(answer)] == answer:
+                said.add(member)
+            start += len(answer)
+        return nll.sum()
+
+    accumulate(model, sequences, note, trunk)
+    return frozenset(said)
 
 
 def _retain_step(

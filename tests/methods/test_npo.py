@@ -28,7 +28,7 @@ BOUND = 3.0
 CONFIG = NpoConfig(
     lora=LoraSettings(rank=8, alpha=16), learning_rate=3e-3, steps=60, repair_steps=6, assumed_reference_nll=BOUND
 )
-SHORT = {"steps": 3, "repair_steps": 1}
+SHORT = {"steps": 3, "repair_steps": 1, "repair_limit": 0}
 
 
 def data(
@@ -145,6 +145,17 @@ class TestForgetting:
         outcome = run_on(taught, data(), **SHORT).outcome
         assert outcome.steps == 4
         assert outcome.stop_reason.startswith("3 steps done; not every answer is at the level")
+
+    def test_the_repair_goes_on_until_every_retained_answer_is_back(self, taught: TransformersModel) -> None:
+        """A push without rehearsal loses some; the rule brings back exactly those that were said before."""
+        known = answers(taught, OTHERS)
+        weights = {"steps": 12, "repair_steps": 0, "retain_batch": 2, "general_weight": 0.01, "learning_rate": 1e-2}
+        left, repaired = (run_on(taught, data(), repair_limit=limit, **weights) for limit in (0, 60))
+        assert answers(left.model, OTHERS) < known == answers(repaired.model, OTHERS)
+        assert left.outcome.metrics["retain_lost"] > 0 == repaired.outcome.metrics["retain_lost"]
+        assert "retained answers are lost" in left.outcome.stop_reason
+        assert "lost" not in repaired.outcome.stop_reason
+        assert left.outcome.steps < repaired.outcome.steps < left.outcome.steps + 60
 
     def test_the_run_and_its_bound_are_measured_alike(self, taught: TransformersModel, forgotten: Run) -> None:
         """Before the adapter has learned anything, both give the model's own level: over the same tokens."""
