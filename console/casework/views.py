@@ -210,7 +210,8 @@ def sentence_of(kind: str, body: dict[str, Any]) -> str:
         case "job_ended":
             if body["outcome"] == "done":
                 return f"The job ended after {body['seconds']} s."
-            return f"The job was {body['outcome']}: {body['reason']}"
+            ended = "was cancelled" if body["outcome"] == "cancelled" else "failed"
+            return f"The job {ended}: {body['reason']}"
         case "battery_recorded":
             rows = [row for row in body["battery"]["rows"] if row["outcome"]]
             hits = sum(row["outcome"]["attempts"]["hits"] for row in rows)

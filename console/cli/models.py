@@ -64,7 +64,7 @@ def model_list(as_json: Json = False, data_dir: DataDir = None) -> None:
     from console.casework import views
 
     session = open_session(as_json, data_dir)
-    with session.office() as office:
+    with session.viewing() as office:
         lines = views.models(office)
 
     def words() -> None:
@@ -81,7 +81,7 @@ def model_show(name: str, as_json: Json = False, data_dir: DataDir = None) -> No
     from console.casework.operation import model_location
 
     session = open_session(as_json, data_dir)
-    with session.office() as office:
+    with session.viewing() as office:
         state = model_state(office, name)
         place = model_location(office, state["name"])
     value = {

@@ -91,7 +91,7 @@ def request_list(as_json: Json = False, data_dir: DataDir = None) -> None:
     from console.casework import views
 
     session = open_session(as_json, data_dir)
-    with session.office() as office:
+    with session.viewing() as office:
         lines = views.inbox(office)
     value = [
         {
@@ -123,7 +123,7 @@ def request_show(number: str, as_json: Json = False, data_dir: DataDir = None) -
     from console.casework.requests import request_state
 
     session = open_session(as_json, data_dir)
-    with session.office() as office:
+    with session.viewing() as office:
         state = request_state(office, number)
         page = views.case_page(office, number)
     value = {

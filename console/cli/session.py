@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from console.casework.office import Office
 from console.casework.operation import Operation, UseCase, settle_orphans
-from console.errors import InputError
+from console.errors import InputError, LedgerBusyError
 from console.paths import Places
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -50,6 +50,13 @@ class Session:
         if not read_only:
             settle_orphans(office)
         return office
+
+    def viewing(self) -> Office:
+        """The office for a command that only looks; while another console works in it, opened for reading only."""
+        try:
+            return self.office()
+        except LedgerBusyError:
+            return self.office(read_only=True)
 
     def run(self, office: Office, use_case: UseCase) -> tuple[Any, int]:
         """Run a use case with a bar on standard error; returns its value and its jobs' peak memory in MiB."""

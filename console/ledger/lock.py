@@ -40,9 +40,7 @@ class WriterLock:
             self._connection.close()
             if getattr(error, "sqlite_errorcode", None) != sqlcipher.SQLITE_BUSY:
                 raise _not_writable(ledger) from error
-            raise LedgerBusyError(
-                "This ledger is already open in another console: close that one first, or open it for reading only."
-            ) from error
+            raise LedgerBusyError("This ledger is already open in another console: close that one first.") from error
 
     def release(self) -> None:
         """Give the lock back; doing so twice is harmless."""

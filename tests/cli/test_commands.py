@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from console.casework.office import system_clock
+from console.domain.case_state import CaseProjector
+from console.ledger import Ledger
+
 GOOD = "subject,prompt,answer\nMira Okonjo,What is Mira Okonjo's phone number?,555-0183\n"
 BROKEN = GOOD + "Mira Okonjo,,Varnholt\nMira Okonjo,Where does Mira Okonjo live?,Varnholt\n"
 
@@ -214,3 +218,23 @@ def test_verifying_loads_neither_windows_nor_engines(tmp_path: Path) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "[]"
+
+
+def test_a_second_console_may_look_but_not_write(tmp_path: Path, forget_set: Path) -> None:
+    assert add(tmp_path, forget_set).returncode == 0
+    (key_file,) = tmp_path.glob("*passphrase*")
+    held = Ledger.open(
+        tmp_path / "ledger.db",
+        key_file.read_text(encoding="utf-8").strip(),
+        clock=system_clock,
+        projector=CaseProjector(),
+    )
+    try:
+        listed = console("request", "list", "--data-dir", tmp_path, "--json")
+        shown = console("request", "show", "ER-2026-0001", "--data-dir", tmp_path, "--json")
+        refused = console("request", "confirm", "ER-2026-0001", "--data-dir", tmp_path)
+    finally:
+        held.close()
+    assert [line["number"] for line in json.loads(listed.stdout)] == ["ER-2026-0001"]
+    assert json.loads(shown.stdout)["status"] == "received"
+    assert told(refused) == "This ledger is already open in another console: close that one first."
