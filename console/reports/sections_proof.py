@@ -10,15 +10,19 @@ from console.domain.results import AttackRow, Battery, Outcome, Rate, Status
 from console.domain.results import Evidence as Kind
 from console.reports.evidence import Evidence, MethodRun
 from console.reports.layout import bullets, data_table, gap, heading, key_values, mono, note, small, subheading, text
+from console.reports.style import GRID
 from console.reports.wording import VERDICTS, count_text, interval_text, percent_text, thousands
 
+_SHORT_TABLE = 12
 _STATUS_WORDS = {Status.NOT_APPLICABLE: "Not applicable", Status.NOT_POWERED: "Not powered"}
 
 
 def finding(evidence: Evidence) -> list[Flowable]:
     """What was found in the model as it was."""
     rows = [row for row in evidence.batteries.before.rows if row.outcome is not None and row.status is Status.OK]
-    flowables: list[Flowable] = [*heading("Finding before")]
+    # A short table stays whole on one page; a long one runs over and repeats its header.
+    room = {"room": (12 + 4 * len(rows)) * GRID} if len(rows) <= _SHORT_TABLE else {}
+    flowables: list[Flowable] = [*heading("Finding before", **room)]
     if not rows:
         return [
             *flowables,
@@ -105,7 +109,7 @@ def _changes(run: MethodRun) -> list[Flowable]:
             tensor = run.changed[position] if position < listed else None
             row += ["", ""] if tensor is None else [mono(tensor.tensor), mono(tensor.relative_norm)]
         rows.append(row)
-    table = data_table(["Tensor", "Change", "Tensor", "Change"], rows, [21, 4, 21, 4])
+    table = data_table(["Tensor", "Change", "Tensor", "Change"], rows, [198, 54, 198, 54])
     closing = (
         f"{listed} of {run.changed_count} changed tensors listed. Change: norm of the difference over the tensor's."
     )

@@ -111,6 +111,15 @@ def test_no_text_of_the_evidence_is_lost(make: Callable[[], Evidence]) -> None:
         assert printable in text, wanted[:80]
 
 
+def test_no_change_of_a_weight_is_broken_over_two_lines() -> None:
+    text = " ".join(page_texts(pages(sample)))
+    assert "Tensor Change Tensor Change" in text
+    run = sample().method
+    assert run is not None
+    changed = run.changed
+    assert changed and all(f" {tensor.relative_norm} " in text for tensor in changed)
+
+
 def test_names_keep_their_letters() -> None:
     assert re.sub(r"\s", "", ORGANISATION) in squeezed(pages(sample))
     assert "[U+6771][U+4EAC]" in squeezed(pages(nothing_applicable))
