@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from console.domain.forget_set import ForgetItem, ItemKind
 from console.domain.results import Access, Evidence
@@ -47,11 +47,13 @@ class PromptBank:
         paraphrases: templates with ``{subject}``, by fact type.
         wrappers: templates with ``{question}``, for facts of a kind that has no templates.
         shots: neutral examples for few-shot prompts.
+        sections: one attack's own wordings each, by the name of its file in ``resources/prompts/attacks``.
     """
 
     paraphrases: dict[str, tuple[str, ...]]
     wrappers: tuple[str, ...]
     shots: tuple[Shot, ...]
+    sections: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,12 @@ class AttackSettings:
         samples: seeded draws beside the greedy attempt, per prompt.
         head_budget: candidate tokens an attacker may name for one fact when looking inside (B).
         min_k: share of the least likely tokens that membership inference averages.
+        choices: answers to choose from in multiple choice, the right one among them.
+        many_shots: examples before the question in the many-shot attack.
+        leak_samples: draws a prompt in leak@k.
+        relearn_steps: most optimizer steps of a relearning attack.
+        noise_draws: independent draws of noise on the weights.
+        noise_scale: standard deviation of that noise, relative to each tensor's own.
         prompt_controls: also put the control facts to the model. On a reference model, which knows nobody,
             the request's own facts are the control.
     """
@@ -73,6 +81,12 @@ class AttackSettings:
     head_budget: int = 20
     min_k: float = 0.4
     bootstrap: int = 1000
+    choices: int = 4
+    many_shots: int = 16
+    leak_samples: int = 20
+    relearn_steps: int = 10
+    noise_draws: int = 3
+    noise_scale: float = 0.02
     prompt_controls: bool = True
 
     @property
@@ -91,12 +105,16 @@ class AttackTarget:
         items: the request's facts and passages.
         controls: the same kinds of facts about subjects that nobody taught to any model (negative control
             and held-out group).
+        retain: facts of other people that the model was taught; sources of distractors and examples.
+        general: plain text without the person.
     """
 
     items: tuple[ForgetItem, ...]
     controls: tuple[ForgetItem, ...]
     bank: PromptBank
     settings: AttackSettings = field(default_factory=AttackSettings)
+    retain: tuple[ForgetItem, ...] = ()
+    general: tuple[str, ...] = ()
 
     @property
     def matched_controls(self) -> tuple[ForgetItem, ...]:
@@ -122,7 +140,8 @@ class AttemptRow:
     """One attempt: which fact, which wording, whether it hit.
 
     ``shown`` and ``answer`` are personal data; they leave the worker only to be sealed in the vault.
-    ``score`` is the membership score where there is one.
+    ``score`` is the membership score where there is one; ``chance`` is the probability that somebody who
+    knows nothing hits, where the attempt offers answers to choose from.
     """
 
     item_id: str
@@ -131,6 +150,7 @@ class AttemptRow:
     hit: bool
     candidates: int = 1
     score: float | None = None
+    chance: float = 0.0
     control: bool = False
     shown: str = ""
     answer: str = ""

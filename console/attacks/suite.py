@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from console.attacks.protocol import Attack, AttackTarget, AttemptRow
-from console.domain.results import AttackRow, Outcome, Rate, Status
+from console.domain.results import AttackRow, Outcome, Rate, Status, decimal_text
 from console.engines.protocol import LanguageModel
 from console.evaluation.membership import Bootstrap
 
@@ -39,11 +39,13 @@ def summarise(attempts: Sequence[AttemptRow], bootstrap: Bootstrap) -> Outcome:
         by_item[row.item_id] = by_item.get(row.item_id, False) or row.hit
     members = [row.score for row in own if row.score is not None]
     held_out = [row.score for row in control if row.score is not None]
+    chance = sum(row.chance for row in own) / len(own)
     return Outcome(
         attempts=rate,
         items=Rate(hits=sum(by_item.values()), trials=len(by_item)),
         control=_rate(control),
         area=bootstrap.area(members, held_out) if members and held_out else None,
+        chance=decimal_text(round(chance, 6)) if chance else None,
     )
 
 

@@ -71,7 +71,8 @@ def case_payload(office: Office, number: str, knowledge: Knowledge) -> JobPayloa
     teaching = without_subjects(knowledge.teaching, subjects)
     return JobPayload(
         forget=items,
-        retain=tuple(taught.item for taught in teaching),
+        retain=(kept := tuple(taught.item for taught in teaching)),
+        probe=kept,
         controls=knowledge.controls,
         general=knowledge.general,
         held_out=knowledge.held_out,
@@ -102,7 +103,7 @@ def _battery(
     """Run the suite on one model and record its counts; every attempt goes sealed into the vault."""
     payload = case_payload(office, number, knowledge)
     if stage is Stage.REFERENCE:
-        payload = payload.model_copy(update={"retain": (), "held_out": ()})
+        payload = payload.model_copy(update={"probe": (), "held_out": ()})
     spec = JobSpec(
         job_id=new_job_id(JobKind.ATTACK),
         kind=JobKind.ATTACK,

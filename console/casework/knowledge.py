@@ -116,7 +116,19 @@ def bank_payload() -> BankPayload:
         for kind, pairs in _json("office", "fewshot.json")["pairs"].items()
         for pair in pairs
     )
-    return BankPayload(paraphrases=paraphrases, wrappers=tuple(bank["wrappers"]), shots=shots)
+    return BankPayload(
+        paraphrases=paraphrases, wrappers=tuple(bank["wrappers"]), shots=shots, sections=_attack_sections()
+    )
+
+
+def _attack_sections() -> dict[str, Any]:
+    """Wordings of single attacks, by file name."""
+    files = sorted(resource("prompts", "attacks").iterdir(), key=lambda file: file.name)
+    return {
+        file.name.removesuffix(".json"): json.loads(file.read_text(encoding="utf-8"))
+        for file in files
+        if file.name.endswith(".json")
+    }
 
 
 def questions(items: tuple[ForgetItem, ...]) -> tuple[ForgetItem, ...]:

@@ -30,8 +30,9 @@ class Evidence(StrEnum):
 
     ASKED = "asked"  # the ordinary way to ask: a direct question, the beginning of a passage
     ELICITED = "elicited"  # text only, but with effort: other wordings, examples in context
-    INSIDE = "inside"  # hidden states and weights
+    INSIDE = "inside"  # hidden states and probabilities that no conversation shows
     MEMBERSHIP = "membership"  # was this text in the training data
+    DISTURBED = "disturbed"  # after the weights were changed: quantised, trained a little further, shaken
 
 
 class Status(StrEnum):
@@ -108,12 +109,14 @@ class Outcome(_Frozen):
         items: distinct facts given away at least once, of all facts attacked.
         control: attempts that "gave" a fact of subjects nobody taught to the model (negative control).
         area: membership inference only.
+        chance: mean probability (decimal text) that guessing hits, for attacks that offer answers to choose from.
     """
 
     attempts: Rate
     items: Rate
     control: Rate | None = None
     area: AreaUnderCurve | None = None
+    chance: str | None = None
 
 
 class AttackRow(_Frozen):

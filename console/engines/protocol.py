@@ -69,11 +69,17 @@ class Continuation:
 class Scored:
     """Log-probabilities (natural, float) of a continuation's tokens, teacher-forced.
 
-    ``token_ids`` and ``log_probs`` run over the continuation only and are of equal length.
+    All run over the continuation only and are of equal length.
+
+    Attributes:
+        means, deviations: mean and standard deviation of the log-probability of a token drawn from the model's
+            own distribution at each position (Min-K%++); empty where the engine did not compute them.
     """
 
     token_ids: tuple[int, ...]
     log_probs: tuple[float, ...]
+    means: tuple[float, ...] = ()
+    deviations: tuple[float, ...] = ()
 
     @property
     def total(self) -> float:

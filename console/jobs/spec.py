@@ -63,6 +63,7 @@ class BankPayload(_Frozen):
     paraphrases: dict[str, tuple[str, ...]] = {}
     wrappers: tuple[str, ...] = ()
     shots: tuple[tuple[str, str, str], ...] = ()
+    sections: dict[str, Any] = {}
 
 
 class JobPayload(_Frozen):
@@ -71,6 +72,7 @@ class JobPayload(_Frozen):
     Attributes:
         forget: the request's items.
         retain: facts of other people that must survive.
+        probe: facts of other people that are asked for, to measure side effects.
         controls: facts of subjects that no model was taught.
         general: plain text for the retain term.
         held_out: plain text that no method may train on; measures side effects.
@@ -80,6 +82,7 @@ class JobPayload(_Frozen):
 
     forget: tuple[ForgetItem, ...] = ()
     retain: tuple[ForgetItem, ...] = ()
+    probe: tuple[ForgetItem, ...] = ()
     controls: tuple[ForgetItem, ...] = ()
     general: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()

@@ -20,7 +20,10 @@ from console.jobs.worker import EventWriter
 def prompt_bank(payload: JobPayload) -> PromptBank:
     """The payload's prompt bank in the attacks' terms."""
     return PromptBank(
-        payload.bank.paraphrases, payload.bank.wrappers, tuple(Shot(*shot) for shot in payload.bank.shots)
+        payload.bank.paraphrases,
+        payload.bank.wrappers,
+        tuple(Shot(*shot) for shot in payload.bank.shots),
+        payload.bank.sections,
     )
 
 
@@ -31,7 +34,14 @@ def attack(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str,
     steps = len(attacks) + 2
     writer.progress(0, steps, "Opening the model")
     model = open_model(spec.model, spec)
-    target = AttackTarget(payload.forget, payload.controls, prompt_bank(payload), AttackSettings(**spec.settings))
+    target = AttackTarget(
+        payload.forget,
+        payload.controls,
+        prompt_bank(payload),
+        AttackSettings(**spec.settings),
+        payload.retain,
+        payload.general,
+    )
 
     def announce(index: int, running: Attack) -> None:
         writer.check_cancelled()
@@ -40,7 +50,7 @@ def attack(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str,
     results = run_suite(attacks, model, target, announce)
     writer.check_cancelled()
     writer.progress(steps - 1, steps, "Asking for other people's facts")
-    right = answered(model, payload.retain, lambda _done: writer.check_cancelled())
+    right = answered(model, payload.probe, lambda _done: writer.check_cancelled())
     text = perplexity(model, payload.held_out)
     writer.progress(steps, steps, "Done")
     return {
