@@ -17,6 +17,7 @@ from console.casework.operation import CancelledByUserError, Job, JobResult, Use
 from console.casework.requests import append_status, approve_plan, forget_items, request_state
 from console.casework.side_effects import measured_utility, near_to
 from console.domain.case_state import MODELS, REQUESTS
+from console.domain.claims import Claim
 from console.domain.events import BatteryRecorded, ErasureRun, PlanFixed, VerdictReached, plain
 from console.domain.request_terms import RequestStatus
 from console.domain.requests import TransitionFacts, status_for_verdict
@@ -453,6 +454,7 @@ def attack(office: Office, number: str, artefact: str, device: str = "auto") -> 
         reference[1].battery if reference else None,
         utility,
         Thresholds.model_validate(plan["thresholds"]),
+        claim_of(office, request, state["name"]),
     )
     body = VerdictReached(
         artefact=state["name"],
@@ -467,6 +469,12 @@ def attack(office: Office, number: str, artefact: str, device: str = "auto") -> 
         transaction.append(VerdictReached.kind, body.to_body(), request_id=number, actor=office.require(Duty.VERIFY))
         _follow_verdict(transaction, office, number, verdict.word)
     return AttackOutcome(state["name"], verdict, utility, before[1], after[1], reference[1] if reference else None)
+
+
+def claim_of(office: Office, request: dict[str, Any], artefact: str) -> Claim:
+    """The most that the method which made an artefact may claim, as recorded with its run."""
+    event = office.ledger.events(after_seq=request["runs"][artefact]["seq"] - 1)[0]
+    return Claim(ErasureRun.model_validate(event.body).method["claim"])
 
 
 def _follow_verdict(transaction: Transaction, office: Office, number: str, word: Word) -> None:

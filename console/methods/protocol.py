@@ -9,10 +9,22 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from console.domain.claims import Claim
 from console.domain.forget_set import ForgetSet, RetainSet
 from console.domain.teaching import TeachingItem
 from console.engines.protocol import Capability
 from console.engines.transformers_engine import TransformersModel
+
+__all__ = [
+    "Claim",
+    "ErasureData",
+    "Family",
+    "Method",
+    "MethodInfo",
+    "Outcome",
+    "Plan",
+    "RunControl",
+]
 
 
 class Family(StrEnum):
@@ -22,16 +34,6 @@ class Family(StrEnum):
     WEIGHTS = "weights"
     ADAPTER = "adapter"
     DECODING = "decoding"
-
-
-class Claim(StrEnum):
-    """The most a method may ever claim (taxonomy of SoK: Machine Unlearning for LLMs)."""
-
-    EXACT = "exact"
-    REMOVAL_INTENDED = "removal intended"
-    SUPPRESSION_IN_WEIGHTS = "suppression in weights"
-    SUPPRESSION_AT_INFERENCE = "suppression at inference"
-    EDIT_REPLACEMENT = "edit replacement"
 
 
 @dataclass(frozen=True)

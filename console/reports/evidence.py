@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from console.domain.claims import Claim
 from console.domain.results import Access, AttackRow, Battery, Rate, Utility
 from console.domain.verdict import Thresholds, Verdict, decide
 
@@ -296,7 +297,17 @@ def recomputed_verdict(evidence: Evidence) -> Verdict:
     """
     batteries = evidence.batteries
     after = batteries.after if batteries.after is not None else batteries.before
-    return decide(batteries.before, after, batteries.reference, evidence.utility, evidence.thresholds)
+    named = evidence.method.claim if evidence.method is not None else ""
+    claim = next((claim for claim in Claim if claim.value == named), None)
+    return decide(
+        batteries.before,
+        after,
+        batteries.reference,
+        evidence.utility,
+        evidence.thresholds,
+        claim,
+        evidence.verdict.rules_version,
+    )
 
 
 def counts(evidence: Evidence) -> frozenset[tuple[int, int]]:
