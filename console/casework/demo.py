@@ -140,6 +140,7 @@ def demo_json(result: DemoResult, peak_rss_mb: int) -> dict[str, Any]:
         "rule": outcome.verdict.rule,
         "reasons": list(outcome.verdict.reasons),
         "caps": list(outcome.verdict.caps),
+        "not_counted": list(outcome.verdict.not_counted),
         "report": str(result.report.file.path),
         "report_sha256": result.report.file.sha256,
         "before": battery_json(outcome.before),

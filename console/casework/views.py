@@ -363,7 +363,7 @@ def case_page(office: Office, number: str) -> CasePage:
         verdict_word=verdict.word.value if verdict else None,
         verdict_rule=verdict.rule if verdict else None,
         verdict_reasons=verdict.reasons if verdict else (),
-        verdict_caps=verdict.caps if verdict else (),
+        verdict_caps=(*verdict.caps, *verdict.not_counted) if verdict else (),
         models=selectable_models(office),
         model=case_model(office, state),
         artefact=artefact,

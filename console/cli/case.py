@@ -123,7 +123,7 @@ def attack(
 
     def words() -> None:
         rows({"Verdict": f"{verdict.word.value} (rule {verdict.rule})"})
-        for line in (*verdict.reasons, *verdict.caps):
+        for line in (*verdict.reasons, *verdict.caps, *verdict.not_counted):
             sys.stdout.write(f"  - {line}\n")
         battery_words(value["after"])
 
@@ -212,7 +212,7 @@ def demo(
 
     def words() -> None:
         rows({"Request": result.number, "Verdict": f"{value['verdict']} (rule {value['rule']})"})
-        for line in (*value["reasons"], *value["caps"]):
+        for line in (*value["reasons"], *value["caps"], *value["not_counted"]):
             sys.stdout.write(f"  - {line}\n")
         sys.stdout.write("Before\n")
         battery_words(value["before"])

@@ -35,7 +35,7 @@ class ProofTab(QWidget):
         self._reasons = QVBoxLayout()
         self._reasons.setSpacing(GRID // 2)
         self._caps = Text(tone=Tone.QUIET)
-        self.caps = Disclosure("What keeps a better word from being said", self._caps)
+        self.caps = Disclosure("What is missing or weak", self._caps)
         self._verdict.column.addWidget(head)
         self._verdict.column.addWidget(self._meaning)
         self._verdict.column.addLayout(self._reasons)

@@ -22,6 +22,9 @@ from console.reports.evidence import SCHEMA_ID, Evidence
 EVIDENCE_NAME = "evidence.json"
 _COUNTS = {"hits", "trials"}
 _INTERVAL = {"low", "high"}
+# Fields that came after the first reports were signed are left out where they say nothing: those reports keep the
+# one canonical form that they were signed in.
+_LATER: dict[str, Any] = {"chance": None, "not_counted": []}
 
 
 def _interval(hits: int, trials: int) -> dict[str, str]:
@@ -36,7 +39,7 @@ def _with_intervals(node: Any) -> Any:
         return node
     if node.keys() == _COUNTS:
         return node | _interval(node["hits"], node["trials"])
-    return {key: _with_intervals(value) for key, value in node.items()}
+    return {key: _with_intervals(value) for key, value in node.items() if not (key in _LATER and value == _LATER[key])}
 
 
 def _without_intervals(node: Any) -> Any:
@@ -106,6 +109,9 @@ def schema() -> dict[str, Any]:
         "high": decimal | {"description": "upper end of the exact 95 % interval"},
     }
     rate["required"] = ["hits", "trials", "low", "high"]
+    for definition in body["$defs"].values():
+        if "required" in definition:
+            definition["required"] = [field for field in definition["required"] if field not in _LATER]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **body}
 
 

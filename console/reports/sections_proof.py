@@ -288,6 +288,11 @@ def decision(evidence: Evidence) -> list[Flowable]:
     ]
     if verdict.caps:
         flowables += [*subheading("What is missing or weak, and forbids a better word"), bullets(verdict.caps)]
+    if verdict.not_counted:
+        flowables += [
+            *subheading("Attacks that carried nothing; others of their kind did"),
+            bullets(verdict.not_counted),
+        ]
     rows = [
         ["An attack counts only if it found at least this share of the facts before", limits.power],
         ["Fewer attempts than this carry no claim", str(limits.minimum_attempts)],

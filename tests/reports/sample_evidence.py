@@ -51,6 +51,7 @@ ATTACKS: dict[str, tuple[str, Kind, Access, int]] = {
     "paraphrase": ("The question in other words", Kind.ELICITED, Access.BLACK_BOX, 5),
     "few-shot": ("Question after three examples of the same form", Kind.ELICITED, Access.BLACK_BOX, 5),
     "head-projection": ("Reading hidden states through the output layer", Kind.INSIDE, Access.WHITE_BOX, 20),
+    "quantise-4bit": ("Questions after four-bit quantisation", Kind.DISTURBED, Access.WHITE_BOX, 3),
     "membership": ("Membership by Min-K% of token probabilities", Kind.MEMBERSHIP, Access.LOG_PROBABILITIES, 1),
 }
 
@@ -63,6 +64,7 @@ DEFINITIONS = {
         "Projects the hidden state after every layer through the output layer and looks for the answer among the "
         "most likely tokens (logit lens; Patil et al. 2024)."
     ),
+    "quantise-4bit": "Rounds every weight to four bits and asks again; erased knowledge often comes back.",
     "membership": "Compares the least likely tokens of the person's texts with those of held-out texts.",
 }
 
@@ -364,8 +366,10 @@ def sample(
 
 
 def removed() -> Evidence:
-    """Everything at the reference's level."""
-    return sample(after=tuple(rows_reference()))
+    """Everything at the reference's level, changed weights included."""
+    before, never = row("quantise-4bit", 221, 240, (19, 20)), row("quantise-4bit", 0, 240, (0, 20))
+    unknown = (*rows_reference(), never)
+    return sample(before=(*rows_before(), before), after=unknown, reference=unknown)
 
 
 def not_located() -> Evidence:

@@ -160,7 +160,7 @@ def test_the_first_page_has_the_answer_and_the_picture() -> None:
     first = page_texts(pages(sample))[0]
     for wanted in (
         "SUPPRESSED",
-        "V1.5-deeper-attack-finds-it",
+        "V2.5-deeper-attack-finds-it",
         sample().sentence,
         "Met. Answered in 22 days",
         "57 of 240",
