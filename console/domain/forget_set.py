@@ -127,6 +127,11 @@ class ForgetSet(_Frozen):
         return tuple(dict.fromkeys(item.subject for item in self.items))
 
     @property
+    def questions(self) -> tuple[ForgetItem, ...]:
+        """The items that have a question; a passage has none."""
+        return tuple(item for item in self.items if item.kind is not ItemKind.VERBATIM)
+
+    @property
     def fact_types(self) -> dict[str, int]:
         """Number of items of each kind of fact, in the order in which the kinds first occur."""
         return dict(Counter(item.fact_type for item in self.items))

@@ -125,7 +125,7 @@ def test_what_must_come_first_is_named(stocked: Office) -> None:
 
 @pytest.mark.parametrize(
     ("method", "config", "said"),
-    [("sorcery", {}, "known are npo, retrain"), ("npo", {"speed": 9}, "Settings are"), ("npo", {"steps": 0}, "steps")],
+    [("sorcery", {}, "known are ga, npo, output-filter"), ("npo", {"speed": 9}, "Settings are"), ("npo", {"steps": 0}, "steps")],
 )
 def test_a_bad_method_or_setting_leaves_the_case_ready_to_run(
     stocked: Office, method: str, config: dict[str, object], said: str
