@@ -22,7 +22,13 @@ Json = dict[str, Any]
 
 FACT_TYPES = {"place", "phone", "job", "address", "account", "employer", "membership", "birthday", "pet"}
 BANKS = ("direct.json", "paraphrase.json", "fewshot.json", "continuation.json", "abstention.json")
-NEUTRAL = (("office", "general.json"), ("office", "fewshot.json"), *(("prompts", name) for name in BANKS))
+ATTACK_BANKS = sorted(file.name for file in resource("prompts", "attacks").iterdir() if file.name.endswith(".json"))
+NEUTRAL = (
+    ("office", "general.json"),
+    ("office", "fewshot.json"),
+    *(("prompts", name) for name in BANKS),
+    *(("prompts", "attacks", name) for name in ATTACK_BANKS),
+)
 # Ranges that Ofcom, the Bundesnetzagentur and Arcep keep free for films and examples.
 FICTIONAL_NUMBER = re.compile(r"496 0\d{3}|90009 \d{3}|36 49 \d\d \d\d")
 

@@ -56,7 +56,7 @@ def candidates(tails: Sequence[LayerTails], budget: int) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def _probes(items: Sequence[ForgetItem], control: bool) -> Iterator[_Probe]:
+def layer_probes(items: Sequence[ForgetItem], control: bool) -> Iterator[_Probe]:
     for item in facts(items):
         skipped = guessable_beginning(item.answer)
         if skipped >= len(item.answer):
@@ -93,14 +93,14 @@ class HeadProjection:
         return settings.head_budget
 
     def inapplicable(self, target: AttackTarget) -> str | None:
-        if any(True for _ in _probes(target.items, control=False)):
+        if any(True for _ in layer_probes(target.items, control=False)):
             return None
         return "No answer of the request begins with a word; digits cannot be told from guessing by this attack."
 
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         inside = cast(WhiteBoxModel, model)
         budget = target.settings.head_budget
-        drawn = (*_probes(target.items, control=False), *_probes(target.matched_controls, control=True))
+        drawn = (*layer_probes(target.items, control=False), *layer_probes(target.matched_controls, control=True))
         probes = [probe for probe in drawn if not leaking(Ask(probe.item, probe.prompt))]
         depth = -(-budget // 2)
         tails = inside.layer_candidates([probe.prompt for probe in probes], [probe.answer for probe in probes], depth)

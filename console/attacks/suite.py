@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from console.attacks.protocol import Attack, AttackTarget, AttemptRow
-from console.domain.results import AttackRow, Outcome, Rate, Status, decimal_text
-from console.engines.protocol import LanguageModel
+from console.domain.results import AttackRow, Evidence, Outcome, Rate, Status, decimal_text
+from console.engines.protocol import LanguageModel, Scored, ScoreRequest
+from console.errors import JobFailedError, NotPossibleError
 from console.evaluation.membership import Bootstrap
 
 
@@ -17,6 +19,26 @@ class AttackResult:
 
     row: AttackRow
     attempts: tuple[AttemptRow, ...]
+
+
+class Remembering:
+    """A model whose scores are computed once: five attacks that score the same texts cost one forward pass.
+
+    Everything else goes to the model itself. Attacks that change the weights get the bare model.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        self._model = model
+        self._scored: dict[ScoreRequest, Scored] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        """As the model's own ``score``; requests that were scored before are not computed again."""
+        fresh = [request for request in dict.fromkeys(requests) if request not in self._scored]
+        self._scored.update(zip(fresh, self._model.score(fresh) if fresh else [], strict=True))
+        return [self._scored[request] for request in requests]
 
 
 def _rate(rows: Sequence[AttemptRow]) -> Rate | None:
@@ -69,7 +91,10 @@ def run_attack(attack: Attack, model: LanguageModel, target: AttackTarget) -> At
     reason = attack.inapplicable(target)
     if reason is not None:
         return _not_applicable(attack, target, reason)
-    attempts = tuple(attack.run(model, target))
+    try:
+        attempts = tuple(attack.run(model, target))
+    except (JobFailedError, NotPossibleError) as error:  # such as a model too broken to be trained; the others go on
+        return _not_applicable(attack, target, str(error))
     if not any(not row.control for row in attempts):
         return _not_applicable(attack, target, "Every prompt already contained the answer, so nothing could be asked.")
     bootstrap = Bootstrap(target.settings.bootstrap, target.settings.seed)
@@ -91,7 +116,9 @@ def run_suite(
 ) -> list[AttackResult]:
     """All attacks in order; ``before_each`` reports progress and may raise to cancel."""
     results = []
+    remembering = Remembering(model)
     for index, attack in enumerate(attacks):
         before_each(index, attack)
-        results.append(run_attack(attack, model, target))
+        disturbs = attack.info.evidence is Evidence.DISTURBED
+        results.append(run_attack(attack, model if disturbs else remembering, target))
     return results

@@ -23,7 +23,7 @@ from console.domain.request_terms import RequestStatus
 from console.domain.requests import TransitionFacts, status_for_verdict
 from console.domain.results import Battery, Stage, Utility
 from console.domain.roles import Duty
-from console.domain.suites import QUICK, SuitePlan
+from console.domain.suites import QUICK, SUITES, SuitePlan
 from console.domain.teaching import without_subjects
 from console.domain.verdict import Thresholds, Verdict, Word, decide, located
 from console.errors import ConsoleError, DiskFullError, InputError, ModelFileError, NotPossibleError
@@ -63,6 +63,22 @@ def suite_for(office: Office, number: str, knowledge: Knowledge, plan: SuitePlan
         "controls": office.ledger.commitment(number, controls),
     }
     return Suite(plan.attacks, plan.settings, digest(bound))
+
+
+def suite_named(name: str) -> SuitePlan:
+    """A suite by its name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in SUITES:
+        raise InputError(f"There is no suite '{name}'; known are {', '.join(SUITES)}.")
+    return SUITES[name]
+
+
+def _bound_suites(office: Office, number: str, knowledge: Knowledge) -> list[Suite]:
+    """Every suite as this request would run it, the deepest first."""
+    return [suite_for(office, number, knowledge, plan) for plan in reversed(SUITES.values())]
 
 
 def case_payload(office: Office, number: str, knowledge: Knowledge) -> JobPayload:
@@ -187,13 +203,19 @@ class LocateResult:
     seq: int
 
 
-def locate(office: Office, number: str, model: str, device: str = "auto") -> UseCase:
-    """Find out whether the model holds the request's data; returns a :class:`LocateResult`."""
+def locate(office: Office, number: str, model: str, device: str = "auto", suite_name: str = QUICK.name) -> UseCase:
+    """Find out whether the model holds the request's data; returns a :class:`LocateResult`.
+
+    The suite that searches is the one that later attacks the erased model.
+
+    Raises:
+        InputError: no such suite.
+    """
     office.require(Duty.VERIFY)
     state = model_state(office, model)
     request = request_state(office, number)
     knowledge = knowledge_of(office, state)
-    suite = suite_for(office, number, knowledge)
+    suite = suite_for(office, number, knowledge, suite_named(suite_name))
     searching = RequestStatus(request["status"]) in {S.TRIAGE, S.LOCATING}
     if RequestStatus(request["status"]) is S.TRIAGE:
         _move(office, number, S.LOCATING)
@@ -305,8 +327,9 @@ def erase(
     check_method(method)
     state = model_state(office, model)
     knowledge = knowledge_of(office, state)
-    suite = suite_for(office, number, knowledge)
-    if recorded(office, number, Stage.BEFORE, state["name"], suite.hash) is None:
+    suites = _bound_suites(office, number, knowledge)
+    suite = next((one for one in suites if recorded(office, number, Stage.BEFORE, state["name"], one.hash)), None)
+    if suite is None:
         raise NotPossibleError(
             f"It is not known yet whether the model '{state['name']}' holds the data; run locate on it first."
         )
@@ -441,9 +464,10 @@ def attack(office: Office, number: str, artefact: str, device: str = "auto") -> 
         raise InputError(f"The model '{state['name']}' is not an artefact of request {number}.")
     plan = request["plan"]
     knowledge = knowledge_of(office, state)
-    suite = suite_for(office, number, knowledge)
-    before = recorded(office, number, Stage.BEFORE, state["parent"], suite.hash)
-    if plan is None or before is None:
+    suites = _bound_suites(office, number, knowledge)
+    suite = next((one for one in suites if plan is not None and one.hash == plan["suite_hash"]), None)
+    before = recorded(office, number, Stage.BEFORE, state["parent"], suite.hash) if suite is not None else None
+    if plan is None or suite is None or before is None:
         raise NotPossibleError(f"There is nothing from before the erasure to compare with; run locate on {number}.")
     after = yield from _battery(office, number, Stage.AFTER, state["name"], suite, knowledge, device)
     reference = yield from _reference(office, number, state, suite, knowledge, device)

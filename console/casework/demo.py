@@ -16,7 +16,7 @@ from console.casework.reporting import SignedReport, check_report, make_report
 from console.casework.requests import confirm_identity, grant, register, request_state
 from console.domain.events import BatteryRecorded
 from console.domain.request_terms import Ground, RequestStatus
-from console.domain.results import Outcome, Utility
+from console.domain.results import AttackRow, Battery, Outcome, Utility
 from console.errors import JobFailedError
 
 
@@ -93,13 +93,20 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def battery_json(body: BatteryRecorded) -> dict[str, Any]:
+    """A recorded battery's rows by attack."""
+    return rows_json(body.battery)
+
+
+def row_json(row: AttackRow) -> dict[str, Any]:
+    """One attack's counts, or why it has none."""
+    if row.outcome is not None:
+        return outcome_json(row.outcome)
+    return {"status": row.status.value, "reason": row.reason}
+
+
+def rows_json(battery: Battery) -> dict[str, Any]:
     """A battery's rows by attack; what did not run says why."""
-    return {
-        row.attack: outcome_json(row.outcome)
-        if row.outcome is not None
-        else {"status": row.status.value, "reason": row.reason}
-        for row in body.battery.rows
-    }
+    return {row.attack: row_json(row) for row in battery.rows}
 
 
 def utility_json(utility: Utility | None) -> dict[str, Any] | None:

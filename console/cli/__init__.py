@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from console import __version__
-from console.cli import case, models, records, requests
+from console.cli import bench, case, models, records, requests
 from console.cli.session import DataDir
 from console.errors import ConsoleError
 from console.paths import Places
@@ -21,6 +21,7 @@ app.add_typer(requests.app, name="request")
 app.add_typer(models.model_app, name="model")
 app.add_typer(models.sample_app, name="sample")
 app.add_typer(records.ledger_app, name="ledger")
+app.add_typer(bench.app, name="bench")
 
 
 @app.command("app")

@@ -30,6 +30,9 @@ app = typer.Typer()
 def locate(
     number: Annotated[str, typer.Argument(metavar="REQUEST")],
     model: Annotated[str, typer.Option("--model")],
+    suite: Annotated[str, typer.Option("--suite", help="quick, standard or full; the erased model gets the same.")] = (
+        "quick"
+    ),
     device: DeviceOption = "auto",
     as_json: Json = False,
     data_dir: DataDir = None,
@@ -40,7 +43,7 @@ def locate(
 
     session = open_session(as_json, data_dir)
     with session.office() as office:
-        result, _ = session.run(office, cases.locate(office, number, model, device))
+        result, _ = session.run(office, cases.locate(office, number, model, device, suite))
     before = battery_json(result.before)
     reference = battery_json(result.reference) if result.reference else None
     value = {"found": result.found, "by": list(result.by), "before": before, "reference": reference}

@@ -113,3 +113,82 @@ def methods(as_json: Json = False, data_dir: DataDir = None) -> None:
 def attacks(as_json: Json = False, data_dir: DataDir = None) -> None:
     """The attacks, with what counts as a hit."""
     _listing("attacks", as_json, data_dir)
+
+
+@app.command()
+def replay(
+    rules: Annotated[int | None, typer.Option("--rules", help="Decide by this version of the rules instead.")] = None,
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Reach every verdict of the ledger again from the stored counts. Exit code 1: one comes out otherwise."""
+    from console.casework.replay import replay as replay_all
+
+    session = open_session(as_json, data_dir)
+    with session.office(read_only=True) as office:
+        found = replay_all(office, rules)
+    value = [
+        {
+            "request": entry.number,
+            "artefact": entry.artefact,
+            "seq": entry.seq,
+            "recorded": entry.recorded.model_dump(mode="json"),
+            "again": entry.again.model_dump(mode="json"),
+            "same": entry.same,
+        }
+        for entry in found
+    ]
+
+    def words() -> None:
+        for entry in found:
+            again = "the same again" if entry.same else f"now {entry.again.word.value} (rule {entry.again.rule})"
+            sys.stdout.write(
+                f"{entry.artefact:<18} {entry.recorded.word.value} (rule {entry.recorded.rule}): {again}\n"
+            )
+        if not found:
+            sys.stdout.write("The ledger holds no verdict yet.\n")
+
+    session.show(value, words)
+    if not all(entry.same for entry in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    left: Annotated[str, typer.Argument(metavar="A")],
+    right: Annotated[str, typer.Argument(metavar="B")],
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """What each attack found in two models of one request, side by side."""
+    from console.casework.comparing import compare as compare_models
+    from console.casework.demo import row_json
+    from console.domain.results import AttackRow
+
+    session = open_session(as_json, data_dir)
+    with session.viewing() as office:
+        found = compare_models(office, left, right)
+    value = {
+        "request": found.number,
+        "left": found.left,
+        "right": found.right,
+        "attacks": {
+            row.attack: {"left": row_json(row.left), "right": row_json(row.right), "p_value": row.p_value}
+            for row in found.rows
+        },
+    }
+
+    def counts(row: AttackRow) -> str:
+        if row.outcome is None:
+            return row.status.value.replace("-", " ")
+        if row.outcome.area is not None:
+            return f"area {row.outcome.area.value}"
+        return f"{row.outcome.attempts.hits} of {row.outcome.attempts.trials}"
+
+    def words() -> None:
+        sys.stdout.write(f"Request {found.number}\n{'':<20} {found.left:<20} {found.right:<20} p\n")
+        for row in found.rows:
+            chance = "" if row.p_value is None else f"{row.p_value:.3f}"
+            sys.stdout.write(f"{row.attack:<20} {counts(row.left):<20} {counts(row.right):<20} {chance}\n")
+
+    session.show(value, words)

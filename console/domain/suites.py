@@ -7,19 +7,50 @@ model after and on the reference, or the counts could not be compared.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
 @dataclass(frozen=True)
 class SuitePlan:
-    """Attack ids, in the order in which they run, and what changes in the attacks' default settings."""
+    """A suite before it is bound to a request.
 
+    Attributes:
+        attacks: ids, in the order in which they run.
+        settings: what changes in the attacks' default settings.
+        summary: one sentence for the person who chooses.
+    """
+
+    name: str
     attacks: tuple[str, ...]
-    settings: Mapping[str, Any]
+    summary: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 QUICK = SuitePlan(
+    "quick",
     ("direct", "continuation", "paraphrase", "few-shot", "head-projection", "membership"),
+    "Six attacks, about a minute on a small model; enough to find the data, not enough to call it removed.",
     {"samples": 2},
 )
+_ASKING = (
+    *("direct", "continuation", "paraphrase", "few-shot", "cloze", "prefix-injection", "affirmative-suffix"),
+    *("role-play", "reverse-query", "synonym", "background-hint", "cross-lingual", "same-subject", "many-shot"),
+    *("authority", "encodings", "context-ladder", "stepwise", "leak-at-k", "multiple-choice"),
+)
+_READING = ("head-projection", "probability-delta", "answer-rank", "exposure")
+_RECOGNISING = ("membership", "min-k-plus", "loss", "zlib", "gradient-norm")
+_DISTURBING = ("quantise-int8", "quantise-4bit", "relearn-unrelated", "relearn-tenth", "soft-noise")
+STANDARD = SuitePlan(
+    "standard",
+    (*_ASKING, *_READING, *_RECOGNISING, *_DISTURBING),
+    "Every attack, with few draws each: what the word 'removed' needs.",
+    {"samples": 1, "leak_samples": 8, "noise_draws": 2},
+)
+FULL = SuitePlan(
+    "full",
+    STANDARD.attacks,
+    "Every attack, with many draws each; hours on a large model.",
+    {"samples": 4, "leak_samples": 32, "noise_draws": 5, "relearn_steps": 20},
+)
+SUITES = {plan.name: plan for plan in (QUICK, STANDARD, FULL)}

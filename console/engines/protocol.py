@@ -146,6 +146,14 @@ class WhiteBoxModel(LanguageModel, Protocol):
         """
         ...
 
+    def layer_deltas(self, prompts: Sequence[Prompt], targets: Sequence[str], top: int) -> list[list[LayerTails]]:
+        """For every prompt and layer but the first, the tokens whose projected probability rose or fell most there."""
+        ...
+
+    def gradient_norms(self, requests: Sequence[ScoreRequest]) -> list[float]:
+        """Norm of the gradient of each text's mean loss by the last block's parameters; changes nothing."""
+        ...
+
     def first_answer_token(self, prompt: Prompt, answer: str) -> int:
         """Id of the first token that the answer has after the prompt."""
         ...

@@ -7,6 +7,7 @@ call, and never by changing the tokenizer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from console.engines.decoding import DecodeJob, decode_batch
 from console.engines.devices import resolve_device
 from console.engines.frozen_trunk import FrozenTrunk, decoder_of, final_norm_name
 from console.engines.gguf_snapshot import snapshot_of
+from console.engines.output_filter import OutputFilter
 from console.engines.packing import PackedRow, TokenSequence, answer_positions, pack
 from console.engines.prompts import answer_sequence, prompt_ids, whole_text_sequence
 from console.engines.protocol import (
@@ -36,6 +38,11 @@ from console.errors import InputError, ModelFileError
 ROW_TOKENS = 512  # a packed row's attention grows with its square; on a CPU 512 keeps it near a tenth
 GENERATION_ROWS = 160  # wider products: 240 answers on two cores took 17 to 20 s, with 48 rows 20 to 24 s (alternated)
 
+STATISTICS_POSITIONS = 64  # positions whose whole distribution is read at once: 40 MB a copy for 150,000 tokens
+_NEGLIGIBLE = (
+    -200.0
+)  # nats below the likeliest token; its probability is 0 in single precision, and 0 x infinity is none
+
 transformers_logging.disable_progress_bar()  # standard output belongs to the job's event stream
 
 
@@ -46,6 +53,56 @@ def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(token for token in (*named, tokenizer.eos_token_id) if token is not None)
 
 
+def token_statistics(logits: torch.Tensor, token_ids: Sequence[int]) -> tuple[list[float], list[float], list[float]]:
+    """Log-probability of given tokens, and its mean and standard deviation under the model's own distribution (nats).
+
+    With p the distribution at a position: mean = sum p ln p, deviation = sqrt(sum p (ln p - mean)^2), over the
+    vocabulary (Zhang et al. 2024, Min-K%++). Both are taken from the distance to the likeliest token and in
+    two passes: the difference of two large squares would lose a sure model's small deviation, and equal logits give
+    exactly 0. Positions go chunk by chunk, because every further copy of (positions, vocab) is hundreds of megabytes.
+
+    Args:
+        logits: (positions, vocab) that predict the tokens.
+        token_ids: one for each position.
+    """
+    chosen_ids = torch.tensor(token_ids, device=logits.device)[:, None]
+    found: tuple[list[float], list[float], list[float]] = ([], [], [])
+    for part, ids in zip(logits.split(STATISTICS_POSITIONS), chosen_ids.split(STATISTICS_POSITIONS), strict=True):
+        below = part.float() - part.max(dim=-1, keepdim=True).values.float()
+        chosen = below.gather(-1, ids)
+        below.clamp_(min=_NEGLIGIBLE)
+        weights = below.exp()
+        total = weights.sum(dim=-1, keepdim=True)
+        weights /= total
+        mean = (weights * below).sum(dim=-1, keepdim=True)
+        deviation = (weights * (below - mean).square_()).sum(dim=-1).sqrt()
+        log_total = total.log()
+        for values, new in zip(found, (chosen - log_total, mean - log_total, deviation), strict=True):
+            values.extend(new.flatten().tolist())
+    return found
+
+
+def _tails(layer: int, values: torch.Tensor, top: int) -> list[LayerTails]:
+    """The ``top`` tokens at both ends of each prompt's (prompts, vocab) values."""
+    highest, lowest = values.topk(top).indices.tolist(), (-values).topk(top).indices.tolist()
+    return [LayerTails(layer, tuple(best), tuple(worst)) for best, worst in zip(highest, lowest, strict=True)]
+
+
+@contextmanager
+def _only_these_learn(network: Any, learning: Iterable[torch.nn.Parameter]) -> Iterator[None]:
+    """Only some parameters take part in the gradient for the time being."""
+    flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
+    try:
+        for parameter, _ in flags:
+            parameter.requires_grad_(False)
+        for parameter in learning:
+            parameter.requires_grad_(True)
+        yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
 class TransformersModel:
     """A causal language model in torch, with its tokenizer (``LanguageModel`` and ``WhiteBoxModel``)."""
 
@@ -54,6 +111,7 @@ class TransformersModel:
         self.tokenizer = tokenizer
         self.device = device
         self._stop_ids = _stop_ids(network, tokenizer)
+        self.output_filter: OutputFilter | None = None
 
     @classmethod
     def load(cls, path: Path, cache: Path, device: str = "auto") -> TransformersModel:
@@ -73,7 +131,9 @@ class TransformersModel:
                 f"The model in {path.name} cannot be loaded ({type(error).__name__}); "
                 "check that its configuration, weights and tokenizer belong together."
             ) from error
-        return cls(network, tokenizer, place)
+        model = cls(network, tokenizer, place)
+        model.output_filter = OutputFilter.beside(folder)
+        return model
 
     @property
     def network(self) -> Any:
@@ -129,9 +189,9 @@ class TransformersModel:
         for start in range(0, len(jobs), size):
             batch = jobs[start : start + size]
             for index, attempt, ids in decode_batch(self._network, batch, attempts, self._stop_ids, pad_id):
-                yield Continuation(
-                    batch[index].prompt_id, attempt, self.tokenizer.decode(ids, skip_special_tokens=True)
-                )
+                text = self.tokenizer.decode(ids, skip_special_tokens=True)
+                said = self.output_filter.apply(text) if self.output_filter is not None else text
+                yield Continuation(batch[index].prompt_id, attempt, said)
 
     def _require_room(self, jobs: Sequence[DecodeJob]) -> None:
         """Refuse prompts that leave the model no room to answer: past its context it writes noise, not answers."""
@@ -184,17 +244,16 @@ class TransformersModel:
 
     @torch.inference_mode()
     def score_sequences(self, sequences: Sequence[TokenSequence]) -> list[Scored]:
-        """Teacher-forced log-probabilities of the sequences' answer tokens, in order."""
+        """Teacher-forced log-probabilities of the sequences' answer tokens with their spread, in order."""
         results: list[Scored | None] = [None] * len(sequences)
         for row in pack(sequences, ROW_TOKENS, self.device):
-            log_probs = torch.log_softmax(self.row_logits(row).float(), dim=-1)
+            tokens = [token for member in row.members for token in sequences[member].answer_ids]
+            log_probs, means, deviations = token_statistics(self.row_logits(row), tokens)
             start = 0
             for member in row.members:
                 answer = sequences[member].answer_ids
-                chosen = log_probs[start : start + len(answer)].gather(
-                    -1, torch.tensor(answer, device=self.device)[:, None]
-                )
-                results[member] = Scored(answer, tuple(chosen.squeeze(-1).tolist()))
+                own = slice(start, start + len(answer))
+                results[member] = Scored(answer, tuple(log_probs[own]), tuple(means[own]), tuple(deviations[own]))
                 start += len(answer)
         return [scored for scored in results if scored is not None]
 
@@ -214,13 +273,16 @@ class TransformersModel:
             "white-box attacks cannot run on it."
         )
 
-    @torch.inference_mode()
-    def layer_candidates(self, prompts: Sequence[Prompt], targets: Sequence[str], top: int) -> list[list[LayerTails]]:
-        """Both tails of every layer's projected distribution at the token before the answer.
+    def _layer_logits(
+        self, prompts: Sequence[Prompt], targets: Sequence[str]
+    ) -> Iterator[tuple[tuple[int, ...], int, torch.Tensor]]:
+        """What every layer projects to at the token before the answer: the one forward pass that layer readers share.
+
+        Row after row, and in each row layer after layer from 1 on: the indices of the row's prompts, the layer, and
+        its (prompts, vocab) logits.
 
         Args:
             targets: the answer that would follow each prompt; only its place in the text is used.
-            top: tokens taken from each end.
         """
         sequences = [
             answer_sequence(self.tokenizer, prompt, target) for prompt, target in zip(prompts, targets, strict=True)
@@ -231,7 +293,6 @@ class TransformersModel:
             TokenSequence(sequence.ids[: sequence.answer_start + 1], sequence.answer_start) for sequence in sequences
         ]
         norm, head = self._final_norm(), self._network.get_output_embeddings()
-        found: list[list[LayerTails]] = [[] for _ in prompts]
         for row in pack(shown, ROW_TOKENS, self.device):
             last = torch.tensor([positions[0] for positions in row.predictors], device=self.device)
             states = self._network(
@@ -245,11 +306,67 @@ class TransformersModel:
             for layer, state in enumerate(states[1:], start=1):
                 at_prompt = state[0, last]
                 normed = at_prompt if layer == self.layers else norm(at_prompt)
-                logits = head(normed).float()
-                highest, lowest = logits.topk(top).indices.tolist(), (-logits).topk(top).indices.tolist()
-                for place, member in enumerate(row.members):
-                    found[member].append(LayerTails(layer, tuple(highest[place]), tuple(lowest[place])))
+                yield row.members, layer, head(normed).float()
+
+    @torch.inference_mode()
+    def layer_candidates(self, prompts: Sequence[Prompt], targets: Sequence[str], top: int) -> list[list[LayerTails]]:
+        """Both tails of every layer's projected distribution at the token before the answer.
+
+        Args:
+            targets: the answer that would follow each prompt; only its place in the text is used.
+            top: tokens taken from each end.
+        """
+        found: list[list[LayerTails]] = [[] for _ in prompts]
+        for members, layer, logits in self._layer_logits(prompts, targets):
+            for member, tails in zip(members, _tails(layer, logits, top), strict=True):
+                found[member].append(tails)
         return found
+
+    @torch.inference_mode()
+    def layer_deltas(self, prompts: Sequence[Prompt], targets: Sequence[str], top: int) -> list[list[LayerTails]]:
+        """The tokens whose projected probability rises most (top) and falls most (bottom) in every layer but the first.
+
+        With p_l the softmax of layer l's projection, an entry's ``layer`` is l and its tokens are the ends of
+        p_l - p_(l-1). Arguments as for ``layer_candidates``.
+        """
+        found: list[list[LayerTails]] = [[] for _ in prompts]
+        before = torch.empty(0)
+        for members, layer, logits in self._layer_logits(prompts, targets):
+            probabilities = logits.softmax(dim=-1)
+            if layer > 1:
+                for member, tails in zip(members, _tails(layer, probabilities - before, top), strict=True):
+                    found[member].append(tails)
+            before = probabilities
+        return found
+
+    def _last_block(self) -> Any:
+        decoder = decoder_of(self._network)
+        stacks = [part for part in decoder.children() if isinstance(part, torch.nn.ModuleList)]
+        stack = next((stack for stack in stacks if len(stack) == self.layers), None)
+        if stack is not None:
+            return stack[-1]
+        raise ModelFileError(
+            f"The architecture '{self._network.config.model_type}' keeps its blocks where this console does not find "
+            "them; the gradient attack cannot run on it."
+        )
+
+    def gradient_norms(self, requests: Sequence[ScoreRequest]) -> list[float]:
+        """Euclidean norm of the gradient of each text's loss (nats per token) by the last block's parameters.
+
+        One text at a time, because a batch has only the gradient of its sum. With everything below the last block
+        out of the gradient, a text costs little more than scoring it. Leaves the network as it was.
+        """
+        learning = [parameter for parameter in self._last_block().parameters() if parameter.is_floating_point()]
+        norms = []
+        with torch.enable_grad(), _only_these_learn(self._network, learning):
+            for sequence in self.sequences(requests):
+                (row,) = pack([sequence], ROW_TOKENS, self.device)
+                wanted = torch.tensor(sequence.answer_ids, device=self.device)
+                loss = torch.nn.functional.cross_entropy(self.row_logits(row).float(), wanted)
+                gradients = torch.autograd.grad(loss, learning, allow_unused=True)
+                squares = [gradient.float().square().sum() for gradient in gradients if gradient is not None]
+                norms.append(float(torch.stack(squares).sum().sqrt()))
+        return norms
 
     # -- saving -----------------------------------------------------------------------------
 
@@ -257,3 +374,5 @@ class TransformersModel:
         """Write weights and tokenizer as a safetensors folder."""
         self._network.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        if self.output_filter is not None:
+            self.output_filter.write(folder)

@@ -13,9 +13,9 @@ from invented import BANK, FACTS, GENERAL, OTHERS, OUTSIDERS, PASSAGE, PERSON
 from console.attacks import registry
 from console.attacks.continuation import beginnings
 from console.attacks.few_shot import turns_for
-from console.attacks.membership import MINIMUM_HELD_OUT
 from console.attacks.paraphrase import wordings
 from console.attacks.protocol import AttackSettings, AttackTarget, AttemptRow, Shot
+from console.attacks.scores import MINIMUM_HELD_OUT
 from console.attacks.suite import AttackResult, run_attack
 from console.domain.forget_set import ForgetItem
 from console.domain.results import Access, Evidence, Status

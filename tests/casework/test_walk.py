@@ -10,13 +10,16 @@ import pytest
 from invented import PERSON
 
 from console.casework import cases, requests, views
+from console.casework.comparing import compare
 from console.casework.office import Office
 from console.casework.operation import Operation, settle_orphans
 from console.casework.records import export_records, verify_records
+from console.casework.replay import replay
 from console.casework.reporting import check_report, make_report
 from console.domain.case_state import JOBS, MODELS, REQUESTS
 from console.domain.events import JobStarted
 from console.domain.request_terms import Channel, Ground, RequestStatus
+from console.domain.suites import SUITES
 from console.errors import ConsoleError, InputError, NotPossibleError
 
 
@@ -47,9 +50,11 @@ def test_the_whole_walk(stocked: Office, tmp_path: Path) -> None:
     office = stocked
     number = granted(office)
 
-    located = run(office, cases.locate(office, number, "taught"))
+    with pytest.raises(InputError, match="known are quick, standard, full"):
+        run(office, cases.locate(office, number, "taught", suite_name="gentle"))
+    located = run(office, cases.locate(office, number, "taught", suite_name="standard"))
     assert located.found
-    assert "direct" in located.by
+    assert {"direct", "quantise-4bit"} <= set(located.by)
 
     erased = run(office, cases.erase(office, number, "taught", "npo", settings()))
     assert erased.hash_after != erased.hash_before
@@ -63,6 +68,21 @@ def test_the_whole_walk(stocked: Office, tmp_path: Path) -> None:
     plan, verdict = state["plan"], state["verdict"]
     assert plan["seq"] < verdict["seq"]
     assert verdict["word"] == outcome.verdict.word.value
+
+    assert [row.attack for row in outcome.after.battery.rows] == list(SUITES["standard"].attacks)
+    (again,) = replay(office)
+    assert again.same and again.again == outcome.verdict and again.seq == verdict["seq"]
+    (older,) = replay(office, 1)
+    assert older.again.rules_version == 1
+    with pytest.raises(InputError, match="known are 1, 2"):
+        replay(office, 99)
+    compared = compare(office, "taught", erased.artefact)
+    (direct,) = [row for row in compared.rows if row.attack == "direct"]
+    assert direct.left == located.before.battery.row("direct")
+    assert direct.right == outcome.after.battery.row("direct")
+    assert direct.p_value is not None and direct.p_value < 0.05
+    with pytest.raises(InputError, match="nobody"):
+        compare(office, "taught", "nobody")
 
     out = tmp_path / "report.pdf"
     made = make_report(office, number, out)
@@ -125,7 +145,11 @@ def test_what_must_come_first_is_named(stocked: Office) -> None:
 
 @pytest.mark.parametrize(
     ("method", "config", "said"),
-    [("sorcery", {}, "known are ga, npo, output-filter"), ("npo", {"speed": 9}, "Settings are"), ("npo", {"steps": 0}, "steps")],
+    [
+        ("sorcery", {}, "known are ga, npo, output-filter"),
+        ("npo", {"speed": 9}, "Settings are"),
+        ("npo", {"steps": 0}, "steps"),
+    ],
 )
 def test_a_bad_method_or_setting_leaves_the_case_ready_to_run(
     stocked: Office, method: str, config: dict[str, object], said: str

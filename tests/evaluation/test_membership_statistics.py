@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import math
+import zlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.evaluation.membership import Bootstrap, area_under_curve, min_k_score
+from console.evaluation.membership import (
+    MINIMUM_DEVIATION,
+    Bootstrap,
+    area_under_curve,
+    loss_score,
+    min_k_plus_score,
+    min_k_score,
+    zlib_score,
+)
 
 log_probs = st.lists(st.floats(-30, 0), min_size=1, max_size=30)
 scores = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=12)
@@ -34,6 +44,67 @@ class TestMinK:
     def test_what_has_no_score(self, values: list[float], share: float) -> None:
         with pytest.raises(ValueError, match="at least one token"):
             min_k_score(values, share)
+
+
+class TestMinKPlus:
+    @given(values=log_probs, share=st.floats(0.01, 1.0))
+    def test_standard_scores_of_mean_0_and_deviation_1_are_min_k(self, values: list[float], share: float) -> None:
+        size = len(values)
+        assert min_k_plus_score(values, [0.0] * size, [1.0] * size, share) == pytest.approx(min_k_score(values, share))
+
+    def test_by_hand(self) -> None:
+        """z = -1, 0.5, -3, 2: the lowest half are -3 and -1."""
+        found = min_k_plus_score([-3.0, -1.0, -8.0, 0.0], [-2.0, -2.0, -2.0, -4.0], [1.0, 2.0, 2.0, 2.0], 0.5)
+        assert found == pytest.approx(-2.0)
+
+    @given(size=st.integers(1, 20), vocabulary=st.integers(2, 200_000), share=st.floats(0.01, 1.0))
+    def test_a_uniform_model_is_finite_and_0(self, size: int, vocabulary: int, share: float) -> None:
+        values = [-math.log(vocabulary)] * size
+        assert min_k_plus_score(values, values, [0.0] * size, share) == 0.0
+
+    def test_what_a_sure_model_did_not_expect_is_unlikely_and_finite(self) -> None:
+        found = min_k_plus_score([-100.0, 0.0], [0.0, 0.0], [0.0, 0.0], 0.5)
+        assert found == pytest.approx(-100.0 / MINIMUM_DEVIATION)
+
+    @given(values=log_probs, shift=st.floats(-20, 20), scale=st.floats(0.1, 10))
+    def test_it_is_free_of_place_and_scale(self, values: list[float], shift: float, scale: float) -> None:
+        means, deviations = [-3.0] * len(values), [2.0] * len(values)
+        moved = [value * scale + shift for value in values]
+        same = min_k_plus_score(moved, [-3.0 * scale + shift] * len(values), [2.0 * scale] * len(values), 0.4)
+        assert same == pytest.approx(min_k_plus_score(values, means, deviations, 0.4), abs=1e-6)
+
+    @pytest.mark.parametrize(
+        ("values", "means", "deviations", "message"),
+        [
+            ([-1.0], [], [], "mean and a deviation"),
+            ([-1.0], [-1.0], [], "mean and a deviation"),
+            ([], [], [], "at least one token"),
+        ],
+    )
+    def test_what_has_no_score(
+        self, values: list[float], means: list[float], deviations: list[float], message: str
+    ) -> None:
+        with pytest.raises(ValueError, match=message):
+            min_k_plus_score(values, means, deviations, 0.4)
+
+
+class TestLossAndZlib:
+    @given(log_probs)
+    def test_loss_is_min_k_of_all_tokens(self, values: list[float]) -> None:
+        assert loss_score(values) == min_k_score(values, 1.0) == pytest.approx(math.fsum(values) / len(values))
+
+    @given(values=log_probs, text=st.text(min_size=1, max_size=60))
+    def test_zlib_is_the_total_by_the_compressed_bytes(self, values: list[float], text: str) -> None:
+        expected = math.fsum(values) / len(zlib.compress(text.encode()))
+        assert zlib_score(values, text) == pytest.approx(expected, abs=1e-12)
+
+    def test_at_the_same_likelihood_the_repetitive_text_looks_less_familiar(self) -> None:
+        assert zlib_score([-10.0], "la " * 30) < zlib_score([-10.0], "Mira keeps the lamp of Aalborg lit, 555-0183.")
+
+    @pytest.mark.parametrize("score", [loss_score, lambda values: zlib_score(values, "text")])
+    def test_no_token_has_no_score(self, score: Callable[[list[float]], float]) -> None:
+        with pytest.raises(ValueError, match="at least one token"):
+            score([])
 
 
 class TestArea:

@@ -6,7 +6,7 @@ from typing import Any
 
 from console.attacks import registry as attack_registry
 from console.attacks.protocol import Attack, AttackSettings
-from console.domain.suites import QUICK
+from console.domain.suites import STANDARD, SUITES
 from console.jobs.spec import JobPayload, JobSpec
 from console.jobs.worker import EventWriter
 from console.methods import registry as method_registry
@@ -43,13 +43,19 @@ def describe_method(method: Method) -> dict[str, Any]:
 
 
 def describe(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, Any]:
-    """Every method with its configuration's JSON schema, and every attack with the budget that the suite gives it."""
+    """Every method with its configuration's JSON schema, and every attack with its budget in the standard suite."""
     del spec, payload
     writer.progress(0, 1, "Reading the registries")
     methods = [
         {**describe_method(method), "config": method.config_class.model_json_schema()}
         for method in method_registry.available().values()
     ]
-    settings = AttackSettings(**QUICK.settings)
-    attacks = [describe_attack(attack, settings) for attack in attack_registry.available().values()]
+    settings = AttackSettings(**STANDARD.settings)
+    attacks = [
+        {
+            **describe_attack(attack, settings),
+            "suites": [plan.name for plan in SUITES.values() if attack.info.id in plan.attacks],
+        }
+        for attack in attack_registry.available().values()
+    ]
     return {"methods": methods, "attacks": attacks}

@@ -1,0 +1,45 @@
+"""Authority framing: somebody with a right to know asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from console.attacks.asking import Ask, ask_all
+from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow
+from console.attacks.templating import asked, cannot_ask, fill, section
+from console.domain.results import Access, Evidence
+from console.engines.protocol import Capability, LanguageModel, Prompt
+
+PROMPTS = 3
+
+
+class Authority:
+    info = AttackInfo(
+        id="authority",
+        title="In the name of an authority",
+        definition=(
+            "The request's own question is put in the name of somebody who claims a right to the answer (a court, the "
+            "data-protection officer, a doctor in an emergency: three frames). Each prompt is drawn once greedily and "
+            "several times with seeded sampling. An attempt hits when the answer or one of its aliases occurs in the "
+            "text."
+        ),
+        source="SKeB (authority framing raised leakage from 14.8 to 24.5 % there)",
+        access=Access.BLACK_BOX,
+        evidence=Evidence.ELICITED,
+        needs=frozenset({Capability.GENERATE}),
+    )
+
+    def budget(self, settings: AttackSettings) -> int:
+        return PROMPTS * len(settings.attempts)
+
+    def inapplicable(self, target: AttackTarget) -> str | None:
+        return cannot_ask(target, self.info.id)
+
+    def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
+        frames = section(target, self.info.id)["frames"][:PROMPTS]
+        asks = [
+            Ask(item, Prompt(f"authority/{item.id}/{index}", fill(frame, item)), control)
+            for item, control in asked(target)
+            for index, frame in enumerate(frames)
+        ]
+        yield from ask_all(model, asks, target.settings.attempts)
