@@ -69,7 +69,7 @@ def run(attack: Any, model: TransformersModel, target: AttackTarget = TARGET) ->
     return run_attack(attack, model, target)
 
 
-def reason(attack: Any, model: TransformersModel, target: AttackTarget) -> str:
+def reason(attack: Any, model: TransformersModel, target: AttackTarget = TARGET) -> str:
     row = run(attack, model, target).row
     assert row.status is Status.NOT_APPLICABLE and row.outcome is None
     return row.reason
