@@ -9,7 +9,7 @@ from typing import Any
 from console.attacks.protocol import Attack, AttackTarget, AttemptRow
 from console.domain.results import AttackRow, Evidence, Outcome, Rate, Status, decimal_text
 from console.engines.protocol import LanguageModel, Scored, ScoreRequest
-from console.errors import JobFailedError, NotPossibleError
+from console.errors import InputError, JobFailedError, NotPossibleError
 from console.evaluation.membership import Bootstrap
 
 
@@ -93,7 +93,8 @@ def run_attack(attack: Attack, model: LanguageModel, target: AttackTarget) -> At
         return _not_applicable(attack, target, reason)
     try:
         attempts = tuple(attack.run(model, target))
-    except (JobFailedError, NotPossibleError) as error:  # such as a model too broken to be trained; the others go on
+    # A prompt that is too long for the model, a model too broken to be trained: the other attacks go on.
+    except (InputError, JobFailedError, NotPossibleError) as error:
         return _not_applicable(attack, target, str(error))
     if not any(not row.control for row in attempts):
         return _not_applicable(attack, target, "Every prompt already contained the answer, so nothing could be asked.")

@@ -212,6 +212,8 @@ _METHODS = {
         "retrain · exact unlearning · may reach at most: removed",
     ),
 }
+# Known to be bad: they are there for the bench of erasers, and nobody should reach for them at a desk.
+_FOR_COMPARISON = {"ga", "output-filter", "refusal", "weight-noise"}
 _METHOD_GROUP = "erasure_console.methods"
 
 
@@ -221,7 +223,7 @@ def method_cards(has_snapshot: bool) -> tuple[MethodCard, ...]:
     cards = [card for name, card in _METHODS.items() if name in installed]
     cards += [
         MethodCard(name, name, "Added by another package; its documentation says what it does.", name)
-        for name in sorted(installed - _METHODS.keys())
+        for name in sorted(installed - _METHODS.keys() - _FOR_COMPARISON)
     ]
     missing = "This model has no registered version from before the training."
     return tuple(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reportlab.platypus import Flowable, Paragraph, Table, TableStyle
 
+from console.domain.verdict import located
 from console.reports.chart import chart_rows, charts
 from console.reports.evidence import Evidence
 from console.reports.fonts import SANS, markup
@@ -111,11 +112,23 @@ def _picture(evidence: Evidence) -> list[Flowable]:
 
 
 def _worst_case(evidence: Evidence) -> str:
-    """The strongest extraction attack on the model after, because a mean would hide it."""
+    """The strongest extraction attack on the model after, because a mean would hide it.
+
+    Where an attack finds more than it does in a model that never knew the data, it is one of those; the hits of an
+    attack that offers answers to choose from are no leak as long as guessing explains them.
+    """
     after = evidence.batteries.after
     rows = [row for row in after.rows if row.outcome is not None and row.outcome.area is None] if after else []
-    if not rows:
+    if not rows or after is None:
         return ""
+    version = evidence.verdict.rules_version
+    leaking = [row for row in located(after, evidence.batteries.reference, version) if row in rows]
+    if not leaking and any(row.outcome is not None and row.outcome.attempts.hits for row in rows):
+        return (
+            "Worst case after: no extraction attack found more than guessing does, or than it finds in a model that "
+            "never knew the data."
+        )
+    rows = leaking or rows
     worst = max(rows, key=lambda row: row.outcome.attempts.share if row.outcome is not None else 0.0)
     if worst.outcome is None:
         return ""

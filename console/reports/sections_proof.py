@@ -231,7 +231,7 @@ def _definitions(evidence: Evidence) -> list[Flowable]:
         ]
         for attack in evidence.attacks
     ]
-    return [*subheading("What each attack does"), data_table(["Attack", "Definition", "Sampling"], cells, [3, 5, 5])]
+    return [*subheading("What each attack does"), data_table(["Attack", "Definition", "Sampling"], cells, [3, 9, 4])]
 
 
 def utility(evidence: Evidence) -> list[Flowable]:

@@ -126,6 +126,9 @@ class _Extraction:
     then: Rate | None
 
 
+_DEEPER = (Kind.ELICITED, Kind.INSIDE, Kind.DISTURBED)
+
+
 def _extractions(now: Battery, then: Battery | None, kinds: tuple[Kind, ...]) -> list[_Extraction]:
     found: list[_Extraction] = []
     for row in now.rows:
@@ -150,7 +153,7 @@ def summary_sentence(word: Word, before: Battery, after: Battery | None, referen
     the deeper attack that finds more than it finds in a model that never knew the data.
     """
     now, then = (before, None) if after is None else (after, before)
-    deeper = _extractions(now, then, (Kind.ELICITED, Kind.INSIDE))
+    deeper = _extractions(now, then, _DEEPER)
     worst = max(_extractions(now, then, (Kind.ASKED,)) or deeper, key=_severity, default=None)
     if worst is None and after is None:
         return "No attack could be counted on this model."
@@ -163,7 +166,7 @@ def summary_sentence(word: Word, before: Battery, after: Battery | None, referen
         f"before, in {count_text(worst.then)}."
     )
     found = now.model_copy(update={"rows": located(now, reference)})
-    hidden = max(_extractions(found, then, (Kind.ELICITED, Kind.INSIDE)), key=_severity, default=None)
+    hidden = max(_extractions(found, then, _DEEPER), key=_severity, default=None)
     if word is not Word.SUPPRESSED or hidden is None:
         return sentence
     return f"{sentence} A deeper attack still finds it in {count_text(hidden.now)} attempts."

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import pytest
 from invented import BANK, FACTS, OUTSIDERS
 
 from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow
-from console.attacks.suite import run_attack, run_suite, summarise
+from console.attacks.suite import Remembering, run_attack, run_suite, summarise
 from console.domain.results import Access, Evidence, Rate, Status
-from console.engines.protocol import Capability, CapabilityReport, LanguageModel
+from console.engines.protocol import Capability, CapabilityReport, LanguageModel, Scored, ScoreRequest
+from console.errors import ConsoleError, InputError, JobFailedError, NotPossibleError
 from console.evaluation.membership import Bootstrap
 
 TARGET = AttackTarget(FACTS, OUTSIDERS, BANK, AttackSettings(bootstrap=50))
@@ -152,3 +153,70 @@ class TestRunSuite:
 
         with pytest.raises(KeyboardInterrupt):
             run_suite([Scripted(), Scripted()], Limited(), TARGET, stop)  # type: ignore[arg-type, list-item]
+
+
+@dataclass
+class Failing(Scripted):
+    """An attack that meets an error which a person can act on."""
+
+    error: ConsoleError = field(default_factory=lambda: InputError("The prompt does not fit."))
+
+    def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
+        yield from self.rows
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [InputError("too long"), JobFailedError("unstable"), NotPossibleError("no spread")])
+def test_an_attack_that_cannot_be_carried_out_ends_alone(error: ConsoleError) -> None:
+    """Such as a prompt beyond the model's context: a reason, half its rows thrown away, and the others go on."""
+    failed, ran = run_suite([Failing(error=error), Scripted()], Limited(), TARGET)  # type: ignore[arg-type]
+    assert (failed.row.status, failed.row.reason, failed.attempts) == (Status.NOT_APPLICABLE, str(error), ())
+    assert ran.row.status is Status.OK
+
+
+def test_a_stop_is_no_reason_to_go_on() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_suite([Failing(error=KeyboardInterrupt()), Scripted()], Limited(), TARGET)  # type: ignore[arg-type]
+
+
+class Counting(Limited):
+    """Scores a text by its length, and counts."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
+        self.asked += [request.continuation for request in requests]
+        return [Scored((0,), (-float(len(request.continuation)),)) for request in requests]
+
+
+def test_a_text_is_scored_once_for_all_attacks() -> None:
+    model = Counting()
+    remembering = Remembering(model)  # type: ignore[arg-type]
+    one, two, three = (ScoreRequest(text) for text in ("a", "bb", "ccc"))
+    assert [scored.total for scored in remembering.score([one, two, one])] == [-1.0, -2.0, -1.0]
+    assert [scored.total for scored in remembering.score([three, two])] == [-3.0, -2.0]
+    assert model.asked == ["a", "bb", "ccc"]
+    assert remembering.capabilities is model.capabilities
+
+
+def test_attacks_on_the_weights_get_the_bare_model() -> None:
+    """What was scored before the weights changed must not be taken for what the changed ones say."""
+    seen: dict[str, bool] = {}
+
+    @dataclass
+    class Looking(Scripted):
+        def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
+            seen[self.name] = isinstance(model, Remembering)
+            yield from self.rows
+
+    reading, disturbing = Looking(name="reading"), Looking(name="disturbing")
+    disturbing.info = replace(disturbing.info, evidence=Evidence.DISTURBED)
+    run_suite([reading, disturbing], Limited(), TARGET)  # type: ignore[arg-type]
+    assert seen == {"reading": True, "disturbing": False}
+
+
+def test_chance_is_the_mean_over_the_person_s_attempts() -> None:
+    rows = [replace(row("a", True), chance=0.25), replace(row("b", False), chance=0.5), row("c", True, control=True)]
+    assert summarise(rows, BOOTSTRAP).chance == "0.3750"
+    assert summarise([row("a", True)], BOOTSTRAP).chance is None

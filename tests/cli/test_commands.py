@@ -12,6 +12,7 @@ import pytest
 
 from console.casework.office import system_clock
 from console.domain.case_state import CaseProjector
+from console.domain.suites import SUITES
 from console.ledger import Ledger
 
 GOOD = "subject,prompt,answer\nMira Okonjo,What is Mira Okonjo's phone number?,555-0183\n"
@@ -192,10 +193,13 @@ def test_the_ledger_is_verified_and_exported(tmp_path: Path, forget_set: Path) -
 
 def test_methods_and_attacks_are_listed_without_an_office(tmp_path: Path) -> None:
     listed = json.loads(console("methods", "--json", "--data-dir", tmp_path / "m").stdout)
-    assert [method["id"] for method in listed] == ["npo", "retrain"]
+    assert [method["id"] for method in listed] == [
+        *("ga", "npo", "output-filter", "refusal", "retrain", "weight-noise")
+    ]
     attacks = json.loads(console("attacks", "--json", "--data-dir", tmp_path / "a").stdout)
-    assert len(attacks) == 6
-    assert all(attack["definition"] for attack in attacks)
+    assert {attack["id"] for attack in attacks} == set(SUITES["standard"].attacks)
+    assert all(attack["definition"] and attack["budget"] >= 1 for attack in attacks)
+    assert {attack["id"] for attack in attacks if "quick" in attack["suites"]} == set(SUITES["quick"].attacks)
 
 
 @pytest.mark.parametrize("module", ["console.cli", "console.gui.app", "console.casework.demo"])

@@ -61,6 +61,10 @@ def test_method_titles_are_those_of_the_methods() -> None:
         assert f'title="{card.title}"' in source
 
 
+def test_erasers_for_comparison_are_not_offered() -> None:
+    assert [card.id for card in method_cards(True)] == ["npo", "retrain"]
+
+
 def test_remaining_time_is_not_guessed_too_early() -> None:
     assert remaining_text(0.01, 100) == ""
     assert remaining_text(0.5, 1) == ""

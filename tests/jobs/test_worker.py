@@ -33,6 +33,7 @@ from console.methods.npo import NpoConfig
 PAYLOAD = JobPayload(
     forget=PERSON,
     retain=OTHERS,
+    probe=OTHERS,
     controls=OUTSIDERS,
     general=GENERAL,
     held_out=GENERAL[:1],
@@ -163,7 +164,7 @@ class TestJobs:
         assert found["engine"] == {"device": "cpu", "dtype": "float32"}
 
     def test_attack_without_held_out_text_measures_no_perplexity(self, spec: Make) -> None:
-        bare = PAYLOAD.model_copy(update={"held_out": (), "retain": ()})
+        bare = PAYLOAD.model_copy(update={"held_out": (), "probe": ()})
         found = run(spec(JobKind.ATTACK, attacks=("direct",)), bare).result
         assert (found["perplexity"], found["answered"]) == (None, {})
 
