@@ -114,12 +114,14 @@ def run_suite(
     model: LanguageModel,
     target: AttackTarget,
     before_each: Callable[[int, Attack], None] = lambda _index, _attack: None,
+    after_each: Callable[[AttackResult], None] = lambda _result: None,
 ) -> list[AttackResult]:
-    """All attacks in order; ``before_each`` reports progress and may raise to cancel."""
+    """All attacks in order; ``before_each`` reports progress and may raise to cancel, ``after_each`` keeps a result."""
     results = []
     remembering = Remembering(model)
     for index, attack in enumerate(attacks):
         before_each(index, attack)
         disturbs = attack.info.evidence is Evidence.DISTURBED
         results.append(run_attack(attack, model if disturbs else remembering, target))
+        after_each(results[-1])
     return results

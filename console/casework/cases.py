@@ -18,7 +18,7 @@ from console.casework.requests import append_status, approve_plan, forget_items,
 from console.casework.side_effects import measured_utility, near_to
 from console.domain.case_state import MODELS, REQUESTS
 from console.domain.claims import Claim
-from console.domain.events import BatteryRecorded, ErasureRun, PlanFixed, VerdictReached, plain
+from console.domain.events import BatteryInterrupted, BatteryRecorded, ErasureRun, PlanFixed, VerdictReached, plain
 from console.domain.request_terms import RequestStatus
 from console.domain.requests import TransitionFacts, status_for_verdict
 from console.domain.results import Battery, Stage, Utility
@@ -32,6 +32,7 @@ from console.ledger import Transaction
 from console.ledger.canonical import canonical_text
 
 ATTEMPTS = "attempts"
+FINISHED = "finished_attacks"
 ONE_PERSON = "This office has one person at the desk; nobody else could approve."
 _CHANGED_SHOWN = 40
 S = RequestStatus
@@ -136,7 +137,22 @@ def _battery(
         Stage.REFERENCE: "Attacking a model that never knew the data",
     }
     details = {"stage": stage.value, "suite": suite.hash}
-    result = yield Job(spec, payload, titles[stage], model, number, details=details)
+    finished = _left_behind(office, number, stage, model, spec.model.tree_hash or "", suite)
+    job = Job(
+        spec,
+        payload.model_copy(update={"finished": finished}),
+        titles[stage],
+        model,
+        number,
+        details=details,
+        finished=dict(finished),
+    )
+    try:
+        result = yield job
+    except ConsoleError:
+        if len(job.finished) > len(finished):
+            _keep_finished(office, number, stage, job, suite)
+        raise
     value = result.value
     with office.ledger.transaction() as transaction:
         sealed = transaction.seal(
@@ -162,6 +178,35 @@ def _battery(
             BatteryRecorded.kind, body.to_body(), request_id=number, actor=office.require(Duty.VERIFY)
         )
     return event.seq, body
+
+
+def _keep_finished(office: Office, number: str, stage: Stage, job: Job, suite: Suite) -> None:
+    """Seal what an interrupted suite has found so far."""
+    with office.ledger.transaction() as transaction:
+        body = BatteryInterrupted(
+            stage=stage.value,
+            model=job.model,
+            model_hash=job.spec.model.tree_hash or "",
+            suite_hash=suite.hash,
+            finished=tuple(attack for attack in suite.attacks if attack in job.finished),
+            results=transaction.seal(number, FINISHED, plain(job.finished)),
+        )
+        transaction.append(
+            BatteryInterrupted.kind, body.to_body(), request_id=number, actor=office.require(Duty.VERIFY)
+        )
+
+
+def _left_behind(
+    office: Office, number: str, stage: Stage, model: str, model_hash: str, suite: Suite
+) -> dict[str, dict[str, Any]]:
+    """What an interrupted run of this suite on these very bytes has found, by attack."""
+    seq = request_state(office, number).get("interrupted", {}).get(f"{stage.value}/{model}")
+    if seq is None:
+        return {}
+    body = BatteryInterrupted.model_validate(office.ledger.events(after_seq=seq - 1)[0].body)
+    if (body.model_hash, body.suite_hash) != (model_hash, suite.hash):
+        return {}
+    return dict(office.ledger.unseal(body.results))
 
 
 def _battery_once(

@@ -23,7 +23,7 @@ from console.domain.events import JobEnded, JobStarted, plain
 from console.domain.request_terms import RequestStatus
 from console.domain.requests import TransitionFacts
 from console.errors import ConsoleError, JobFailedError
-from console.jobs.events import CancelledEvent, Done, Failed, Metric, Progress
+from console.jobs.events import CancelledEvent, Done, Failed, Finished, Metric, Progress
 from console.jobs.runner import JobRun
 from console.jobs.spec import JobPayload, JobSpec
 
@@ -42,6 +42,7 @@ class Job:
         title: what it does, for the screen.
         model: name of the model it works on, for the ledger.
         share: how much of the whole operation it is, for the bar.
+        finished: gets the parts of the job that are done, as they arrive, so that an interruption does not lose them.
     """
 
     spec: JobSpec
@@ -51,6 +52,7 @@ class Job:
     request: str | None = None
     share: float = 1.0
     details: dict[str, Any] = field(default_factory=dict)
+    finished: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ class Operation:
                 self.status.label, self.status.step, self.status.steps = event.label, event.step, event.steps
             elif isinstance(event, Metric):
                 self.status.metrics.append(event)
+            elif isinstance(event, Finished) and self._job is not None:
+                self._job.finished[event.part] = event.result
         if run.finished:
             self._job_ended(run)
         return events

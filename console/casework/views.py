@@ -212,6 +212,8 @@ def sentence_of(kind: str, body: dict[str, Any]) -> str:
                 return f"The job ended after {body['seconds']} s."
             ended = "was cancelled" if body["outcome"] == "cancelled" else "failed"
             return f"The job {ended}: {body['reason']}"
+        case "battery_interrupted":
+            return f"The attacks were interrupted after {len(body['finished'])}; the next run goes on from there."
         case "battery_recorded":
             rows = [row for row in body["battery"]["rows"] if row["outcome"]]
             hits = sum(row["outcome"]["attempts"]["hits"] for row in rows)

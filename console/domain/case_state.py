@@ -90,7 +90,20 @@ def _battery(state: State, event: FoldedEvent) -> State:
     body = event.body
     stage = body["battery"]["stage"]
     kept = {"seq": event.seq, "model": body["model"], "attempts": body["attempts"], "job_id": body["job_id"]}
-    return {**state, "batteries": {**state["batteries"], f"{stage}/{body['model']}": kept}}
+    key = f"{stage}/{body['model']}"
+    batteries = {**state["batteries"], key: kept}
+    if key not in state.get("interrupted", {}):
+        return {**state, "batteries": batteries}
+    left = {name: seq for name, seq in state["interrupted"].items() if name != key}
+    return {**state, "batteries": batteries, "interrupted": left}
+
+
+def _interrupted(state: State, event: FoldedEvent) -> State:
+    body = event.body
+    return {
+        **state,
+        "interrupted": {**state.get("interrupted", {}), f"{body['stage']}/{body['model']}": event.seq},
+    }
 
 
 def _planned(state: State, event: FoldedEvent) -> State:
@@ -144,6 +157,7 @@ _REQUEST_FOLDS: dict[str, Callable[[State, FoldedEvent], State]] = {
     "clock_resumed": _resumed,
     "extension_notified": _extended,
     "battery_recorded": _battery,
+    "battery_interrupted": _interrupted,
     "plan_fixed": _planned,
     "erasure_run": _run,
     "verdict_reached": _verdict,

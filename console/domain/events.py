@@ -161,6 +161,23 @@ class BatteryRecorded(Body):
     settings: dict[str, Any] = {}
 
 
+class BatteryInterrupted(Body):
+    """A suite was stopped on the way; what its finished attacks found lies sealed, so that it can go on from there.
+
+    Attributes:
+        finished: ids of the attacks that were done.
+        results: vault item with their rows and attempts.
+    """
+
+    kind: ClassVar[str] = "battery_interrupted"
+    stage: str
+    model: str
+    model_hash: str
+    suite_hash: str
+    finished: tuple[str, ...]
+    results: str
+
+
 class PlanFixed(Body):
     """Method, settings, suite and thresholds, fixed before the run."""
 

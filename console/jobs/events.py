@@ -46,6 +46,14 @@ class Artefact(_Event):
     identity: dict[str, Any]
 
 
+class Finished(_Event):
+    """One part of a job is done; its result stays good if the rest is interrupted. May hold personal data."""
+
+    type: Literal["finished"] = "finished"
+    part: str
+    result: dict[str, Any]
+
+
 class Done(_Event):
     """The job's result, and what it cost."""
 
@@ -69,7 +77,9 @@ class CancelledEvent(_Event):
     type: Literal["cancelled"] = "cancelled"
 
 
-JobEvent = Annotated[Progress | Metric | Log | Artefact | Done | Failed | CancelledEvent, Field(discriminator="type")]
+JobEvent = Annotated[
+    Progress | Metric | Log | Artefact | Finished | Done | Failed | CancelledEvent, Field(discriminator="type")
+]
 _ADAPTER: TypeAdapter[JobEvent] = TypeAdapter(JobEvent)
 _FINAL = (Done, Failed, CancelledEvent)
 

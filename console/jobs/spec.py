@@ -77,6 +77,7 @@ class JobPayload(_Frozen):
         general: plain text for the retain term.
         held_out: plain text that no method may train on; measures side effects.
         neighbours: names of the people who share traits with the person.
+        finished: results of attacks that an interrupted run of the same suite has left, by attack.
         teaching: training data for ``teach`` and exact retraining, the person already left out.
     """
 
@@ -89,3 +90,4 @@ class JobPayload(_Frozen):
     teaching: tuple[TeachingItem, ...] = ()
     neighbours: tuple[str, ...] = ()
     bank: BankPayload = BankPayload()
+    finished: dict[str, dict[str, Any]] = {}

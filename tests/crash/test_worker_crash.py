@@ -20,10 +20,12 @@ from console.casework.knowledge import Knowledge
 from console.casework.office import Office
 from console.casework.operation import ORPHANED, Job, Operation, settle_orphans
 from console.domain.case_state import JOBS, MODELS
+from console.domain.events import BatteryInterrupted
 from console.domain.request_terms import Ground, RequestStatus
+from console.domain.suites import SUITES
 from console.engines.model_files import identify
 from console.errors import JobFailedError
-from console.jobs.events import Metric
+from console.jobs.events import Finished, Metric
 from console.jobs.runner import PART_SUFFIX
 from console.ledger.verify import verify_chain
 from console.paths import Places
@@ -209,3 +211,36 @@ def test_the_check_itself_says_no(office: Office, number: str) -> None:
     check_records(office, number, "cancelled", "Stopped")
     with pytest.raises(AssertionError):
         check_records(office, number, "failed", "Stopped")
+
+
+@pytest.mark.crash
+@pytest.mark.parametrize("ending", [signal.SIGKILL, None], ids=["killed", "stopped by the person"])
+def test_an_interrupted_suite_goes_on_where_it_stopped(
+    office: Office, number: str, ending: signal.Signals | None
+) -> None:
+    """Nothing that an attack has found is lost, and nothing is asked twice."""
+
+    def locating() -> Operation:
+        return Operation(office, cases.locate(office, number, MODEL, device="cpu", suite_name="standard")).start()
+
+    whole = locating().wait()
+    first = locating()
+    poll_until(first, lambda events: sum(isinstance(event, Finished) for event in events) >= 3)
+    if ending is None:
+        first.cancel()
+    else:
+        os.kill(worker_of(first), ending)
+    with pytest.raises(JobFailedError):
+        first.wait()
+    interrupted = [event for event in office.ledger.events() if event.kind == BatteryInterrupted.kind]
+    done = BatteryInterrupted.model_validate(interrupted[-1].body).finished
+    assert len(done) >= 3 and not any(item.answer in str(interrupted[-1].body) for item in PERSON)
+
+    second = locating()
+    events: list[BaseModel] = []
+    again = second.wait(events.append)
+    ran = [event.part for event in events if isinstance(event, Finished)]
+    assert [*done, *ran] == list(SUITES["standard"].attacks)
+    assert again.before.battery.rows == whole.before.battery.rows
+    assert requests.request_state(office, number)["interrupted"] == {}
+    assert verify_chain(office.ledger).ok and office.ledger.differing_projections() == []

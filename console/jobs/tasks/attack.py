@@ -7,9 +7,10 @@ from typing import Any
 
 from console.attacks.protocol import Attack, AttackSettings, AttackTarget, PromptBank, Shot
 from console.attacks.registry import chosen
-from console.attacks.suite import run_suite
+from console.attacks.suite import AttackResult, run_suite
 from console.domain.events import plain
 from console.engines.devices import set_threads
+from console.jobs.events import Finished
 from console.jobs.spec import JobPayload, JobSpec
 from console.jobs.tasks.describe import describe_attack
 from console.jobs.tasks.files import open_model
@@ -28,7 +29,10 @@ def prompt_bank(payload: JobPayload) -> PromptBank:
 
 
 def attack(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, Any]:
-    """Run the suite on ``spec.model``; rows, every attempt (personal), and the utility probes."""
+    """Run the suite on ``spec.model``; rows, every attempt (personal), and the utility probes.
+
+    Attacks that an interrupted run has finished are taken as they are.
+    """
     set_threads()
     attacks = chosen(spec.attacks)
     steps = len(attacks) + 2
@@ -45,9 +49,17 @@ def attack(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str,
 
     def announce(index: int, running: Attack) -> None:
         writer.check_cancelled()
-        writer.progress(index + 1, steps, running.info.title)
+        writer.progress(len(attacks) - len(missing) + index + 1, steps, running.info.title)
 
-    results = run_suite(attacks, model, target, announce)
+    found = dict(payload.finished)
+
+    def keep(result: AttackResult) -> None:
+        part = {"row": result.row.model_dump(mode="json"), "attempts": [asdict(row) for row in result.attempts]}
+        found[result.row.attack] = part
+        writer.send(Finished(part=result.row.attack, result=part))
+
+    missing = [attack for attack in attacks if attack.info.id not in found]
+    run_suite(missing, model, target, announce, keep)
     writer.check_cancelled()
     writer.progress(steps - 1, steps, "Asking for other people's facts")
     right = answered(model, payload.probe, lambda _done: writer.check_cancelled())
@@ -56,8 +68,8 @@ def attack(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str,
     return {
         "attacks": [describe_attack(attack, target.settings) for attack in attacks],
         "settings": plain(asdict(target.settings)),
-        "rows": [result.row.model_dump(mode="json") for result in results],
-        "attempts": {result.row.attack: [asdict(row) for row in result.attempts] for result in results},
+        "rows": [found[attack.info.id]["row"] for attack in attacks],
+        "attempts": {attack.info.id: found[attack.info.id]["attempts"] for attack in attacks},
         "answered": right,
         "perplexity": text,
         "engine": {"device": model.capabilities.device, "dtype": model.capabilities.dtype},
