@@ -85,7 +85,7 @@ class _Bench:
         content = {
             "version": _VERSION,
             "spec": spec.model_dump(mode="json", exclude={"job_id", "output", "cache"}),
-            "payload": hashlib.sha256(payload.model_dump_json().encode()).hexdigest(),
+            "payload": hashlib.sha256(payload.model_dump_json(exclude={"finished"}).encode()).hexdigest(),
         }
         kept = self._folder / f"{hashlib.sha256(canonical_text(plain(content)).encode()).hexdigest()[:24]}.json"
         if kept.is_file() and (spec.output is None or Path(spec.output).is_dir()):

@@ -134,6 +134,34 @@ def attack(
 
 
 @app.command()
+def transcript(
+    number: Annotated[str, typer.Argument(metavar="REQUEST")],
+    model: Annotated[str, typer.Option("--model", help="The attacked model or artefact.")],
+    attack: Annotated[str | None, typer.Option("--attack", help="Only this attack.")] = None,
+    hits: Annotated[bool, typer.Option("--hits", help="Only attempts that hit.")] = False,
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """What the attacks asked and what the model said, with the person's data blotted out and the hits marked."""
+    from dataclasses import asdict
+
+    from console.casework.transcripts import transcript as read
+
+    session = open_session(as_json, data_dir)
+    with session.viewing() as office:
+        lines = read(office, number, model, attack, hits)
+
+    def words() -> None:
+        for line in lines:
+            mark = "HIT " if line.hit else "    "
+            said = " ".join(line.said.split())
+            sys.stdout.write(f"{mark} {line.attack} · {line.fact} · attempt {line.attempt + 1}\n")
+            sys.stdout.write(f"       asked: {' '.join(line.asked.split())}\n       said:  {said}\n")
+
+    session.show([asdict(line) for line in lines], words)
+
+
+@app.command()
 def report(
     number: Annotated[str, typer.Argument(metavar="REQUEST")],
     out: Annotated[Path, typer.Option("--out", help="The PDF file to write.")],

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from invented import PERSON
+from invented import OTHERS, OUTSIDERS, PERSON
 
 from console.casework import cases, requests, views
 from console.casework.comparing import compare
@@ -16,8 +16,10 @@ from console.casework.operation import Operation, settle_orphans
 from console.casework.records import export_records, verify_records
 from console.casework.replay import replay
 from console.casework.reporting import check_report, make_report
+from console.casework.transcripts import transcript
 from console.domain.case_state import JOBS, MODELS, REQUESTS
 from console.domain.events import JobStarted
+from console.domain.matching import answer_in
 from console.domain.request_terms import Channel, Ground, RequestStatus
 from console.domain.suites import SUITES
 from console.errors import ConsoleError, InputError, NotPossibleError
@@ -81,6 +83,16 @@ def test_the_whole_walk(stocked: Office, tmp_path: Path) -> None:
     assert direct.left == located.before.battery.row("direct")
     assert direct.right == outcome.after.battery.row("direct")
     assert direct.p_value is not None and direct.p_value < 0.05
+    lines = transcript(office, number, "taught")
+    assert sum(line.hit and not line.control for line in lines if line.attack == "direct") == (
+        located.before.battery.row("direct").outcome.attempts.hits
+    )
+    shown = " ".join(f"{line.asked} {line.said}" for line in lines)
+    known = [value for item in (*PERSON, *OTHERS, *OUTSIDERS) for value in (item.subject, *item.answers)]
+    assert not [value for value in known if answer_in(shown, [value])]
+    assert all(line.hit for line in transcript(office, number, "taught", "direct", hits_only=True))
+    with pytest.raises(InputError, match="not in this battery"):
+        transcript(office, number, "taught", "gossip")
     with pytest.raises(InputError, match="nobody"):
         compare(office, "taught", "nobody")
 
