@@ -12,8 +12,9 @@ from PySide6.QtWidgets import QDialog
 
 from console.casework import cases
 from console.casework.views import models
+from console.domain.suites import SUITES
 from console.gui import road
-from console.gui.case_dialogs import AnswerDialog, DecisionDialog, EraseDialog, IdentityDialog, ModelChoiceDialog
+from console.gui.case_dialogs import AnswerDialog, DecisionDialog, EraseDialog, IdentityDialog, LocateDialog
 from console.gui.case_page import CaseView
 from console.gui.desk import Desk
 from console.gui.presenter import method_cards
@@ -94,18 +95,21 @@ class CaseCommands(QObject):
         self._open(AnswerDialog(self._window, lambda: road.record_answer(office, number)))
 
     def locate(self) -> None:
-        """Search the case's model; ask which where there are several and none was searched yet."""
+        """Search the case's model; ask how hard, and in which where there are several and none was searched yet."""
         page = self._page
-        if len(page.models) < 2 or page.attacks:
-            assert page.model is not None, "the action is greyed while no model is registered"
-            self._locate(page.line.number, page.model)
-            return
+        assert page.model is not None, "the action is greyed while no model is registered"
         number = page.line.number
-        ModelChoiceDialog(self._window, page.models, lambda model: self._locate(number, model)).open()
+        open_choice = page.models if len(page.models) > 1 and not page.attacks else (page.model,)
+        LocateDialog(
+            self._window,
+            open_choice,
+            tuple(SUITES.values()),
+            lambda model, suite: self._locate(number, model, suite),
+        ).open()
 
-    def _locate(self, number: str, model: str) -> None:
+    def _locate(self, number: str, model: str, suite: str) -> None:
         office = self._desk.office
-        self._desk.run(lambda: cases.locate(office, number, model), number, self._located)
+        self._desk.run(lambda: cases.locate(office, number, model, suite_name=suite), number, self._located)
 
     def _located(self, result: cases.LocateResult) -> None:
         if result.found:

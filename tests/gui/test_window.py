@@ -24,12 +24,14 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
+from console.casework import cases
 from console.casework.models import record_model
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError
 from console.errors import JobFailedError
 from console.gui import road
 from console.gui.actions import SPECS
+from console.gui.case_dialogs import LocateDialog
 from console.gui.case_page import GATED
 from console.gui.shortcut_sheet import ShortcutSheet
 from console.gui.unlock_dialog import UnlockDialog
@@ -135,8 +137,33 @@ def test_due_date_explains_itself(window: MainWindow, case: str) -> None:
 # -- jobs -----------------------------------------------------------------------------------
 
 
+def submit_locating(window: MainWindow, suite: str = "quick") -> None:
+    """Answer the question that stands before every search."""
+    dialog = window.findChildren(LocateDialog)[-1]
+    assert dialog.isVisible() and dialog.suites["quick"].isChecked() and dialog.model is None
+    dialog.suites[suite].setChecked(True)
+    dialog.submit()
+    assert not dialog.isVisible()
+
+
+def locate(window: MainWindow) -> None:
+    window.registry.action("request.locate").trigger()
+    submit_locating(window)
+
+
+def test_the_chosen_suite_is_the_one_that_runs(
+    window: MainWindow, case: str, operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(cases, "locate", lambda *_arguments, suite_name: asked.append(suite_name) or iter(()))
+    window.registry.action("request.locate").trigger()
+    submit_locating(window, "standard")
+    assert asked == ["standard"]
+
+
 def test_locate_runs_with_a_live_bar(window: MainWindow, case: str, operations: Operations, qtbot: QtBot) -> None:
     window.commands.case.header.primary.click()
+    submit_locating(window)
     operation = operations.last
     operation.progress(30, 120)
     qtbot.waitUntil(lambda: window.job_strip.bar.value() == 25)
@@ -158,7 +185,7 @@ def test_job_of_another_case_is_not_shown_on_this_page(
     window: MainWindow, case: str, operations: Operations, add_request: Callable[..., str], qtbot: QtBot
 ) -> None:
     other = add_request()
-    window.registry.action("request.locate").trigger()
+    locate(window)
     window.commands.show_case(other)
     assert window.job_strip.isVisible() and not window.commands.case.job.isVisible()
     window.commands.show_case(case)
@@ -168,7 +195,7 @@ def test_job_of_another_case_is_not_shown_on_this_page(
 def test_cancel_asks_the_job_and_says_when_it_has_stopped(
     window: MainWindow, case: str, operations: Operations, qtbot: QtBot
 ) -> None:
-    window.registry.action("request.locate").trigger()
+    locate(window)
     qtbot.mouseClick(window.job_strip.cancel, Qt.MouseButton.LeftButton)
     operation = operations.last
     assert operation.cancelled and not operation.finished
@@ -182,7 +209,7 @@ def test_cancel_asks_the_job_and_says_when_it_has_stopped(
 def test_failure_is_a_sentence_with_the_cause_behind_details(
     window: MainWindow, case: str, operations: Operations, qtbot: QtBot
 ) -> None:
-    window.registry.action("request.locate").trigger()
+    locate(window)
     error = JobFailedError("The background job was ended by SIGKILL (often: the machine ran out of memory).")
     error.__cause__ = OSError("secret path")
     operations.last.end(error=error)
@@ -204,7 +231,7 @@ def test_refusal_of_the_office_is_a_message(window: MainWindow, case: str, offic
 def test_closing_asks_about_a_running_job(
     window: MainWindow, case: str, operations: Operations, stops: bool, qtbot: QtBot
 ) -> None:
-    window.registry.action("request.locate").trigger()
+    locate(window)
     asked: list[str] = []
     window.ask_stop = lambda title: bool(asked.append(title)) or stops
     assert window.close() is stops
