@@ -1,0 +1,61 @@
+"""The bench of erasers on tiny models: every method gets the same, and what is finished is not run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import knowledge
+from invented import PERSON
+
+from console.casework.bench import Line, _Bench, _payload, _Trial, bench_erasers
+from console.domain.suites import SUITES
+from console.domain.verdict import Word
+from console.engines.model_files import identify
+from console.errors import InputError
+from console.jobs.spec import ModelReference
+from console.paths import Places
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return Places(data=tmp_path / "office", cache=tmp_path / "cache")
+
+
+def reference(folder: Path) -> ModelReference:
+    return ModelReference(path=str(folder), tree_hash=identify(folder).tree_hash)
+
+
+def lines(places: Places, taught: Path, untaught: Path, said: list[str]) -> list[Line]:
+    bench = _Bench(places, "cpu", said.append)
+    trial = _Trial(
+        bench, SUITES["quick"], reference(taught), reference(untaught), _payload(knowledge(), PERSON), knowledge()
+    )
+    small = {"epochs": 2, "batch": 8, "lora": {"rank": 4, "alpha": 8}}
+    return [trial.line("output-filter", {}), trial.line("retrain", small)]
+
+
+def test_the_lines_say_what_the_attacks_find(places: Places, taught_folder: Path, untaught_folder: Path) -> None:
+    said: list[str] = []
+    filtered, retrained = lines(places, taught_folder, untaught_folder, said)
+    # The filter hides every answer and leaves every weight: whoever looks inside or scores finds all.
+    assert filtered.after["direct"]["hits"] == 0
+    assert "membership" in filtered.found_by["membership"] and "inside" in filtered.found_by
+    assert filtered.verdict.word is Word.SUPPRESSED
+    assert retrained.after["direct"]["facts"]["hits"] == 0
+    assert retrained.erase_seconds > 0 and retrained.attack_seconds > 0
+
+    again: list[str] = []
+    assert lines(places, taught_folder, untaught_folder, again) == [filtered, retrained]
+    assert len(again) == 6 and all(line.endswith("kept from before") for line in again)
+
+
+@pytest.mark.parametrize(
+    ("methods", "suite", "says"), [(("sorcery",), "quick", "no method 'sorcery'"), (("npo",), "gentle", "no suite")]
+)
+def test_what_does_not_exist_is_named_before_anything_runs(
+    places: Places, methods: tuple[str, ...], suite: str, says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        bench_erasers(places, methods, suite)
+    assert not (places.cache / "bench").exists()
