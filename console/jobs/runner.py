@@ -83,6 +83,7 @@ class JobRun:
         self._events: queue.SimpleQueue[BaseModel] = queue.SimpleQueue()
         self._log: deque[str] = deque(maxlen=_LOG_LINES)
         self._threads: list[threading.Thread] = []
+        self._writing = threading.Lock()  # the payload goes out whole before anything else does
         self._cancelled_at: float | None = None
         self._terminated_at: float | None = None
         self.final: Done | Failed | CancelledEvent | None = None
@@ -154,11 +155,9 @@ class JobRun:
         """Ask the child to stop; ``poll`` insists if it does not."""
         if self._cancelled_at is None and self.final is None:
             self._cancelled_at = self._clock()
-            process = self._process
-            if process is not None and process.stdin is not None:
-                with contextlib.suppress(OSError, ValueError):  # it has just ended: poll will say so
-                    process.stdin.write("cancel\n")
-                    process.stdin.flush()
+            if self._process is not None:
+                # A child that does not read yet would hold up whoever writes to it: a window must not wait for that.
+                threading.Thread(target=self._send_cancel, daemon=True, name=f"{self.spec.job_id}-cancel").start()
 
     def result(self) -> dict[str, object]:
         """What the finished job returned.
@@ -250,8 +249,17 @@ class JobRun:
         for line in self._process.stderr:
             self._log.append(line.rstrip())
 
+    def _send_cancel(self) -> None:
+        process = self._process
+        if process is not None and process.stdin is not None:
+            # It may have just ended: poll will say so.
+            with self._writing, contextlib.suppress(OSError, ValueError):
+                process.stdin.write("cancel\n")
+                process.stdin.flush()
+
     def _send_payload(self) -> None:
         assert self._process is not None and self._process.stdin is not None
-        with contextlib.suppress(OSError, ValueError):  # the child died before it read: poll reports its end
+        # The child may die before it has read: poll reports its end.
+        with self._writing, contextlib.suppress(OSError, ValueError):
             self._process.stdin.write(encode(self._payload) + "\n")
             self._process.stdin.flush()

@@ -235,6 +235,19 @@ class TestCancel:
         assert isinstance(finish(run)[-1], CancelledEvent)
         assert gone(run)
 
+    def test_asking_does_not_wait_for_a_child_that_does_not_read(
+        self, start: Start, in_worker: Callable[[str], None]
+    ) -> None:
+        """A payload larger than a pipe holds up whoever writes it; a window that cancels must not be."""
+        in_worker(DEAF)
+        run = start(payload=JobPayload(general=("x" * 2_000_000,)))
+        time.sleep(0.2)  # the payload's thread is stuck by now
+        asked = time.monotonic()
+        run.cancel()
+        assert time.monotonic() - asked < 0.5
+        assert isinstance(finish(run)[-1], CancelledEvent)
+        assert gone(run)
+
     def test_a_worker_that_cannot_be_terminated_is_killed(self, start: Start, in_worker: Callable[[str], None]) -> None:
         in_worker(
             "import signal, sys\n"
