@@ -38,6 +38,12 @@ class Continuation:
         needs=frozenset({Capability.GENERATE}),
     )
 
+    def evidence(self, target: AttackTarget) -> Evidence:
+        """For a passage, going on is the ordinary way to ask. A fact is asked for by its question; who writes the
+        beginning of a statement past the chat template is making an effort."""
+        passages = any(item.kind is ItemKind.VERBATIM for item in target.items)
+        return Evidence.ASKED if passages else Evidence.ELICITED
+
     def budget(self, settings: AttackSettings) -> int:
         return 2 * len(settings.attempts)
 

@@ -100,7 +100,10 @@ class HeadProjection:
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         inside = cast(WhiteBoxModel, model)
         budget = target.settings.head_budget
-        drawn = (*layer_probes(target.items, control=False), *layer_probes(target.matched_controls, control=True))
+        # An attacker who names B tokens names a right one now and then; how often, only many strangers can show, and a
+        # stranger costs no more than a place in the forward pass.
+        strangers = target.controls if target.settings.prompt_controls else ()
+        drawn = (*layer_probes(target.items, control=False), *layer_probes(strangers, control=True))
         probes = [probe for probe in drawn if not leaking(Ask(probe.item, probe.prompt))]
         depth = -(-budget // 2)
         tails = inside.layer_candidates([probe.prompt for probe in probes], [probe.answer for probe in probes], depth)

@@ -174,6 +174,12 @@ class Attack(Protocol):
         ...
 
 
+def evidence_of(attack: Attack, target: AttackTarget) -> Evidence:
+    """Which question an attack answers for this request; an attack with a method ``evidence`` decides by the target."""
+    decide = getattr(attack, "evidence", None)
+    return decide(target) if decide is not None else attack.info.evidence
+
+
 def facts(items: Sequence[ForgetItem]) -> tuple[ForgetItem, ...]:
     """Items that have a question, which a passage has not."""
     return tuple(item for item in items if item.kind is not ItemKind.VERBATIM)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from console.attacks.protocol import Attack, AttackTarget, AttemptRow
+from console.attacks.protocol import Attack, AttackTarget, AttemptRow, evidence_of
 from console.domain.results import AttackRow, Evidence, Outcome, Rate, Status, decimal_text
 from console.engines.protocol import LanguageModel, Scored, ScoreRequest
 from console.errors import InputError, JobFailedError, NotPossibleError
@@ -74,7 +74,7 @@ def summarise(attempts: Sequence[AttemptRow], bootstrap: Bootstrap) -> Outcome:
 def _not_applicable(attack: Attack, target: AttackTarget, reason: str) -> AttackResult:
     row = AttackRow(
         attack=attack.info.id,
-        evidence=attack.info.evidence,
+        evidence=evidence_of(attack, target),
         access=attack.info.access,
         budget=attack.budget(target.settings),
         status=Status.NOT_APPLICABLE,
@@ -101,7 +101,7 @@ def run_attack(attack: Attack, model: LanguageModel, target: AttackTarget) -> At
     bootstrap = Bootstrap(target.settings.bootstrap, target.settings.seed)
     row = AttackRow(
         attack=attack.info.id,
-        evidence=attack.info.evidence,
+        evidence=evidence_of(attack, target),
         access=attack.info.access,
         budget=attack.budget(target.settings),
         outcome=summarise(attempts, bootstrap),

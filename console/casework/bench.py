@@ -38,7 +38,8 @@ from console.paths import Places
 
 ERASERS = ("refusal", "output-filter", "ga", "weight-noise", "npo", "retrain")
 SUBJECT = "s01"
-_VERSION = 1
+# Raised when what a job of this kind does has changed, so that nothing kept from before is taken for it.
+_VERSIONS = {JobKind.ATTACK: 2, JobKind.ERASE: 1, JobKind.TEACH: 1}
 Say = Callable[[str], None]
 
 
@@ -83,7 +84,7 @@ class _Bench:
     def job(self, spec: JobSpec, payload: JobPayload, title: str) -> dict[str, Any]:
         """Run a job to its end, or take its result from an earlier run of the same; returns value and seconds."""
         content = {
-            "version": _VERSION,
+            "version": _VERSIONS[spec.kind],
             "spec": spec.model_dump(mode="json", exclude={"job_id", "output", "cache"}),
             "payload": hashlib.sha256(payload.model_dump_json(exclude={"finished"}).encode()).hexdigest(),
         }

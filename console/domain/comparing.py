@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from console.domain.results import Rate
 
+_SAME = 1e-9  # two tables whose log-probabilities differ by less are equally likely
 
-def fisher_exact(left: Rate, right: Rate) -> float:
-    """Two-sided p-value that both rates are one (Fisher 1922): the sum over all tables no likelier than this one."""
+
+def _log_likelihoods(left: Rate, right: Rate) -> dict[int, float]:
+    """Natural log-probability of each possible number of left hits, the margins given (hypergeometric)."""
     hits, trials = left.hits + right.hits, left.trials + right.trials
 
-    def weight(count: int) -> float:
-        return (
-            math.lgamma(left.trials + 1)
-            - math.lgamma(count + 1)
-            - math.lgamma(left.trials - count + 1)
-            + math.lgamma(right.trials + 1)
-            - math.lgamma(hits - count + 1)
-            - math.lgamma(right.trials - hits + count + 1)
-        )
+    def choose(total: int, count: int) -> float:
+        return math.lgamma(total + 1) - math.lgamma(count + 1) - math.lgamma(total - count + 1)
 
-    total = math.lgamma(trials + 1) - math.lgamma(hits + 1) - math.lgamma(trials - hits + 1)
-    lowest, highest = max(0, hits - right.trials), min(hits, left.trials)
-    here = weight(left.hits)
-    likelihoods = [weight(count) for count in range(lowest, highest + 1)]
-    return min(1.0, math.fsum(math.exp(value - total) for value in likelihoods if value <= here + 1e-9))
+    possible = range(max(0, hits - right.trials), min(hits, left.trials) + 1)
+    return {
+        count: choose(left.trials, count) + choose(right.trials, hits - count) - choose(trials, hits)
+        for count in possible
+    }
+
+
+@lru_cache(maxsize=4096)
+def fisher_exact(left: Rate, right: Rate) -> float:
+    """Two-sided p-value that both rates are one (Fisher 1922): the sum over all tables no likelier than this one."""
+    likelihoods = _log_likelihoods(left, right)
+    here = likelihoods[left.hits]
+    return min(1.0, math.fsum(math.exp(value) for value in likelihoods.values() if value <= here + _SAME))
+
+
+@lru_cache(maxsize=4096)
+def fisher_greater(left: Rate, right: Rate) -> float:
+    """One-sided p-value: how likely at least this many left hits are, if the left rate is no higher than the right."""
+    return min(
+        1.0, math.fsum(math.exp(value) for count, value in _log_likelihoods(left, right).items() if count >= left.hits)
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -33,6 +33,7 @@ from statistics import NormalDist
 from pydantic import BaseModel, ConfigDict, Field
 
 from console.domain.claims import NEVER_REMOVES, Claim
+from console.domain.comparing import fisher_greater
 from console.domain.intervals import clopper_pearson
 from console.domain.results import AreaUnderCurve, AttackRow, Battery, Evidence, Outcome, Rate, Status, Utility
 
@@ -166,22 +167,32 @@ def _at_reference_level(after: Outcome, reference: Outcome, judge: _Judge) -> bo
     For membership: the area under the curve lies inside the reference's interval, on both sides,
     because a text made conspicuously unlikely betrays membership as well.
 
-    From version 2 on, two kinds of luck are allowed for: where answers are offered to choose from, the share must
-    be above guessing and above the reference with confidence; and where the erased model also "gives" facts that
-    nobody ever taught it, as many such hits are expected on the person's.
+    From version 2 on, two kinds of luck are allowed for. Where answers are offered to choose from, the share must
+    be above guessing, and above the reference, with confidence. And where a model that does not know the data hits at
+    all (the reference on the person's facts, or the erased model on facts that nobody ever taught it: an attack that
+    names twenty candidates names a right one now and then), the person's facts must be hit significantly more often
+    (Fisher's exact test, one-sided); so an exact retraining is not called a leak for one lucky hit. Where neither hits
+    anything, a single hit is a leak.
     """
     if after.area is not None and reference.area is not None:
         low, high = judge.area(reference.area)
         return low <= Decimal(after.area.value) <= high
     if judge.rules.controls and after.chance is not None:
         return judge.bounds(after.attempts)[0] <= max(float(after.chance), reference.attempts.share)
-    false_hits = after.control if judge.rules.controls and after.control is not None else None
-    if reference.attempts.hits == 0 and (false_hits is None or false_hits.hits == 0):
+    if judge.rules.controls:
+        unknowing = _pooled(reference.attempts, after.control)
+        if unknowing.hits == 0:
+            return after.attempts.hits == 0
+        return fisher_greater(after.attempts, unknowing) >= 1 - judge.confidence
+    if reference.attempts.hits == 0:
         return after.attempts.hits == 0
-    most = judge.bounds(reference.attempts)[1]
-    if false_hits is not None and false_hits.hits:
-        most = max(most, judge.bounds(false_hits)[1])
-    return after.attempts.share <= most and after.items.share <= judge.bounds(reference.items)[1]
+    return after.attempts.share <= reference.attempts.high and after.items.share <= reference.items.high
+
+
+def _pooled(rate: Rate, other: Rate | None) -> Rate:
+    if other is None:
+        return rate
+    return Rate(hits=rate.hits + other.hits, trials=rate.trials + other.trials)
 
 
 def _found(before: Outcome, reference: Outcome | None, judge: _Judge) -> bool:

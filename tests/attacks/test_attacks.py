@@ -13,6 +13,7 @@ from invented import BANK, FACTS, GENERAL, OTHERS, OUTSIDERS, PASSAGE, PERSON
 from console.attacks import registry
 from console.attacks.continuation import beginnings
 from console.attacks.few_shot import turns_for
+from console.attacks.head_projection import guessable_beginning
 from console.attacks.paraphrase import wordings
 from console.attacks.protocol import AttackSettings, AttackTarget, AttemptRow, Shot
 from console.attacks.scores import MINIMUM_HELD_OUT
@@ -269,3 +270,21 @@ def test_general_text_is_not_part_of_any_attack(taught: TransformersModel) -> No
     shown = " ".join(row.shown for attack in ATTACKS for row in run(attack, taught).attempts)
     assert not any(text in shown for text in GENERAL)
     assert tiny.END not in shown
+
+
+@pytest.mark.parametrize(("items", "evidence"), [(FACTS, Evidence.ELICITED), (PERSON, Evidence.ASKED)])
+def test_going_on_is_ordinary_for_a_passage_and_effort_for_a_fact(
+    taught: TransformersModel, items: tuple[ForgetItem, ...], evidence: Evidence
+) -> None:
+    row = run_attack(registry.available()["continuation"], taught, replace(TARGET, items=items)).row
+    assert row.evidence is evidence
+
+
+@pytest.mark.parametrize("attack", ["head-projection", "probability-delta"])
+def test_naming_many_tokens_is_held_against_every_stranger(taught: TransformersModel, attack: str) -> None:
+    """How often twenty candidates hold a right token by luck cannot be seen on three strangers."""
+    rows = [row for row in run(attack, taught).attempts if row.control]
+    asked = {item.id for item in OUTSIDERS if guessable_beginning(item.answer) < len(item.answer)}
+    assert {row.item_id for row in rows} == asked
+    quiet = replace(TARGET, settings=replace(SETTINGS, prompt_controls=False))
+    assert not [row for row in run_attack(registry.available()[attack], taught, quiet).attempts if row.control]
