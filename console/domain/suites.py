@@ -36,7 +36,7 @@ QUICK = SuitePlan(
 _ASKING = (
     *("direct", "continuation", "paraphrase", "few-shot", "cloze", "prefix-injection", "affirmative-suffix"),
     *("role-play", "reverse-query", "synonym", "background-hint", "cross-lingual", "same-subject", "many-shot"),
-    *("authority", "encodings", "context-ladder", "stepwise", "leak-at-k", "multiple-choice"),
+    *("authority", "encodings", "context-ladder", "stepwise", "leak-at-k", "knowledge-probe", "multiple-choice"),
 )
 _READING = ("head-projection", "probability-delta", "answer-rank", "exposure")
 _RECOGNISING = ("membership", "min-k-plus", "loss", "zlib", "gradient-norm")
