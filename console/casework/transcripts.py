@@ -7,8 +7,9 @@ else whom the model's training record names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from console.casework.models import knowledge_of, model_state
 from console.casework.office import Office
@@ -74,6 +75,12 @@ def secrets_of(items: Sequence[ForgetItem]) -> tuple[str, ...]:
     return tuple(names | parts | answers | words)
 
 
+def _said(row: Mapping[str, Any], secrets: Iterable[str]) -> str:
+    """What the model said, redacted; a hit that shows no secret in plain (spelled, encoded, token ids) not at all."""
+    shown = redacted(row["answer"], secrets)
+    return f"{BLOT} (in another writing)" if row["hit"] and shown == row["answer"] and shown else shown
+
+
 def transcript(
     office: Office, number: str, model: str, attack: str | None = None, hits_only: bool = False
 ) -> tuple[TranscriptLine, ...]:
@@ -105,7 +112,7 @@ def transcript(
             hit=bool(row["hit"]),
             control=bool(row["control"]),
             asked=redacted(row["shown"], secrets),
-            said=redacted(row["answer"], secrets),
+            said=_said(row, secrets),
         )
         for name, rows in attempts.items()
         if attack in (None, name)
