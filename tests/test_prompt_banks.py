@@ -23,11 +23,13 @@ Json = dict[str, Any]
 FACT_TYPES = {"place", "phone", "job", "address", "account", "employer", "membership", "birthday", "pet"}
 BANKS = ("direct.json", "paraphrase.json", "fewshot.json", "continuation.json", "abstention.json")
 ATTACK_BANKS = sorted(file.name for file in resource("prompts", "attacks").iterdir() if file.name.endswith(".json"))
+PROBES = ("instructions.json", "safety.json", "bias.json")
 NEUTRAL = (
     ("office", "general.json"),
     ("office", "fewshot.json"),
     *(("prompts", name) for name in BANKS),
     *(("prompts", "attacks", name) for name in ATTACK_BANKS),
+    *(("prompts", "probes", name) for name in PROBES),
 )
 # Ranges that Ofcom, the Bundesnetzagentur and Arcep keep free for films and examples.
 FICTIONAL_NUMBER = re.compile(r"496 0\d{3}|90009 \d{3}|36 49 \d\d \d\d")
@@ -212,6 +214,44 @@ def test_held_out_general_texts_were_never_used_in_training(general: Json) -> No
     assert len({*used, *general["heldout"]}) == 60 + 24 + 40
     for held_out in general["heldout"]:
         assert all(likeness(held_out, text) < 0.5 for text in used), held_out
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_probes_say_their_version_and_language(name: str) -> None:
+    bank = read("prompts", "probes", name)
+    assert (bank["version"], bank["language"]) == (1, "en")
+
+
+def test_a_few_dozen_instructions_that_no_method_trains_on(general: Json) -> None:
+    instructions = read("prompts", "probes", "instructions.json")["instructions"]
+    assert len(set(instructions)) == 24
+    assert all(text[0].isupper() and text[-1] in ".?" for text in instructions)
+    used = [*general["retain"], *texts(general["instructions"])]
+    assert all(likeness(instruction, text) < 0.5 for instruction in instructions for text in used)
+
+
+def test_every_harmful_request_has_a_harmless_look_alike() -> None:
+    bank = read("prompts", "probes", "safety.json")
+    assert len(set(bank["harmful"])) == len(set(bank["harmless"])) == 16
+    for harmful, harmless in zip(bank["harmful"], bank["harmless"], strict=True):
+        assert len(harmful.split()) <= 14, "a request, never a description of how it is done"
+        assert len(words(harmful) & words(harmless)) >= 3, harmless
+    assert len(set(bank["refusals"])) == len(bank["refusals"])
+
+
+def test_pairs_differ_in_the_group_and_favour_none() -> None:
+    """Every group is the expected one equally often: a liking for one word alone makes half of the pairs."""
+    pairs = read("prompts", "probes", "bias.json")["pairs"]
+    assert len({pair["id"] for pair in pairs}) == len(pairs) == 16
+    assert {pair["axis"] for pair in pairs} == {"gender", "age", "origin"}
+    for axis in ("gender", "age", "origin"):
+        of_axis = [pair for pair in pairs if pair["axis"] == axis]
+        expected = sorted(pair["stereotyped"] for pair in of_axis)
+        assert expected == sorted(pair["other"] for pair in of_axis)
+        assert len(set(expected)) == 2
+    for pair in pairs:
+        assert placeholders(pair["opening"]) == {"group"}
+        assert not words(pair["ending"]) & {pair["stereotyped"], pair["other"]}
 
 
 @pytest.mark.parametrize("parts", NEUTRAL, ids="/".join)

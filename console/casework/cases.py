@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from console.casework.knowledge import Knowledge, bank_payload
+from console.casework.knowledge import Knowledge, bank_payload, behaviour_payload
 from console.casework.models import knowledge_of, model_state, new_job_id, record_model, reference_to
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError, Job, JobResult, UseCase
@@ -50,6 +50,7 @@ class Suite:
     attacks: tuple[str, ...]
     settings: Mapping[str, Any]
     hash: str
+    behaviour: bool
 
 
 def suite_for(office: Office, number: str, knowledge: Knowledge, plan: SuitePlan = QUICK) -> Suite:
@@ -63,7 +64,7 @@ def suite_for(office: Office, number: str, knowledge: Knowledge, plan: SuitePlan
         "items": office.ledger.commitment(number, items),
         "controls": office.ledger.commitment(number, controls),
     }
-    return Suite(plan.attacks, plan.settings, digest(bound))
+    return Suite(plan.attacks, plan.settings, digest(bound), plan.behaviour)
 
 
 def suite_named(name: str) -> SuitePlan:
@@ -97,6 +98,7 @@ def case_payload(office: Office, number: str, knowledge: Knowledge) -> JobPayloa
         teaching=teaching,
         neighbours=near_to(knowledge, subjects),
         bank=bank_payload(),
+        behaviour=behaviour_payload(),
     )
 
 
@@ -122,6 +124,8 @@ def _battery(
     payload = case_payload(office, number, knowledge)
     if stage is Stage.REFERENCE:
         payload = payload.model_copy(update={"probe": (), "held_out": ()})
+    if stage is Stage.REFERENCE or not suite.behaviour:
+        payload = payload.model_copy(update={"behaviour": None})
     spec = JobSpec(
         job_id=new_job_id(JobKind.ATTACK),
         kind=JobKind.ATTACK,
@@ -173,6 +177,7 @@ def _battery(
             attempts=sealed,
             attacks=tuple(value["attacks"]),
             settings={**value["settings"], **value["engine"]},
+            behaviour=value["behaviour"],
         )
         event = transaction.append(
             BatteryRecorded.kind, body.to_body(), request_id=number, actor=office.require(Duty.VERIFY)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from console.domain.forget_set import ForgetItem, ItemKind
 from console.domain.teaching import TeachingItem
 from console.errors import InputError
-from console.jobs.spec import BankPayload
+from console.jobs.spec import BankPayload, BehaviourPayload, BiasPair
 from console.paths import resource
 
 OFFICE_SCOPE = "office"  # vault scope of what belongs to no single request
@@ -118,6 +118,20 @@ def bank_payload() -> BankPayload:
     )
     return BankPayload(
         paraphrases=paraphrases, wrappers=tuple(bank["wrappers"]), shots=shots, sections=_attack_sections()
+    )
+
+
+def behaviour_payload() -> BehaviourPayload:
+    """The neutral sets that show how a model behaves; no suite's identity covers them, as no verdict rests on them."""
+    safety = _json("prompts", "probes", "safety.json")
+    return BehaviourPayload(
+        instructions=tuple(_json("prompts", "probes", "instructions.json")["instructions"]),
+        harmful=tuple(safety["harmful"]),
+        harmless=tuple(safety["harmless"]),
+        refusals=tuple(safety["refusals"]),
+        # What methods teach a model to say instead of a fact must be known as "does not know", not as made up.
+        abstentions=tuple(_json("prompts", "abstention.json")["sentences"]),
+        pairs=tuple(BiasPair(**pair) for pair in _json("prompts", "probes", "bias.json")["pairs"]),
     )
 
 

@@ -262,6 +262,8 @@ def build_evidence(office: Office, number: str) -> parts.Evidence:
         ),
         attacks=_attacks(before),
         utility=utility,
+        behaviour_before=before.behaviour,
+        behaviour_after=after.behaviour if after else None,
         thresholds=thresholds,
         thresholds_hash=digest(thresholds.model_dump(mode="json")),
         thresholds_seq=state["plan"]["seq"] if state["plan"] else None,

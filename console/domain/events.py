@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from console.domain.results import Battery, Utility
+from console.domain.results import Battery, Behaviour, Utility
 from console.domain.verdict import Thresholds, Verdict
 
 VERSION = 1
@@ -159,6 +159,7 @@ class BatteryRecorded(Body):
     attempts: str
     attacks: tuple[dict[str, Any], ...] = ()
     settings: dict[str, Any] = {}
+    behaviour: Behaviour | None = None
 
 
 class BatteryInterrupted(Body):

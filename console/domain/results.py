@@ -168,6 +168,56 @@ class Utility(_Frozen):
         return Decimal(self.perplexity_after) / Decimal(self.perplexity_before)
 
 
+class DeletionAnswers(_Frozen):
+    """What the request's own facts get for an answer when they are asked for directly and greedily.
+
+    Attributes:
+        right: the fact itself.
+        abstained: the model says that it does not know, or says nothing.
+        other: something else, mostly made up; a made-up answer is wrong data about the person.
+    """
+
+    right: Rate
+    abstained: Rate
+    other: Rate
+
+    @model_validator(mode="after")
+    def _every_answer_once(self) -> DeletionAnswers:
+        parts = (self.right, self.abstained, self.other)
+        if len({part.trials for part in parts}) != 1 or sum(part.hits for part in parts) != self.right.trials:
+            raise ValueError("right, abstained and other answers must add up to all answers")
+        return self
+
+
+class Behaviour(_Frozen):
+    """How a model behaves besides what it knows; no part of the verdict.
+
+    Attributes:
+        sets: SHA-256 of the questions and sentences that were put to the model; only equal ones compare.
+        deletion: None where no fact of the request can be asked for.
+        harmful_refused: harmful requests that the model refuses.
+        harmless_refused: harmless requests that look like them, and are refused.
+        stereotyped: pairs of sentences of which the prejudiced one is likelier; half is even.
+        entropy: mean n-gram entropy of answers to ordinary instructions, in bits, decimal string.
+        repetition: mean share of repeated word sequences within an answer, decimal string; 0 none, 1 a loop. None
+            where every answer is too short for it.
+    """
+
+    sets: str
+    deletion: DeletionAnswers | None = None
+    harmful_refused: Rate
+    harmless_refused: Rate
+    stereotyped: Rate
+    entropy: str | None = None
+    repetition: str | None = None
+
+    @property
+    def rates(self) -> tuple[Rate, ...]:
+        deletion = self.deletion
+        own = () if deletion is None else (deletion.right, deletion.abstained, deletion.other)
+        return (*own, self.harmful_refused, self.harmless_refused, self.stereotyped)
+
+
 class Battery(_Frozen):
     """Every attack of one suite on one model, identified by hash."""
 

@@ -19,12 +19,14 @@ class SuitePlan:
         attacks: ids, in the order in which they run.
         settings: what changes in the attacks' default settings.
         summary: one sentence for the person who chooses.
+        behaviour: also measures how the model behaves otherwise (refusals, fluency, bias); no verdict rests on it.
     """
 
     name: str
     attacks: tuple[str, ...]
     summary: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    behaviour: bool = True
 
 
 QUICK = SuitePlan(
@@ -32,6 +34,7 @@ QUICK = SuitePlan(
     ("direct", "continuation", "paraphrase", "few-shot", "head-projection", "membership"),
     "Six attacks, about a minute on a small model; enough to find the data, not enough to call it removed.",
     {"samples": 2},
+    behaviour=False,
 )
 _ASKING = (
     *("direct", "continuation", "paraphrase", "few-shot", "cloze", "prefix-injection", "affirmative-suffix"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from console.domain.forget_set import ForgetItem
 from console.domain.teaching import TeachingItem
@@ -66,6 +66,40 @@ class BankPayload(_Frozen):
     sections: dict[str, Any] = {}
 
 
+class BiasPair(_Frozen):
+    """Two sentences that differ in one word.
+
+    Attributes:
+        axis: what the word tells: ``gender``, ``age``, ``origin``.
+        opening: the sentence up to its ending, with ``{group}`` where the word stands.
+        stereotyped, other: the word that a prejudice expects before this ending, and the other one.
+    """
+
+    id: str
+    axis: str
+    opening: str
+    stereotyped: str
+    other: str
+    ending: str
+
+
+class BehaviourPayload(_Frozen):
+    """Neutral sets that show how a model behaves besides what it knows.
+
+    Attributes:
+        instructions: ordinary instructions; their answers are judged for fluency.
+        harmful: requests that a safe model refuses; ``harmless`` only look like them.
+        refusals: sentences that refuse; ``abstentions`` say that the model does not know.
+    """
+
+    instructions: tuple[str, ...] = Field(min_length=1)
+    harmful: tuple[str, ...] = Field(min_length=1)
+    harmless: tuple[str, ...] = Field(min_length=1)
+    refusals: tuple[str, ...] = ()
+    abstentions: tuple[str, ...] = ()
+    pairs: tuple[BiasPair, ...] = Field(min_length=1)
+
+
 class JobPayload(_Frozen):
     """The personal part of a job.
 
@@ -77,6 +111,7 @@ class JobPayload(_Frozen):
         general: plain text for the retain term.
         held_out: plain text that no method may train on; measures side effects.
         neighbours: names of the people who share traits with the person.
+        behaviour: what else is measured on a model beside the probes; None where nothing is.
         finished: results of attacks that an interrupted run of the same suite has left, by attack.
         teaching: training data for ``teach`` and exact retraining, the person already left out.
     """
@@ -91,3 +126,12 @@ class JobPayload(_Frozen):
     neighbours: tuple[str, ...] = ()
     bank: BankPayload = BankPayload()
     finished: dict[str, dict[str, Any]] = {}
+    behaviour: BehaviourPayload | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_what_says_nothing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Left out where it is None, so that the hash of a payload stays what it was before this field came."""
+        body: dict[str, Any] = write(self)
+        if self.behaviour is None:
+            body.pop("behaviour", None)
+        return body

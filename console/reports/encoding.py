@@ -24,7 +24,13 @@ _COUNTS = {"hits", "trials"}
 _INTERVAL = {"low", "high"}
 # Fields that came after the first reports were signed are left out where they say nothing: those reports keep the
 # one canonical form that they were signed in.
-_LATER: dict[str, Any] = {"chance": None, "not_counted": []}
+_LATER: dict[str, Any] = {
+    "chance": None,
+    "not_counted": [],
+    "behaviour_before": None,
+    "behaviour_after": None,
+    "effective_rank": None,
+}
 
 
 def _interval(hits: int, trials: int) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from console.domain.claims import Claim
-from console.domain.results import Access, AttackRow, Battery, Rate, Utility
+from console.domain.results import Access, AttackRow, Battery, Behaviour, Rate, Utility
 from console.domain.verdict import Thresholds, Verdict, decide
 
 SCHEMA_ID = "erasure-console/evidence/1"
@@ -129,10 +129,16 @@ class ModelIdentity(_Frozen):
 
 
 class ChangedTensor(_Frozen):
-    """How far one weight tensor moved: norm of the change over norm of the tensor, decimal text."""
+    """How far one weight tensor moved, and over how many directions; real numbers are decimal text.
+
+    Attributes:
+        relative_norm: norm of the change over norm of the tensor.
+        effective_rank: of the change (Roy & Vetterli 2007); none where it was not computed, as for a vector.
+    """
 
     tensor: Filled
     relative_norm: DecimalText
+    effective_rank: DecimalText | None = None
 
 
 class MethodRun(_Frozen):
@@ -241,6 +247,8 @@ class Evidence(_Frozen):
     batteries: Batteries
     attacks: tuple[AttackDescription, ...]
     utility: Utility | None = None
+    behaviour_before: Behaviour | None = None
+    behaviour_after: Behaviour | None = None
     thresholds: Thresholds
     thresholds_hash: Sha256
     thresholds_seq: Count | None = None
@@ -270,6 +278,13 @@ class Evidence(_Frozen):
                 raise ValueError(f"the attacks '{stage}' ran on another model than the report names")
             if len({row.attack for row in battery.rows}) != len(battery.rows):
                 raise ValueError(f"the battery '{stage}' names an attack twice")
+        return self
+
+    @model_validator(mode="after")
+    def _behaviour_stands_beside_attacks(self) -> Evidence:
+        """Behaviour is measured with a battery, on the same model; without one nobody could say on which."""
+        if self.behaviour_after is not None and self.batteries.after is None:
+            raise ValueError("the behaviour after the erasure stands in the report without attacks on that model")
         return self
 
     def attack_rows(self) -> tuple[AttackRow, ...]:
@@ -327,4 +342,7 @@ def counts(evidence: Evidence) -> frozenset[tuple[int, int]]:
                 add(row.outcome.control)
     for group in evidence.utility.groups if evidence.utility is not None else ():
         add(group.kept)
+    for behaviour in (evidence.behaviour_before, evidence.behaviour_after):
+        for rate in behaviour.rates if behaviour is not None else ():
+            add(rate)
     return frozenset(found)

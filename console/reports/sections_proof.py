@@ -6,9 +6,9 @@ from decimal import Decimal
 
 from reportlab.platypus import Flowable
 
-from console.domain.results import AttackRow, Battery, Outcome, Rate, Status
+from console.domain.results import AttackRow, Battery, Behaviour, Outcome, Rate, Status
 from console.domain.results import Evidence as Kind
-from console.reports.evidence import Evidence, MethodRun
+from console.reports.evidence import ChangedTensor, Evidence, MethodRun
 from console.reports.layout import bullets, data_table, gap, heading, key_values, mono, note, small, subheading, text
 from console.reports.style import GRID
 from console.reports.wording import VERDICTS, count_text, interval_text, percent_text, thousands
@@ -95,6 +95,19 @@ _FAMILIES = {
 }
 
 
+# Without the ending that nearly all of them have, the names of a usual model fit on a line beside two numbers.
+_USUAL_ENDING = ".weight"
+
+
+def _change_cells(tensor: ChangedTensor) -> list[Flowable | str]:
+    rank = tensor.effective_rank
+    return [
+        mono(tensor.tensor.removesuffix(_USUAL_ENDING)),
+        mono(tensor.relative_norm),
+        "" if rank is None else mono(rank),
+    ]
+
+
 def _changes(run: MethodRun) -> list[Flowable]:
     """The changed tensors in two columns side by side, which halves the pages."""
     flowables: list[Flowable] = [*subheading("What changed in the weights")]
@@ -107,11 +120,13 @@ def _changes(run: MethodRun) -> list[Flowable]:
         row: list[Flowable | str] = []
         for position in (number, number + half):
             tensor = run.changed[position] if position < listed else None
-            row += ["", ""] if tensor is None else [mono(tensor.tensor), mono(tensor.relative_norm)]
+            row += ["", "", ""] if tensor is None else _change_cells(tensor)
         rows.append(row)
-    table = data_table(["Tensor", "Change", "Tensor", "Change"], rows, [198, 54, 198, 54])
+    table = data_table(["Tensor", "Change", "Rank"] * 2, rows, [158, 44, 40] * 2)
     closing = (
-        f"{listed} of {run.changed_count} changed tensors listed. Change: norm of the difference over the tensor's."
+        f"{listed} of {run.changed_count} changed tensors listed, without the ending {_USUAL_ENDING} of their names. "
+        "Change: norm of the difference over the tensor's. Rank: over how many directions the difference is spread "
+        "(effective rank, Roy & Vetterli 2007); a vector has none."
     )
     return [*flowables, table, note(closing)]
 
@@ -236,9 +251,14 @@ def _definitions(evidence: Evidence) -> list[Flowable]:
 
 def utility(evidence: Evidence) -> list[Flowable]:
     """What the run did to the rest of the model."""
+    return [*heading("Utility"), *_kept(evidence), *_behaviour(evidence)]
+
+
+def _kept(evidence: Evidence) -> list[Flowable]:
+    """Facts of other people, and plain text."""
     measured = evidence.utility
     if measured is None:
-        return [*heading("Utility"), text("What happened to the rest of the model was not measured.")]
+        return [text("What happened to the rest of the model was not measured.")]
     cells = [
         [
             small(group.group, bold=True),
@@ -250,7 +270,6 @@ def utility(evidence: Evidence) -> list[Flowable]:
     ]
     ratio = measured.perplexity_ratio.quantize(Decimal("0.0001"))
     return [
-        *heading("Utility"),
         text(
             "Facts of other people that the model knew before and still answers, and how well it predicts general text."
         ),
@@ -262,6 +281,66 @@ def utility(evidence: Evidence) -> list[Flowable]:
             ]
         ),
     ]
+
+
+def _behaviour(evidence: Evidence) -> list[Flowable]:
+    """How the model behaves before and after; nothing where it was not measured."""
+    before, after = evidence.behaviour_before, evidence.behaviour_after
+    measured = [stage for stage in (before, after) if stage is not None]
+    if not measured:
+        return []
+    stages = (_behaviour_cells(before), _behaviour_cells(after))
+    rows = [[small(line, bold=True), stages[0][number], stages[1][number]] for number, line in enumerate(_BEHAVIOUR)]
+    warning = (
+        " The two models were given different questions, so the columns must not be compared."
+        if len({stage.sets for stage in measured}) > 1
+        else ""
+    )
+    return [
+        *subheading("Behaviour", room=48 * GRID),
+        data_table(["What the model does", "Before", "After"], rows, [8, 4, 4]),
+        note(
+            "These measures are not part of the verdict. Each count stands with its exact 95 % interval. A made-up "
+            "answer is wrong data about the person. A model without prejudice prefers the prejudiced sentence in about "
+            "half of the pairs. Variety and repetition are those of short answers to ordinary instructions." + warning
+        ),
+    ]
+
+
+_BEHAVIOUR = (
+    "The person's facts, asked for directly: gives the fact",
+    "The person's facts: says that it does not know",
+    "The person's facts: says something else (made up)",
+    "Harmful requests: refuses",
+    "Harmless requests that look similar: refuses",
+    "Pairs of sentences: the prejudiced one is likelier",
+    "Variety of the wording (n-gram entropy, bits)",
+    "Repetition (0: none, 1: a loop)",
+)
+
+
+def _behaviour_cells(measured: Behaviour | None) -> list[Flowable | list[Flowable]]:
+    """One column, in the order of the lines."""
+    if measured is None:
+        return [small("not measured", greyed=True) for _ in _BEHAVIOUR]
+    own = measured.deletion
+    rates = (
+        *((None, None, None) if own is None else (own.right, own.abstained, own.other)),
+        measured.harmful_refused,
+        measured.harmless_refused,
+        measured.stereotyped,
+    )
+    numbers = (measured.entropy, measured.repetition)
+    return [
+        *(_rate_cell(rate) for rate in rates),
+        *(small("not measured", greyed=True) if number is None else small(number) for number in numbers),
+    ]
+
+
+def _rate_cell(rate: Rate | None) -> Flowable | list[Flowable]:
+    if rate is None:
+        return small("no fact to ask for", greyed=True)
+    return [small(count_text(rate)), small(interval_text(rate), greyed=True)]
 
 
 def decision(evidence: Evidence) -> list[Flowable]:

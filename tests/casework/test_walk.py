@@ -72,6 +72,7 @@ def test_the_whole_walk(stocked: Office, tmp_path: Path) -> None:
     assert verdict["word"] == outcome.verdict.word.value
 
     assert [row.attack for row in outcome.after.battery.rows] == list(SUITES["standard"].attacks)
+    assert located.before.behaviour is not None and located.reference.behaviour is None
     (again,) = replay(office)
     assert again.same and again.again == outcome.verdict and again.seq == verdict["seq"]
     (older,) = replay(office, 1)
@@ -100,6 +101,7 @@ def test_the_whole_walk(stocked: Office, tmp_path: Path) -> None:
     made = make_report(office, number, out)
     assert made.evidence.verdict == outcome.verdict
     assert made.evidence.batteries.after == outcome.after.battery
+    assert made.evidence.behaviour_after == outcome.after.behaviour is not None
     assert check_report(out, office).ok
     assert requests.request_state(office, number)["status"] == RequestStatus.REPORT_SIGNED.value
 

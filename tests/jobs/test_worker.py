@@ -10,21 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
+import torch
 from invented import BANK, FACTS, GENERAL, OTHERS, OUTSIDERS, PERSON, PHONE, teaching_of
 from pydantic import BaseModel
 
 from console import errors
 from console.domain.results import AttackRow, Status
-from console.engines.model_files import identify
+from console.engines.model_files import identify, read_safetensors_header
 from console.engines.transformers_engine import TransformersModel
 from console.errors import ConsoleError, DiskFullError, InputError, JobFailedError, ModelFileError
 from console.jobs import worker
 from console.jobs.events import Artefact, CancelledEvent, Done, Failed, Metric, Progress, decode
 from console.jobs.runner import part_folder
 from console.jobs.spec import BankPayload, JobKind, JobPayload, JobSpec, ModelReference
-from console.jobs.tasks.erase import changed_tensors
+from console.jobs.tasks import erase as erase_task
+from console.jobs.tasks.erase import TensorChange, changed_tensors, embedding_names, notes_on, tensor_changes
 from console.jobs.tasks.files import write_artefact
 from console.jobs.tasks.probes import answered, perplexity
 from console.jobs.worker import EventWriter
@@ -373,11 +376,100 @@ def test_changed_tensors_are_named_with_their_relative_change(taught: Transforme
     state["model.layers.1.mlp.up_proj.weight"].mul_(1.5)
     state["model.norm.weight"].mul_(0.9)
     after = tiny.saved(model, tmp_path / "after")
+    up = taught.network.state_dict()["model.layers.1.mlp.up_proj.weight"].numpy()
+    values = np.linalg.svd(up, compute_uv=False)
+    shares = values / values.sum()
+    rank = np.exp(-(shares * np.log(shares)).sum())
+    assert 10 < rank < 64
     assert changed_tensors(before, after) == [
-        {"tensor": "model.layers.1.mlp.up_proj.weight", "relative_norm": "0.5000"},
-        {"tensor": "model.norm.weight", "relative_norm": "0.1000"},
+        {"tensor": "model.layers.1.mlp.up_proj.weight", "relative_norm": "0.5000", "effective_rank": f"{rank:.1f}"},
+        {"tensor": "model.norm.weight", "relative_norm": "0.1000"},  # a vector has no rank
     ]
     assert changed_tensors(before, before) == []
+
+
+class TestShapeOfTheChange:
+    UP, DOWN, NORM = "model.layers.1.mlp.up_proj.weight", "model.layers.1.mlp.down_proj.weight", "model.norm.weight"
+
+    @pytest.fixture
+    def change(self, taught: TransformersModel, tmp_path: Path) -> Callable[..., list[TensorChange]]:
+        """Adds to the named tensors of a copy, and compares the files."""
+
+        def make(**added: torch.Tensor) -> list[TensorChange]:
+            model = tiny.copy_of(taught)
+            state = model.network.state_dict()
+            for name, difference in added.items():
+                state[name].add_(difference)
+            before, after = tiny.saved(taught, tmp_path / "before"), tiny.saved(model, tmp_path / "after")
+            return list(tensor_changes(before, after))
+
+        return make
+
+    def test_a_rank_one_edit_is_noted(
+        self, change: Callable[..., list[TensorChange]], taught: TransformersModel
+    ) -> None:
+        edit = torch.outer(torch.linspace(-1, 1, 128), torch.linspace(0.1, 1, 64))
+        spread = torch.randn(64, 128, generator=torch.Generator().manual_seed(3)) / 100
+        changes = change(**{self.UP: edit, self.DOWN: spread})
+        assert [found.name for found in changes if found.rank_one] == [self.UP]
+        assert changes[0].described()["effective_rank"] == "1.0"
+        (note,) = notes_on(changes, embedding_names(taught.network))
+        assert f"The change of {self.UP} lies in one direction" in note and "ROME" in note
+
+    def test_ordinary_changes_and_vectors_are_not(
+        self, change: Callable[..., list[TensorChange]], taught: TransformersModel
+    ) -> None:
+        spread = torch.randn(64, 128, generator=torch.Generator().manual_seed(3)) / 100
+        changes = change(**{self.DOWN: spread, self.NORM: torch.full((64,), 0.1)})
+        assert notes_on(changes, embedding_names(taught.network)) == ()
+        assert notes_on([], embedding_names(taught.network)) == ()
+
+    def test_a_change_of_the_embeddings_alone_is_noted(
+        self, change: Callable[..., list[TensorChange]], taught: TransformersModel
+    ) -> None:
+        ends = embedding_names(taught.network)
+        assert ends == {"model.embed_tokens.weight", "lm_head.weight"}
+        shape = taught.network.state_dict()["lm_head.weight"].shape
+        spread = torch.randn(shape, generator=torch.Generator().manual_seed(3)) / 100
+        changes = change(**dict.fromkeys(sorted(ends), spread))
+        assert notes_on(changes, ends) == (
+            "Nothing but embeddings changed; what the layers between them hold is as it was.",
+        )
+        layer = TensorChange(self.UP, 0.1, matrix=True, effective_rank=9.0)
+        assert notes_on([*changes, layer], ends) == ()
+
+    def test_tied_embeddings_are_known_by_the_name_they_are_saved_under(self, tmp_path: Path) -> None:
+        model = tiny.model("qwen2")
+        saved_names = set(read_safetensors_header(tiny.saved(model, tmp_path / "tied") / "model.safetensors"))
+        assert "model.embed_tokens.weight" in saved_names & embedding_names(model.network)
+
+    def test_a_large_model_s_most_changed_matrices_come_first(
+        self, change: Callable[..., list[TensorChange]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """There is time for one rank of two, and the result says so."""
+        monkeypatch.setattr(erase_task, "_MOST_OPERATIONS", 3e6)
+        spread = torch.randn(64, 128, generator=torch.Generator().manual_seed(3))
+        changes = change(**{self.DOWN: spread / 10, self.UP: spread.T / 1000})
+        assert [(found.name, found.effective_rank is None) for found in changes] == [
+            (self.DOWN, False),
+            (self.UP, True),
+        ]
+        assert "effective_rank" not in changes[1].described()
+        assert notes_on(changes, frozenset()) == (
+            "The rank of the change was computed for the 1 most changed of 2 matrices.",
+        )
+
+    def test_weights_that_are_no_numbers_have_a_change_and_no_rank(
+        self, change: Callable[..., list[TensorChange]]
+    ) -> None:
+        (found,) = change(**{self.UP: torch.full((128, 64), float("nan"))})
+        assert found.effective_rank is None and not found.rank_one
+
+    def test_a_run_puts_its_notes_into_the_result(self, spec: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(erase_task, "looks_like_rank_one", lambda _values: True)
+        result = run(spec(JobKind.ERASE)).result
+        assert any("lies in one direction" in note and "and 11 more" in note for note in result["notes"])
+        assert all(1 <= float(entry["effective_rank"]) <= 8.5 for entry in result["changed"])  # the adapter has rank 8
 
 
 def test_facts_answered_once_are_told_one_by_one(taught: TransformersModel) -> None:

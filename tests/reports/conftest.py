@@ -74,6 +74,8 @@ def small_evidence() -> Evidence:
             "batteries": batteries,
             "model_reference": None,
             "utility": None,
+            "behaviour_before": None,
+            "behaviour_after": None,
             "verdict": verdict,
             "sentence": summary_sentence(verdict.word, batteries.before, batteries.after, None),
             "limits": limits_for(verdict.word, "weights"),

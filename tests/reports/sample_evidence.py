@@ -13,6 +13,8 @@ from console.domain.results import (
     AreaUnderCurve,
     AttackRow,
     Battery,
+    Behaviour,
+    DeletionAnswers,
     Outcome,
     Rate,
     Stage,
@@ -175,6 +177,21 @@ def utility() -> Utility:
     )
 
 
+def behaviour(own: tuple[int, int, int], refused: tuple[int, int], entropy: str, repetition: str) -> Behaviour:
+    """Answers to the person's facts (right, unknown, other), refusals (harmful, harmless), and how it writes."""
+    right, abstained, other = (Rate(hits=hits, trials=sum(own)) for hits in own)
+    harmful, harmless = (Rate(hits=hits, trials=16) for hits in refused)
+    return Behaviour(
+        sets=digest("sets"),
+        deletion=DeletionAnswers(right=right, abstained=abstained, other=other),
+        harmful_refused=harmful,
+        harmless_refused=harmless,
+        stereotyped=Rate(hits=9, trials=16),
+        entropy=entropy,
+        repetition=repetition,
+    )
+
+
 def method() -> MethodRun:
     return MethodRun(
         id="npo",
@@ -200,7 +217,11 @@ def method() -> MethodRun:
         device="CPU, 4 threads",
         stop_reason="the forget loss reached its target after 300 steps",
         changed=tuple(
-            ChangedTensor(tensor=f"model.layers.{index // 3}.{part}.weight", relative_norm=f"0.0{index + 10:03}")
+            ChangedTensor(
+                tensor=f"model.layers.{index + 20}.{part}.weight",
+                relative_norm=f"0.0{index + 10:03}",
+                effective_rank=None if index == 29 else f"{index * 37 + 1.5:.1f}",
+            )
             for index, part in enumerate(("self_attn.o_proj", "mlp.up_proj", "mlp.down_proj") * 10)
         ),
         changed_count=42,
@@ -302,6 +323,8 @@ def sample(
             for attack, (title, _, access, budget) in ATTACKS.items()
         ),
         utility=utility(),
+        behaviour_before=behaviour((18, 1, 1), (15, 1), "3.9120", "0.0210"),
+        behaviour_after=behaviour((0, 13, 7), (14, 3), "3.8475", "0.0305"),
         thresholds=thresholds,
         thresholds_hash=digest("thresholds"),
         thresholds_seq=1186,
@@ -385,6 +408,7 @@ def not_located() -> Evidence:
             "model_reference": None,
             "method": None,
             "utility": None,
+            "behaviour_after": None,
             "verdict": verdict,
             "sentence": summary_sentence(verdict.word, before, None, None),
             "limits": limits_for(verdict.word, None),

@@ -64,7 +64,8 @@ def rates(node: Any) -> list[dict[str, Any]]:
 
 def test_every_rate_carries_its_exact_interval() -> None:
     found = rates(json.loads(evidence_bytes(sample())))
-    assert len(found) == 3 * (6 + 6 + 5) + 2  # attempts, facts and controls on three models, and two groups
+    # Attempts, facts and controls on three models, two groups, and six counts of behaviour on two models.
+    assert len(found) == 3 * (6 + 6 + 5) + 2 + 2 * 6
     for rate in found:
         low, high = clopper_pearson(rate["hits"], rate["trials"])
         assert (rate["low"], rate["high"]) == (decimal_text(low), decimal_text(high))
@@ -139,6 +140,48 @@ def test_an_attack_stands_in_a_battery_once() -> None:
     body["batteries"]["before"] = battery(Stage.BEFORE, "before", rows_before() + rows_before()[:1]).model_dump()
     with pytest.raises(ValidationError, match="twice"):
         Evidence.model_validate(body)
+
+
+def test_behaviour_after_needs_the_attacks_after() -> None:
+    body = sample().model_dump()
+    body["batteries"]["after"] = None
+    with pytest.raises(ValidationError, match="without attacks"):
+        Evidence.model_validate(body)
+
+
+def test_a_record_without_behaviour_has_the_form_that_it_was_signed_in() -> None:
+    old = sample().model_copy(update={"behaviour_before": None, "behaviour_after": None})
+    assert b"behaviour" not in evidence_bytes(old)
+    assert parse_evidence(evidence_bytes(old)) == old
+    null = evidence_bytes(old)[:-1] + b',"behaviour_after":null}'
+    with pytest.raises(InputError):
+        parse_evidence(rfc8785.dumps(json.loads(null)))
+
+
+def test_behaviour_is_counted_and_no_part_of_the_verdict() -> None:
+    evidence = sample()
+    assert {(18, 20), (13, 20), (7, 20), (14, 16), (3, 16), (9, 16)} <= counts(evidence)
+    bare = evidence.model_copy(update={"behaviour_before": None, "behaviour_after": None})
+    assert recomputed_verdict(bare) == recomputed_verdict(evidence)
+
+
+def test_a_change_without_a_rank_has_the_form_that_it_was_signed_in() -> None:
+    run = sample().method
+    assert run is not None
+    bare = tuple(tensor.model_copy(update={"effective_rank": None}) for tensor in run.changed)
+    old = sample().model_copy(update={"method": run.model_copy(update={"changed": bare})})
+    data = evidence_bytes(old)
+    assert b"effective_rank" not in data and parse_evidence(data) == old
+    assert evidence_bytes(sample()).count(b"effective_rank") == len(run.changed) - 1
+    null = data.replace(b'{"relative_norm"', b'{"effective_rank":null,"relative_norm"', 1)
+    with pytest.raises(InputError, match="canonical"):
+        parse_evidence(null)
+
+
+@pytest.mark.parametrize("rank", ["many", "", "1e3", 3])
+def test_a_rank_is_decimal_text(rank: object) -> None:
+    with pytest.raises(InputError):
+        parse_evidence(changed(lambda body: body["method"]["changed"][0].update(effective_rank=rank)))
 
 
 def test_an_attack_that_only_ran_after_is_not_forgotten() -> None:

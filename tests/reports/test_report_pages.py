@@ -22,7 +22,7 @@ from sample_evidence import (
 
 from console.domain.results import Stage, Status
 from console.reports.chart import chart_rows, charts
-from console.reports.evidence import Evidence
+from console.reports.evidence import ChangedTensor, Evidence
 from console.reports.fonts import MONO, SANS, markup, plain
 from console.reports.pdf import CLASSIFICATION, build_pdf
 from console.reports.style import CONTENT_WIDTH, MARGIN, PAGE_WIDTH
@@ -92,7 +92,8 @@ def test_every_count_is_on_the_pages(make: Callable[[], Evidence]) -> None:
 # What the pages put into words of their own, or leave to the attached file.
 NOT_PRINTED_AS_IS = {
     "schema_id", "created_at", "at", "received_on", "due", "due_extended", "binding_due", "family", "model_hash",
-    "evidence", "word", "stage", "status", "kept_share", "attack", "id",
+    "evidence", "word", "stage", "status", "kept_share", "attack", "id", "tensor",
+    "sets",
 }  # fmt: skip
 
 
@@ -111,13 +112,61 @@ def test_no_text_of_the_evidence_is_lost(make: Callable[[], Evidence]) -> None:
         assert printable in text, wanted[:80]
 
 
+def test_behaviour_stands_before_and_after_with_counts_and_intervals() -> None:
+    text = " ".join(page_texts(pages(sample)))
+    section = text[text.index("What the model does Before After") :]
+    assert "The person's facts: says something else (made up) 1 of 20 0.1 to 24.9 % 7 of 20 15.4 to 59.2 %" in section
+    assert "Harmful requests: refuses 15 of 16" in section
+    assert "Variety of the wording (n-gram entropy, bits) 3.9120 3.8475" in section
+    assert "These measures are not part of the verdict." in section
+    assert "must not be compared" not in section
+
+
+def test_behaviour_that_was_measured_once_or_never_is_no_blank() -> None:
+    once = " ".join(page_texts(pages(not_located)))
+    assert "1 of 20 0.1 to 24.9 % not measured" in once
+    never = not_located().model_copy(update={"behaviour_before": None})
+    assert "What the model does" not in " ".join(page_texts(build_pdf(never, CA)))
+
+
+def test_behaviour_of_other_questions_is_not_compared() -> None:
+    base = sample()
+    assert base.behaviour_after is not None
+    other = base.behaviour_after.model_copy(update={"sets": digest("other sets"), "deletion": None, "repetition": None})
+    text = " ".join(page_texts(build_pdf(base.model_copy(update={"behaviour_after": other}), CA)))
+    assert "the columns must not be compared" in text
+    assert "1 of 20 0.1 to 24.9 % no fact to ask for" in text
+    assert "0.0210 not measured" in text
+
+
 def test_no_change_of_a_weight_is_broken_over_two_lines() -> None:
     text = " ".join(page_texts(pages(sample)))
-    assert "Tensor Change Tensor Change" in text
+    assert "Tensor Change Rank Tensor Change Rank" in text
     run = sample().method
     assert run is not None
-    changed = run.changed
-    assert changed and all(f" {tensor.relative_norm} " in text for tensor in changed)
+    for tensor in run.changed:
+        rank = f"{tensor.effective_rank} " if tensor.effective_rank is not None else ""
+        assert f" {tensor.tensor.removesuffix('.weight')} {tensor.relative_norm} {rank}" in text
+    longest = ChangedTensor(
+        tensor="model.layers.29.self_attn.q_proj.weight", relative_norm="12.3456", effective_rank="1536.0"
+    )
+    wide = run.model_copy(update={"changed": (longest, longest)})
+    text = " ".join(page_texts(build_pdf(sample().model_copy(update={"method": wide}), CA)))
+    assert " ".join(["model.layers.29.self_attn.q_proj 12.3456 1536.0"] * 2) in text
+
+
+def test_changes_without_ranks_leave_the_column_empty() -> None:
+    """Reports from before ranks were computed."""
+    run = sample().method
+    assert run is not None
+    bare = run.model_copy(
+        update={"changed": tuple(tensor.model_copy(update={"effective_rank": None}) for tensor in run.changed)}
+    )
+    text = " ".join(page_texts(build_pdf(sample().model_copy(update={"method": bare}), CA)))
+    first = bare.changed[0]
+    middle = bare.changed[(len(bare.changed) + 1) // 2]
+    names = [tensor.tensor.removesuffix(".weight") for tensor in (first, middle)]
+    assert f"{names[0]} {first.relative_norm} {names[1]} {middle.relative_norm} " in text
 
 
 def test_names_keep_their_letters() -> None:

@@ -12,6 +12,7 @@ from console.domain.events import plain
 from console.engines.devices import set_threads
 from console.jobs.events import Finished
 from console.jobs.spec import JobPayload, JobSpec
+from console.jobs.tasks.behaviour import measured_behaviour
 from console.jobs.tasks.describe import describe_attack
 from console.jobs.tasks.files import open_model
 from console.jobs.tasks.probes import answered, perplexity
@@ -29,13 +30,15 @@ def prompt_bank(payload: JobPayload) -> PromptBank:
 
 
 def attack(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, Any]:
-    """Run the suite on ``spec.model``; rows, every attempt (personal), and the utility probes.
+    """Run the suite on ``spec.model``; rows, every attempt (personal), the utility probes and the behaviour.
 
     Attacks that an interrupted run has finished are taken as they are.
     """
     set_threads()
     attacks = chosen(spec.attacks)
-    steps = len(attacks) + 2
+    # Like the probes, behaviour shows what an erasure changed; a model that nothing was erased from goes without.
+    sets = payload.behaviour if payload.probe else None
+    steps = len(attacks) + 2 + (sets is not None)
     writer.progress(0, steps, "Opening the model")
     model = open_model(spec.model, spec)
     target = AttackTarget(
@@ -61,9 +64,13 @@ def attack(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str,
     missing = [attack for attack in attacks if attack.info.id not in found]
     run_suite(missing, model, target, announce, keep)
     writer.check_cancelled()
-    writer.progress(steps - 1, steps, "Asking for other people's facts")
+    writer.progress(len(attacks) + 1, steps, "Asking for other people's facts")
     right = answered(model, payload.probe, lambda _done: writer.check_cancelled())
     text = perplexity(model, payload.held_out)
+    behaviour = None
+    if sets is not None:
+        writer.progress(steps - 1, steps, "Watching how the model behaves")
+        behaviour = measured_behaviour(model, sets, payload.forget, writer.check_cancelled).model_dump(mode="json")
     writer.progress(steps, steps, "Done")
     return {
         "attacks": [describe_attack(attack, target.settings) for attack in attacks],
@@ -72,5 +79,6 @@ def attack(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str,
         "attempts": {attack.info.id: found[attack.info.id]["attempts"] for attack in attacks},
         "answered": right,
         "perplexity": text,
+        "behaviour": behaviour,
         "engine": {"device": model.capabilities.device, "dtype": model.capabilities.dtype},
     }

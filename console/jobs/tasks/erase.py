@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from console.engines.gguf_snapshot import snapshot_of
 from console.engines.model_files import read_safetensors_header
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError, JobFailedError
+from console.evaluation.weight_changes import effective_rank, looks_like_rank_one, singular_values
 from console.jobs.events import Artefact
 from console.jobs.spec import JobPayload, JobSpec
 from console.jobs.tasks.describe import describe_method
@@ -24,6 +28,9 @@ from console.jobs.worker import EventWriter
 from console.methods.examples import mean_nlls
 from console.methods.protocol import ErasureData, Family, Method
 from console.methods.registry import method_named
+
+_MOST_OPERATIONS = 5e12  # a minute or so of one core
+_NAMED = 3  # tensors that a note calls by name
 
 
 def _tensor_files(folder: Path) -> dict[str, Path]:
@@ -36,16 +43,100 @@ def _tensor(path: Path, name: str) -> torch.Tensor:
         return weights.get_tensor(name).float()
 
 
-def changed_tensors(before: Path, after: Path) -> list[dict[str, str]]:
-    """Tensors that differ, with the change's Frobenius norm relative to the tensor's own; largest first."""
+@dataclass(frozen=True)
+class TensorChange:
+    """How one tensor changed.
+
+    Attributes:
+        relative_norm: Frobenius norm of the difference over the tensor's own.
+        matrix: whether it is one; only a matrix has a rank.
+        effective_rank: of the difference; None where it was not computed.
+        rank_one: the difference lies in one direction, as that of a ROME edit does.
+    """
+
+    name: str
+    relative_norm: float
+    matrix: bool
+    effective_rank: float | None = None
+    rank_one: bool = False
+
+    def described(self) -> dict[str, str]:
+        """As the ledger keeps it; a tensor without a rank has no such key."""
+        rank = {} if self.effective_rank is None else {"effective_rank": f"{self.effective_rank:.1f}"}
+        return {"tensor": self.name, "relative_norm": decimal_text(round(self.relative_norm, 6))} | rank
+
+
+def _operations(difference: torch.Tensor) -> float:
+    """About how many the singular values of a matrix cost: the Gram matrix, and its eigenvalues."""
+    small, large = sorted(difference.shape)
+    return 2.0 * small**2 * large + 4.0 * small**3
+
+
+def tensor_changes(before: Path, after: Path) -> Iterator[TensorChange]:
+    """Tensors that differ, by their relative change, largest first.
+
+    Ranks are computed as long as they take a minute or so: of every matrix of a small model, and of the most
+    changed ones of a large model.
+    """
     old, new = _tensor_files(before), _tensor_files(after)
+
+    def difference_of(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        left = _tensor(old[name], name)
+        return left, _tensor(new[name], name) - left
+
     changed: list[tuple[float, str]] = []
     for name in old.keys() & new.keys():
-        left = _tensor(old[name], name)
-        difference = float((_tensor(new[name], name) - left).norm())
-        if difference:
-            changed.append((difference / max(float(left.norm()), 1e-12), name))
-    return [{"tensor": name, "relative_norm": decimal_text(round(norm, 6))} for norm, name in sorted(changed)[::-1]]
+        left, difference = difference_of(name)
+        moved = float(difference.norm())
+        if moved:
+            changed.append((moved / max(float(left.norm()), 1e-12), name))
+    spent = 0.0
+    for norm, name in sorted(changed)[::-1]:
+        # Read again, because the differences of a whole model would need as much memory as the model.
+        _, difference = difference_of(name)
+        matrix = difference.ndim == 2 and min(difference.shape) > 1
+        spent += _operations(difference) if matrix else 0.0
+        # A method that ran into numbers that are none has a change, but no singular values.
+        if not matrix or spent > _MOST_OPERATIONS or not math.isfinite(norm):
+            yield TensorChange(name, norm, matrix)
+            continue
+        values = singular_values(difference.numpy())
+        yield TensorChange(name, norm, matrix, effective_rank(values), looks_like_rank_one(values))
+
+
+def changed_tensors(before: Path, after: Path) -> list[dict[str, str]]:
+    """Tensors that differ, with the change's relative Frobenius norm and effective rank; largest first."""
+    return [change.described() for change in tensor_changes(before, after)]
+
+
+def embedding_names(network: Any) -> frozenset[str]:
+    """Names of the tensors that turn tokens into vectors and back."""
+    ends = (network.get_input_embeddings(), network.get_output_embeddings())
+    return frozenset(
+        f"{path}.{name}"
+        for path, module in network.named_modules()
+        if any(module is end for end in ends)
+        for name, _ in module.named_parameters()
+    )
+
+
+def notes_on(changes: Sequence[TensorChange], embeddings: frozenset[str]) -> tuple[str, ...]:
+    """What a reader of the change should know: it has the shape of a swapped-in fact, or left the layers alone."""
+    notes = []
+    stitched = [change.name for change in changes if change.rank_one]
+    if stitched:
+        more = f" and {len(stitched) - _NAMED} more" if len(stitched) > _NAMED else ""
+        notes.append(
+            f"The change of {', '.join(stitched[:_NAMED])}{more} lies in one direction (99 % of its energy or more), "
+            "as that of a rank-one edit (ROME) or of a merged adapter of rank 1 does."
+        )
+    if changes and all(change.name in embeddings for change in changes):
+        notes.append("Nothing but embeddings changed; what the layers between them hold is as it was.")
+    matrices = [change for change in changes if change.matrix]
+    ranked = sum(change.effective_rank is not None for change in matrices)
+    if ranked < len(matrices):
+        notes.append(f"The rank of the change was computed for the {ranked} most changed of {len(matrices)} matrices.")
+    return tuple(notes)
 
 
 def _reference_levels(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, float]:
@@ -97,10 +188,10 @@ def erase(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, 
     config, plan, outcome = _apply(method, model, _data(payload, levels), spec, writer)
     before = Path(spec.model.path)
     folder_before = snapshot_of(before, Path(spec.cache)) if before.is_file() else before
-    changed: list[dict[str, str]] = []
+    changed: list[TensorChange] = []
 
     def compare(folder: Path) -> None:
-        changed.extend(changed_tensors(folder_before, folder))
+        changed.extend(tensor_changes(folder_before, folder))
         if not changed and method.info.family is not Family.DECODING:
             raise JobFailedError("The run changed nothing: every weight is the one that went in.")
 
@@ -112,10 +203,10 @@ def erase(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, 
         "config": config.model_dump(mode="json"),
         "modules": list(plan.modules),
         "trainable_parameters": plan.trainable_parameters,
-        "notes": list(plan.notes),
+        "notes": [*plan.notes, *notes_on(changed, embedding_names(model.network))],
         "steps": outcome.steps,
         "stop_reason": outcome.stop_reason,
         "metrics": {name: decimal_text(round(value, 6)) for name, value in outcome.metrics.items()},
-        "changed": changed,
+        "changed": [change.described() for change in changed],
         "device": str(model.device),
     }
