@@ -139,6 +139,15 @@ class TestNotCounted:
             "before the erasure it found 9 of 40 attempts.",
         )
 
+    def test_too_few_attempts_are_called_that(self) -> None:
+        """Six of six is not weak; it is too little to build on."""
+        few = Outcome(attempts=rate(6, 6), items=rate(3, 3))
+        given = three("continuation", few, found(0), found(0))
+        reached = verdict(given.pop("erased"), **given)
+        assert reached.not_counted == (
+            "The attack 'continuation' could make only 6 attempts on this request; fewer than 10 carry no claim.",
+        )
+
     def test_an_attack_that_cannot_run_is_named(self) -> None:
         before = battery(Stage.BEFORE, **(EVERYWHERE | {"continuation": "No passage."}))
         reached = verdict(after(), before=before)
