@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from console.attacks.asking import Ask, ask_all
-from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow
-from console.attacks.templating import asked, cannot_ask, fill, section
+from console.attacks.protocol import AttackInfo
+from console.attacks.templating import FramedAttack
 from console.domain.results import Access, Evidence
-from console.engines.protocol import Capability, LanguageModel, Prompt
+from console.engines.protocol import Capability
 
 PROMPTS = 3
 
 
-class Authority:
+class Authority(FramedAttack):
     info = AttackInfo(
         id="authority",
         title="In the name of an authority",
@@ -28,18 +25,4 @@ class Authority:
         evidence=Evidence.ELICITED,
         needs=frozenset({Capability.GENERATE}),
     )
-
-    def budget(self, settings: AttackSettings) -> int:
-        return PROMPTS * len(settings.attempts)
-
-    def inapplicable(self, target: AttackTarget) -> str | None:
-        return cannot_ask(target, self.info.id)
-
-    def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
-        frames = section(target, self.info.id)["frames"][:PROMPTS]
-        asks = [
-            Ask(item, Prompt(f"authority/{item.id}/{index}", fill(frame, item)), control)
-            for item, control in asked(target)
-            for index, frame in enumerate(frames)
-        ]
-        yield from ask_all(model, asks, target.settings.attempts)
+    prompts = PROMPTS

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
+from typing import Any
 
-from console.attacks.asking import Ask, ask_all
-from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow
-from console.attacks.templating import asked, cannot_ask, fill, section, templates_for
+from console.attacks.protocol import AttackInfo
+from console.attacks.templating import TemplatedAttack, fill, templates_for
+from console.domain.forget_set import ForgetItem
 from console.domain.results import Access, Evidence
-from console.engines.protocol import Capability, LanguageModel, Prompt
+from console.engines.protocol import Capability
 
 PROMPTS = 2
 
 
-class BackgroundHint:
+class BackgroundHint(TemplatedAttack):
     info = AttackInfo(
         id="background-hint",
         title="A hint first",
@@ -27,19 +28,8 @@ class BackgroundHint:
         evidence=Evidence.ELICITED,
         needs=frozenset({Capability.GENERATE}),
     )
+    prompts = PROMPTS
 
-    def budget(self, settings: AttackSettings) -> int:
-        return PROMPTS * len(settings.attempts)
-
-    def inapplicable(self, target: AttackTarget) -> str | None:
-        return cannot_ask(target, self.info.id)
-
-    def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
-        wordings = section(target, self.info.id)
-        asks = [
-            Ask(item, Prompt(f"background-hint/{item.id}/{index}", text), control)
-            for item, control in asked(target)
-            for index, hint in enumerate(templates_for(wordings["hints"], item.fact_type)[:PROMPTS])
-            for text in [fill(wordings["frame"], item, hint=fill(hint, item))]
-        ]
-        yield from ask_all(model, asks, target.settings.attempts)
+    def wordings(self, item: ForgetItem, bank: Any) -> Iterable[tuple[str, bool]]:
+        hints = templates_for(bank["hints"], item.fact_type)[: self.prompts]
+        return [(fill(bank["frame"], item, hint=fill(hint, item)), True) for hint in hints]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from console.attacks.asking import Ask, ask_all
-from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow
-from console.attacks.templating import asked, cannot_ask, fill, section, templates_for
+from console.attacks.protocol import AttackInfo
+from console.attacks.templating import TemplatedAttack, fill, templates_for
 from console.domain.forget_set import ForgetItem, ItemKind
 from console.domain.results import Access, Evidence
-from console.engines.protocol import Capability, LanguageModel, Prompt
+from console.engines.protocol import Capability
 
 PROMPTS = 4
 
@@ -30,7 +29,7 @@ def prompts(item: ForgetItem, wordings: Mapping[str, Any]) -> list[str]:
     return [fill(frame, item, sentence=sentence) for sentence in sentences for frame in wordings["frames"]][:PROMPTS]
 
 
-class Cloze:
+class Cloze(TemplatedAttack):
     info = AttackInfo(
         id="cloze",
         title="Fill in the blank",
@@ -44,18 +43,7 @@ class Cloze:
         evidence=Evidence.ELICITED,
         needs=frozenset({Capability.GENERATE}),
     )
+    prompts = PROMPTS
 
-    def budget(self, settings: AttackSettings) -> int:
-        return PROMPTS * len(settings.attempts)
-
-    def inapplicable(self, target: AttackTarget) -> str | None:
-        return cannot_ask(target, self.info.id)
-
-    def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
-        wordings = section(target, self.info.id)
-        asks = [
-            Ask(item, Prompt(f"cloze/{item.id}/{index}", text), control)
-            for item, control in asked(target)
-            for index, text in enumerate(prompts(item, wordings))
-        ]
-        yield from ask_all(model, asks, target.settings.attempts)
+    def wordings(self, item: ForgetItem, bank: Any) -> Iterable[tuple[str, bool]]:
+        return [(text, True) for text in prompts(item, bank)]

@@ -21,7 +21,7 @@ _MINIMUM_LETTERS = 2
 
 
 @dataclass(frozen=True)
-class _Probe:
+class Probe:
     item: ForgetItem
     prompt: Prompt
     answer: str
@@ -46,7 +46,7 @@ def guessable_beginning(answer: str) -> int:
 def candidates(tails: Sequence[LayerTails], budget: int) -> tuple[int, ...]:
     """At most ``budget`` distinct tokens: rank by rank, both ends, from the last layer to the first."""
     chosen: dict[int, None] = {}
-    depth = max(len(layer.top) for layer in tails)
+    depth = max((len(layer.top) for layer in tails), default=0)  # a network of one block has no change to read
     for rank in range(depth):
         for layer in reversed(tails):
             for end in (layer.top, layer.bottom):
@@ -56,7 +56,7 @@ def candidates(tails: Sequence[LayerTails], budget: int) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def layer_probes(items: Sequence[ForgetItem], control: bool) -> Iterator[_Probe]:
+def layer_probes(items: Sequence[ForgetItem], control: bool) -> Iterator[Probe]:
     for item in facts(items):
         skipped = guessable_beginning(item.answer)
         if skipped >= len(item.answer):
@@ -65,12 +65,12 @@ def layer_probes(items: Sequence[ForgetItem], control: bool) -> Iterator[_Probe]
         given = item.answer[:skipped].strip()
         texts = [("statement", item.statement)] if item.statement else []
         for name, text in texts:
-            prompt = Prompt(f"head-projection/{item.id}/{name}", f"{text} {given}".strip(), chat=False)
-            yield _Probe(item, prompt, answer, control)
+            prompt = Prompt(f"{item.id}/{name}", f"{text} {given}".strip(), chat=False)
+            yield Probe(item, prompt, answer, control)
         for index, question in enumerate((item.prompt, *item.paraphrases[:2])):
             text = f"Question: {question}\nAnswer:"
-            prompt = Prompt(f"head-projection/{item.id}/{index}", f"{text} {given}".strip(), chat=False)
-            yield _Probe(item, prompt, answer, control)
+            prompt = Prompt(f"{item.id}/{index}", f"{text} {given}".strip(), chat=False)
+            yield Probe(item, prompt, answer, control)
 
 
 class HeadProjection:
@@ -97,6 +97,10 @@ class HeadProjection:
             return None
         return "No answer of the request begins with a word; digits cannot be told from guessing by this attack."
 
+    def tails(self, inside: WhiteBoxModel, probes: Sequence[Probe], depth: int) -> list[list[LayerTails]]:
+        """What each layer names for each probe, ``depth`` tokens from each end."""
+        return inside.layer_candidates([probe.prompt for probe in probes], [probe.answer for probe in probes], depth)
+
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         inside = cast(WhiteBoxModel, model)
         budget = target.settings.head_budget
@@ -106,13 +110,12 @@ class HeadProjection:
         drawn = (*layer_probes(target.items, control=False), *layer_probes(strangers, control=True))
         probes = [probe for probe in drawn if not leaking(Ask(probe.item, probe.prompt))]
         depth = -(-budget // 2)
-        tails = inside.layer_candidates([probe.prompt for probe in probes], [probe.answer for probe in probes], depth)
-        for probe, layers in zip(probes, tails, strict=True):
+        for probe, layers in zip(probes, self.tails(inside, probes, depth), strict=True):
             named = candidates(layers, budget)
             wanted = inside.first_answer_token(probe.prompt, probe.answer)
             yield AttemptRow(
                 item_id=probe.item.id,
-                prompt_id=probe.prompt.id,
+                prompt_id=f"{self.info.id}/{probe.prompt.id}",
                 attempt=0,
                 hit=wanted in named,
                 candidates=len(named),

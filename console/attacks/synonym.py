@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from console.attacks.asking import Ask, ask_all
-from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow, facts
-from console.attacks.templating import asked, cannot_ask, section
+from console.attacks.protocol import AttackInfo, AttackTarget, facts
+from console.attacks.templating import TemplatedAttack, section
 from console.domain.forget_set import ForgetItem
 from console.domain.results import Access, Evidence
-from console.engines.protocol import Capability, LanguageModel, Prompt
+from console.engines.protocol import Capability
 
 PROMPTS = 3
 
@@ -41,7 +40,7 @@ def reworded(item: ForgetItem, wordings: Mapping[str, Any]) -> list[str]:
     return [text for text in dict.fromkeys(versions) if text != item.prompt]
 
 
-class Synonym:
+class Synonym(TemplatedAttack):
     info = AttackInfo(
         id="synonym",
         title="Other words for the same",
@@ -55,24 +54,16 @@ class Synonym:
         evidence=Evidence.ELICITED,
         needs=frozenset({Capability.GENERATE}),
     )
+    prompts = PROMPTS
 
-    def budget(self, settings: AttackSettings) -> int:
-        return PROMPTS * len(settings.attempts)
+    def wordings(self, item: ForgetItem, bank: Any) -> Iterable[tuple[str, bool]]:
+        return [(text, True) for text in reworded(item, bank)]
 
     def inapplicable(self, target: AttackTarget) -> str | None:
-        reason = cannot_ask(target, self.info.id)
+        reason = super().inapplicable(target)
         if reason is not None:
             return reason
-        wordings = section(target, self.info.id)
-        if any(reworded(item, wordings) for item in facts(target.items)):
+        bank = section(target, self.info.id)
+        if any(reworded(item, bank) for item in facts(target.items)):
             return None
         return "No question of the request holds a word for which a synonym is known."
-
-    def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
-        wordings = section(target, self.info.id)
-        asks = [
-            Ask(item, Prompt(f"synonym/{item.id}/{index}", text), control)
-            for item, control in asked(target)
-            for index, text in enumerate(reworded(item, wordings))
-        ]
-        yield from ask_all(model, asks, target.settings.attempts)

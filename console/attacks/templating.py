@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from console.attacks.asking import Ask, gives_away
-from console.attacks.protocol import AttackTarget, facts
+from console.attacks.asking import Ask, ask_all, gives_away
+from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow, facts
 from console.domain.forget_set import ForgetItem
+from console.engines.protocol import LanguageModel, Prompt
 
 PASSAGES_ONLY = "The request holds passages only, and a passage has no question."
 GENERIC = "generic"
@@ -83,3 +85,40 @@ def by_prompt_id(asks: Iterable[Ask]) -> dict[str, Ask]:
     if len(named) != len(listed):
         raise ValueError("two prompts carry one id; their samples would be the same draw")
     return named
+
+
+class TemplatedAttack(ABC):
+    """An attack that puts a few wordings of its own about each fact to the model.
+
+    Attributes:
+        prompts: most wordings a fact.
+    """
+
+    info: ClassVar[AttackInfo]
+    prompts: ClassVar[int]
+
+    @abstractmethod
+    def wordings(self, item: ForgetItem, bank: Any) -> Iterable[tuple[str, bool]]:
+        """The texts for a fact, and whether each goes through the chat template; ``bank`` is the attack's section."""
+
+    def budget(self, settings: AttackSettings) -> int:
+        return self.prompts * len(settings.attempts)
+
+    def inapplicable(self, target: AttackTarget) -> str | None:
+        return cannot_ask(target, self.info.id)
+
+    def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
+        bank = section(target, self.info.id)
+        asks = [
+            Ask(item, Prompt(f"{self.info.id}/{item.id}/{index}", text, chat=chat), control)
+            for item, control in asked(target)
+            for index, (text, chat) in enumerate(self.wordings(item, bank))
+        ]
+        yield from ask_all(model, asks, target.settings.attempts)
+
+
+class FramedAttack(TemplatedAttack):
+    """The request's own question in each of the section's frames."""
+
+    def wordings(self, item: ForgetItem, bank: Any) -> Iterable[tuple[str, bool]]:
+        return [(fill(frame, item), True) for frame in bank["frames"][: self.prompts]]

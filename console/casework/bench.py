@@ -16,18 +16,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from console.casework.cases import check_method, digest, suite_named
+from console.casework.batteries import digest, payload_about, suite_named
+from console.casework.cases import check_method
 from console.casework.demo import rows_json
-from console.casework.knowledge import Knowledge, bank_payload, questions, sample_items, sample_knowledge
+from console.casework.knowledge import Knowledge, questions, sample_items, sample_knowledge
 from console.casework.models import new_job_id
 from console.casework.sample import LEAST_KNOWN, fetch_model, teaching_hash
-from console.casework.side_effects import kept_facts, near_to, utility_groups
+from console.casework.side_effects import kept_facts, utility_groups
 from console.domain.claims import Claim
 from console.domain.events import plain
 from console.domain.forget_set import ForgetItem
 from console.domain.results import Battery, Stage, Utility
 from console.domain.suites import SuitePlan
-from console.domain.teaching import without_subjects
 from console.domain.verdict import Thresholds, Verdict, decide, located
 from console.errors import InputError
 from console.jobs.events import Progress
@@ -143,20 +143,8 @@ class _Bench:
 
 
 def _payload(knowledge: Knowledge, items: tuple[ForgetItem, ...]) -> JobPayload:
-    subjects = {item.subject for item in items}
-    teaching = without_subjects(knowledge.teaching, subjects)
-    kept = tuple(taught.item for taught in teaching)
-    return JobPayload(
-        forget=items,
-        retain=kept,
-        probe=kept,
-        controls=knowledge.controls,
-        general=knowledge.general,
-        held_out=knowledge.held_out,
-        teaching=teaching,
-        neighbours=near_to(knowledge, subjects),
-        bank=bank_payload(),
-    )
+    """As in a case; behaviour is left out, because no verdict rests on it."""
+    return payload_about(items, knowledge).model_copy(update={"behaviour": None})
 
 
 def bench_erasers(

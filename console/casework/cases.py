@@ -2,243 +2,46 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from console.casework.knowledge import Knowledge, bank_payload, behaviour_payload
+from console.casework.batteries import (
+    Suite,
+    bound_suites,
+    case_payload,
+    digest,
+    recorded,
+    reference_battery,
+    run_battery,
+    snapshot_of,
+    suite_for,
+    suite_named,
+)
 from console.casework.models import knowledge_of, model_state, new_job_id, record_model, reference_to
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError, Job, JobResult, UseCase
-from console.casework.requests import append_status, approve_plan, forget_items, request_state
-from console.casework.side_effects import measured_utility, near_to
+from console.casework.requests import append_status, approve_plan, request_state
+from console.casework.side_effects import measured_utility
 from console.domain.case_state import MODELS, REQUESTS
 from console.domain.claims import Claim
-from console.domain.events import BatteryInterrupted, BatteryRecorded, ErasureRun, PlanFixed, VerdictReached, plain
+from console.domain.events import BatteryRecorded, ErasureRun, PlanFixed, VerdictReached, plain
 from console.domain.request_terms import RequestStatus
 from console.domain.requests import TransitionFacts, status_for_verdict
-from console.domain.results import Battery, Stage, Utility
+from console.domain.results import Stage, Utility
 from console.domain.roles import Duty
-from console.domain.suites import QUICK, SUITES, SuitePlan
-from console.domain.teaching import without_subjects
+from console.domain.suites import QUICK
 from console.domain.verdict import Thresholds, Verdict, Word, decide, located
 from console.errors import ConsoleError, DiskFullError, InputError, ModelFileError, NotPossibleError
-from console.jobs.spec import JobKind, JobPayload, JobSpec
+from console.jobs.spec import JobKind, JobSpec
 from console.ledger import Transaction
-from console.ledger.canonical import canonical_text
 
-ATTEMPTS = "attempts"
-FINISHED = "finished_attacks"
 ONE_PERSON = "This office has one person at the desk; nobody else could approve."
 _CHANGED_SHOWN = 40
 S = RequestStatus
-
-
-def digest(value: Any) -> str:
-    """SHA-256 over the canonical text of a JSON value."""
-    return hashlib.sha256(canonical_text(plain(value)).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Suite:
-    """A suite bound to one request: the same attacks, settings and people for every model."""
-
-    attacks: tuple[str, ...]
-    settings: Mapping[str, Any]
-    hash: str
-    behaviour: bool
-
-
-def suite_for(office: Office, number: str, knowledge: Knowledge, plan: SuitePlan = QUICK) -> Suite:
-    """The suite's identity covers whom it is about by commitment, so that nobody can read a name off it."""
-    items = [item.model_dump(mode="json") for item in forget_items(office, number)]
-    controls = [item.model_dump(mode="json") for item in knowledge.controls]
-    bound = {
-        "attacks": list(plan.attacks),
-        "settings": plain(dict(plan.settings)),
-        "bank": digest(bank_payload().model_dump(mode="json")),
-        "items": office.ledger.commitment(number, items),
-        "controls": office.ledger.commitment(number, controls),
-    }
-    return Suite(plan.attacks, plan.settings, digest(bound), plan.behaviour)
-
-
-def suite_named(name: str) -> SuitePlan:
-    """A suite by its name.
-
-    Raises:
-        InputError: there is none.
-    """
-    if name not in SUITES:
-        raise InputError(f"There is no suite '{name}'; known are {', '.join(SUITES)}.")
-    return SUITES[name]
-
-
-def _bound_suites(office: Office, number: str, knowledge: Knowledge) -> list[Suite]:
-    """Every suite as this request would run it, the deepest first."""
-    return [suite_for(office, number, knowledge, plan) for plan in reversed(SUITES.values())]
-
-
-def case_payload(office: Office, number: str, knowledge: Knowledge) -> JobPayload:
-    """What the worker is told about the case: the person, the others, and people nobody knows."""
-    items = forget_items(office, number)
-    subjects = {item.subject for item in items}
-    teaching = without_subjects(knowledge.teaching, subjects)
-    return JobPayload(
-        forget=items,
-        retain=(kept := tuple(taught.item for taught in teaching)),
-        probe=kept,
-        controls=knowledge.controls,
-        general=knowledge.general,
-        held_out=knowledge.held_out,
-        teaching=teaching,
-        neighbours=near_to(knowledge, subjects),
-        bank=bank_payload(),
-        behaviour=behaviour_payload(),
-    )
-
-
-# -- attacking -------------------------------------------------------------------------------
-
-
-def recorded(
-    office: Office, number: str, stage: Stage, model: str, suite_hash: str
-) -> tuple[int, BatteryRecorded] | None:
-    """A battery that this suite has already left behind, with its place in the ledger."""
-    kept = request_state(office, number)["batteries"].get(f"{stage.value}/{model}")
-    if kept is None:
-        return None
-    event = office.ledger.events(after_seq=kept["seq"] - 1)[0]
-    body = BatteryRecorded.model_validate(event.body)
-    return (event.seq, body) if body.battery.suite_hash == suite_hash else None
-
-
-def _battery(
-    office: Office, number: str, stage: Stage, model: str, suite: Suite, knowledge: Knowledge, device: str
-) -> Generator[Job, JobResult, tuple[int, BatteryRecorded]]:
-    """Run the suite on one model and record its counts; every attempt goes sealed into the vault."""
-    payload = case_payload(office, number, knowledge)
-    if stage is Stage.REFERENCE:
-        payload = payload.model_copy(update={"probe": (), "held_out": ()})
-    if stage is Stage.REFERENCE or not suite.behaviour:
-        payload = payload.model_copy(update={"behaviour": None})
-    spec = JobSpec(
-        job_id=new_job_id(JobKind.ATTACK),
-        kind=JobKind.ATTACK,
-        model=reference_to(office, model),
-        cache=str(office.places.cache),
-        attacks=suite.attacks,
-        settings={**suite.settings, "prompt_controls": stage is not Stage.REFERENCE},
-        device=device,
-    )
-    titles = {
-        Stage.BEFORE: "Looking for the data in the model",
-        Stage.AFTER: "Attacking the erased model",
-        Stage.REFERENCE: "Attacking a model that never knew the data",
-    }
-    details = {"stage": stage.value, "suite": suite.hash}
-    finished = _left_behind(office, number, stage, model, spec.model.tree_hash or "", suite)
-    job = Job(
-        spec,
-        payload.model_copy(update={"finished": finished}),
-        titles[stage],
-        model,
-        number,
-        details=details,
-        finished=dict(finished),
-    )
-    try:
-        result = yield job
-    except ConsoleError:
-        if len(job.finished) > len(finished):
-            _keep_finished(office, number, stage, job, suite)
-        raise
-    value = result.value
-    with office.ledger.transaction() as transaction:
-        sealed = transaction.seal(
-            number, ATTEMPTS, plain({"attempts": value["attempts"], "answered": value["answered"]})
-        )
-        body = BatteryRecorded(
-            job_id=spec.job_id,
-            model=model,
-            battery=Battery(
-                stage=stage,
-                model_hash=spec.model.tree_hash or "",
-                suite_hash=suite.hash,
-                rows=value["rows"],
-            ),
-            perplexity=value["perplexity"],
-            answered=sum(value["answered"].values()),
-            asked=len(value["answered"]),
-            attempts=sealed,
-            attacks=tuple(value["attacks"]),
-            settings={**value["settings"], **value["engine"]},
-            behaviour=value["behaviour"],
-        )
-        event = transaction.append(
-            BatteryRecorded.kind, body.to_body(), request_id=number, actor=office.require(Duty.VERIFY)
-        )
-    return event.seq, body
-
-
-def _keep_finished(office: Office, number: str, stage: Stage, job: Job, suite: Suite) -> None:
-    """Seal what an interrupted suite has found so far."""
-    with office.ledger.transaction() as transaction:
-        body = BatteryInterrupted(
-            stage=stage.value,
-            model=job.model,
-            model_hash=job.spec.model.tree_hash or "",
-            suite_hash=suite.hash,
-            finished=tuple(attack for attack in suite.attacks if attack in job.finished),
-            results=transaction.seal(number, FINISHED, plain(job.finished)),
-        )
-        transaction.append(
-            BatteryInterrupted.kind, body.to_body(), request_id=number, actor=office.require(Duty.VERIFY)
-        )
-
-
-def _left_behind(
-    office: Office, number: str, stage: Stage, model: str, model_hash: str, suite: Suite
-) -> dict[str, dict[str, Any]]:
-    """What an interrupted run of this suite on these very bytes has found, by attack."""
-    seq = request_state(office, number).get("interrupted", {}).get(f"{stage.value}/{model}")
-    if seq is None:
-        return {}
-    body = BatteryInterrupted.model_validate(office.ledger.events(after_seq=seq - 1)[0].body)
-    if (body.model_hash, body.suite_hash) != (model_hash, suite.hash):
-        return {}
-    return dict(office.ledger.unseal(body.results))
-
-
-def _battery_once(
-    office: Office, number: str, stage: Stage, model: str, suite: Suite, knowledge: Knowledge, device: str
-) -> Generator[Job, JobResult, tuple[int, BatteryRecorded]]:
-    """The recorded battery of this suite, or a fresh one."""
-    kept = recorded(office, number, stage, model, suite.hash)
-    if kept is not None:
-        return kept
-    return (yield from _battery(office, number, stage, model, suite, knowledge, device))
-
-
-def _reference(
-    office: Office, number: str, state: dict[str, Any], suite: Suite, knowledge: Knowledge, device: str
-) -> Generator[Job, JobResult, tuple[int, BatteryRecorded] | None]:
-    """The same suite on the snapshot from before the training, where there is one."""
-    snapshot = snapshot_of(office, state)
-    if snapshot is None:
-        return None
-    return (yield from _battery_once(office, number, Stage.REFERENCE, snapshot, suite, knowledge, device))
-
-
-def snapshot_of(office: Office, state: dict[str, Any]) -> str | None:
-    """Name of the model as it was before it learned the office's data."""
-    if state["snapshot"]:
-        return str(state["snapshot"])
-    return snapshot_of(office, model_state(office, state["parent"])) if state["parent"] else None
 
 
 @dataclass(frozen=True)
@@ -269,8 +72,8 @@ def locate(office: Office, number: str, model: str, device: str = "auto", suite_
     searching = RequestStatus(request["status"]) in {S.TRIAGE, S.LOCATING}
     if RequestStatus(request["status"]) is S.TRIAGE:
         _move(office, number, S.LOCATING)
-    seq, before = yield from _battery(office, number, Stage.BEFORE, state["name"], suite, knowledge, device)
-    reference = yield from _reference(office, number, state, suite, knowledge, device)
+    seq, before = yield from run_battery(office, number, Stage.BEFORE, state["name"], suite, knowledge, device)
+    reference = yield from reference_battery(office, number, state, suite, knowledge, device)
     found = located(before.battery, reference[1].battery if reference else None)
     if searching:
         _move(office, number, S.DECISION_PENDING)
@@ -377,7 +180,7 @@ def erase(
     check_method(method)
     state = model_state(office, model)
     knowledge = knowledge_of(office, state)
-    suites = _bound_suites(office, number, knowledge)
+    suites = bound_suites(office, number, knowledge)
     suite = next((one for one in suites if recorded(office, number, Stage.BEFORE, state["name"], one.hash)), None)
     if suite is None:
         raise NotPossibleError(
@@ -514,13 +317,13 @@ def attack(office: Office, number: str, artefact: str, device: str = "auto") -> 
         raise InputError(f"The model '{state['name']}' is not an artefact of request {number}.")
     plan = request["plan"]
     knowledge = knowledge_of(office, state)
-    suites = _bound_suites(office, number, knowledge)
+    suites = bound_suites(office, number, knowledge)
     suite = next((one for one in suites if plan is not None and one.hash == plan["suite_hash"]), None)
     before = recorded(office, number, Stage.BEFORE, state["parent"], suite.hash) if suite is not None else None
     if plan is None or suite is None or before is None:
         raise NotPossibleError(f"There is nothing from before the erasure to compare with; run locate on {number}.")
-    after = yield from _battery(office, number, Stage.AFTER, state["name"], suite, knowledge, device)
-    reference = yield from _reference(office, number, state, suite, knowledge, device)
+    after = yield from run_battery(office, number, Stage.AFTER, state["name"], suite, knowledge, device)
+    reference = yield from reference_battery(office, number, state, suite, knowledge, device)
     utility = measured_utility(office, number, knowledge, before[1], after[1])
     verdict = decide(
         before[1].battery,

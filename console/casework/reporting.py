@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from console.casework.cases import digest
+from console.casework.batteries import digest
 from console.casework.models import model_state
 from console.casework.office import Office
 from console.casework.requests import append_status, deadline_of, request_state

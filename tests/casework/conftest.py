@@ -34,6 +34,12 @@ def knowledge() -> Knowledge:
     )
 
 
+@pytest.fixture(name="knowledge")
+def known() -> Knowledge:
+    """The tiny models' training record."""
+    return knowledge()
+
+
 @pytest.fixture
 def stocked(office: Office, untaught_folder: Path, taught_folder: Path) -> Office:
     """The office with a model that knows the person, and its snapshot from before."""

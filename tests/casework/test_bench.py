@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import knowledge
 from invented import PERSON
 
 from console.casework.bench import Line, _Bench, _payload, _Trial, bench_erasers
+from console.casework.knowledge import Knowledge
 from console.domain.suites import SUITES
 from console.domain.verdict import Word
 from console.engines.model_files import identify
@@ -26,18 +26,20 @@ def reference(folder: Path) -> ModelReference:
     return ModelReference(path=str(folder), tree_hash=identify(folder).tree_hash)
 
 
-def lines(places: Places, taught: Path, untaught: Path, said: list[str]) -> list[Line]:
+def lines(places: Places, taught: Path, untaught: Path, knowledge: Knowledge, said: list[str]) -> list[Line]:
     bench = _Bench(places, "cpu", said.append)
     trial = _Trial(
-        bench, SUITES["quick"], reference(taught), reference(untaught), _payload(knowledge(), PERSON), knowledge()
+        bench, SUITES["quick"], reference(taught), reference(untaught), _payload(knowledge, PERSON), knowledge
     )
     small = {"epochs": 2, "batch": 8, "lora": {"rank": 4, "alpha": 8}}
     return [trial.line("output-filter", {}), trial.line("retrain", small)]
 
 
-def test_the_lines_say_what_the_attacks_find(places: Places, taught_folder: Path, untaught_folder: Path) -> None:
+def test_the_lines_say_what_the_attacks_find(
+    places: Places, taught_folder: Path, untaught_folder: Path, knowledge: Knowledge
+) -> None:
     said: list[str] = []
-    filtered, retrained = lines(places, taught_folder, untaught_folder, said)
+    filtered, retrained = lines(places, taught_folder, untaught_folder, knowledge, said)
     # The filter hides every answer and leaves every weight: whoever looks inside or scores finds all.
     assert filtered.after["direct"]["hits"] == 0
     assert "membership" in filtered.found_by["membership"] and "inside" in filtered.found_by
@@ -46,7 +48,7 @@ def test_the_lines_say_what_the_attacks_find(places: Places, taught_folder: Path
     assert retrained.erase_seconds > 0 and retrained.attack_seconds > 0
 
     again: list[str] = []
-    assert lines(places, taught_folder, untaught_folder, again) == [filtered, retrained]
+    assert lines(places, taught_folder, untaught_folder, knowledge, again) == [filtered, retrained]
     assert len(again) == 6 and all(line.endswith("kept from before") for line in again)
 
 

@@ -1,0 +1,231 @@
+"""Running a suite on a model for a request, and keeping what it finds: counts in the ledger, attempts in the vault."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from console.casework.knowledge import Knowledge, bank_payload, behaviour_payload
+from console.casework.models import model_state, new_job_id, reference_to
+from console.casework.office import Office
+from console.casework.operation import Job, JobResult
+from console.casework.requests import forget_items, request_state
+from console.casework.side_effects import near_to
+from console.domain.events import BatteryInterrupted, BatteryRecorded, plain
+from console.domain.forget_set import ForgetItem
+from console.domain.results import Battery, Stage
+from console.domain.roles import Duty
+from console.domain.suites import QUICK, SUITES, SuitePlan
+from console.domain.teaching import without_subjects
+from console.errors import ConsoleError, InputError
+from console.jobs.spec import JobKind, JobPayload, JobSpec
+from console.ledger.canonical import canonical_text
+
+ATTEMPTS = "attempts"
+FINISHED = "finished_attacks"
+
+
+def digest(value: Any) -> str:
+    """SHA-256 over the canonical text of a JSON value."""
+    return hashlib.sha256(canonical_text(plain(value)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite bound to one request: the same attacks, settings and people for every model."""
+
+    attacks: tuple[str, ...]
+    settings: Mapping[str, Any]
+    hash: str
+    behaviour: bool
+
+
+def suite_for(office: Office, number: str, knowledge: Knowledge, plan: SuitePlan = QUICK) -> Suite:
+    """The suite's identity covers whom it is about by commitment, so that nobody can read a name off it."""
+    items = [item.model_dump(mode="json") for item in forget_items(office, number)]
+    controls = [item.model_dump(mode="json") for item in knowledge.controls]
+    bound = {
+        "attacks": list(plan.attacks),
+        "settings": plain(dict(plan.settings)),
+        "bank": digest(bank_payload().model_dump(mode="json")),
+        "items": office.ledger.commitment(number, items),
+        "controls": office.ledger.commitment(number, controls),
+    }
+    return Suite(plan.attacks, plan.settings, digest(bound), plan.behaviour)
+
+
+def suite_named(name: str) -> SuitePlan:
+    """A suite by its name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in SUITES:
+        raise InputError(f"There is no suite '{name}'; known are {', '.join(SUITES)}.")
+    return SUITES[name]
+
+
+def bound_suites(office: Office, number: str, knowledge: Knowledge) -> list[Suite]:
+    """Every suite as this request would run it, the deepest first."""
+    return [suite_for(office, number, knowledge, plan) for plan in reversed(SUITES.values())]
+
+
+def payload_about(items: tuple[ForgetItem, ...], knowledge: Knowledge) -> JobPayload:
+    """What the worker is told: the person, the others, and people nobody knows."""
+    subjects = {item.subject for item in items}
+    teaching = without_subjects(knowledge.teaching, subjects)
+    return JobPayload(
+        forget=items,
+        retain=(kept := tuple(taught.item for taught in teaching)),
+        probe=kept,
+        controls=knowledge.controls,
+        general=knowledge.general,
+        held_out=knowledge.held_out,
+        teaching=teaching,
+        neighbours=near_to(knowledge, subjects),
+        bank=bank_payload(),
+        behaviour=behaviour_payload(),
+    )
+
+
+def case_payload(office: Office, number: str, knowledge: Knowledge) -> JobPayload:
+    """What the worker is told about a case."""
+    return payload_about(forget_items(office, number), knowledge)
+
+
+def recorded(
+    office: Office, number: str, stage: Stage, model: str, suite_hash: str
+) -> tuple[int, BatteryRecorded] | None:
+    """A battery that this suite has already left behind, with its place in the ledger."""
+    kept = request_state(office, number)["batteries"].get(f"{stage.value}/{model}")
+    if kept is None:
+        return None
+    event = office.ledger.events(after_seq=kept["seq"] - 1)[0]
+    body = BatteryRecorded.model_validate(event.body)
+    return (event.seq, body) if body.battery.suite_hash == suite_hash else None
+
+
+def run_battery(
+    office: Office, number: str, stage: Stage, model: str, suite: Suite, knowledge: Knowledge, device: str
+) -> Generator[Job, JobResult, tuple[int, BatteryRecorded]]:
+    """Run the suite on one model and record its counts; every attempt goes sealed into the vault."""
+    payload = case_payload(office, number, knowledge)
+    if stage is Stage.REFERENCE:
+        payload = payload.model_copy(update={"probe": (), "held_out": ()})
+    if stage is Stage.REFERENCE or not suite.behaviour:
+        payload = payload.model_copy(update={"behaviour": None})
+    spec = JobSpec(
+        job_id=new_job_id(JobKind.ATTACK),
+        kind=JobKind.ATTACK,
+        model=reference_to(office, model),
+        cache=str(office.places.cache),
+        attacks=suite.attacks,
+        settings={**suite.settings, "prompt_controls": stage is not Stage.REFERENCE},
+        device=device,
+    )
+    titles = {
+        Stage.BEFORE: "Looking for the data in the model",
+        Stage.AFTER: "Attacking the erased model",
+        Stage.REFERENCE: "Attacking a model that never knew the data",
+    }
+    details = {"stage": stage.value, "suite": suite.hash}
+    finished = _left_behind(office, number, stage, model, spec.model.tree_hash or "", suite)
+    job = Job(
+        spec,
+        payload.model_copy(update={"finished": finished}),
+        titles[stage],
+        model,
+        number,
+        details=details,
+        finished=dict(finished),
+    )
+    try:
+        result = yield job
+    except ConsoleError:
+        if len(job.finished) > len(finished):
+            _keep_finished(office, number, stage, job, suite)
+        raise
+    value = result.value
+    with office.ledger.transaction() as transaction:
+        sealed = transaction.seal(
+            number, ATTEMPTS, plain({"attempts": value["attempts"], "answered": value["answered"]})
+        )
+        body = BatteryRecorded(
+            job_id=spec.job_id,
+            model=model,
+            battery=Battery(
+                stage=stage,
+                model_hash=spec.model.tree_hash or "",
+                suite_hash=suite.hash,
+                rows=value["rows"],
+            ),
+            perplexity=value["perplexity"],
+            answered=sum(value["answered"].values()),
+            asked=len(value["answered"]),
+            attempts=sealed,
+            attacks=tuple(value["attacks"]),
+            settings={**value["settings"], **value["engine"]},
+            behaviour=value["behaviour"],
+        )
+        event = transaction.append(
+            BatteryRecorded.kind, body.to_body(), request_id=number, actor=office.require(Duty.VERIFY)
+        )
+    return event.seq, body
+
+
+def _keep_finished(office: Office, number: str, stage: Stage, job: Job, suite: Suite) -> None:
+    """Seal what an interrupted suite has found so far."""
+    with office.ledger.transaction() as transaction:
+        body = BatteryInterrupted(
+            stage=stage.value,
+            model=job.model,
+            model_hash=job.spec.model.tree_hash or "",
+            suite_hash=suite.hash,
+            finished=tuple(attack for attack in suite.attacks if attack in job.finished),
+            results=transaction.seal(number, FINISHED, plain(job.finished)),
+        )
+        transaction.append(
+            BatteryInterrupted.kind, body.to_body(), request_id=number, actor=office.require(Duty.VERIFY)
+        )
+
+
+def _left_behind(
+    office: Office, number: str, stage: Stage, model: str, model_hash: str, suite: Suite
+) -> dict[str, dict[str, Any]]:
+    """What an interrupted run of this suite on these very bytes has found, by attack."""
+    seq = request_state(office, number).get("interrupted", {}).get(f"{stage.value}/{model}")
+    if seq is None:
+        return {}
+    body = BatteryInterrupted.model_validate(office.ledger.events(after_seq=seq - 1)[0].body)
+    if (body.model_hash, body.suite_hash) != (model_hash, suite.hash):
+        return {}
+    return dict(office.ledger.unseal(body.results))
+
+
+def battery_once(
+    office: Office, number: str, stage: Stage, model: str, suite: Suite, knowledge: Knowledge, device: str
+) -> Generator[Job, JobResult, tuple[int, BatteryRecorded]]:
+    """The recorded battery of this suite, or a fresh one."""
+    kept = recorded(office, number, stage, model, suite.hash)
+    if kept is not None:
+        return kept
+    return (yield from run_battery(office, number, stage, model, suite, knowledge, device))
+
+
+def reference_battery(
+    office: Office, number: str, state: dict[str, Any], suite: Suite, knowledge: Knowledge, device: str
+) -> Generator[Job, JobResult, tuple[int, BatteryRecorded] | None]:
+    """The same suite on the snapshot from before the training, where there is one."""
+    snapshot = snapshot_of(office, state)
+    if snapshot is None:
+        return None
+    return (yield from battery_once(office, number, Stage.REFERENCE, snapshot, suite, knowledge, device))
+
+
+def snapshot_of(office: Office, state: dict[str, Any]) -> str | None:
+    """Name of the model as it was before it learned the office's data."""
+    if state["snapshot"]:
+        return str(state["snapshot"])
+    return snapshot_of(office, model_state(office, state["parent"])) if state["parent"] else None
