@@ -233,6 +233,7 @@ class Recorder:
     progressed: list[tuple[int, int]] = field(default_factory=list)
     metrics: list[dict[str, float]] = field(default_factory=list)
     looks: int = 0
+    state_file: Path | None = None
 
     def progress(self, step: int, steps: int, label: str) -> None:
         assert label

@@ -65,6 +65,27 @@ def resolve_modules(network: Any, settings: LoraSettings) -> tuple[str, ...]:
     return modules
 
 
+def resolve_tensors(network: Any, names: tuple[str, ...], settings: LoraSettings) -> tuple[str, ...]:
+    """Full paths of the modules in the blocks whose own weight is trained: the last segment is one of ``names``.
+
+    Raises:
+        InputError: a name that no module of these blocks has.
+    """
+    lowest = first_trained_layer(network, settings)
+    inside = {
+        path: path.rpartition(".")[2]
+        for path, module in network.named_modules()
+        if isinstance(getattr(module, "weight", None), torch.nn.Parameter)
+        and (number := _layer_number(path)) is not None
+        and number >= lowest
+    }
+    missing = [name for name in names if name not in inside.values()]
+    if missing:
+        known = ", ".join(sorted(set(inside.values())))
+        raise InputError(f"No weight in the model's blocks is called '{missing[0]}'; there are {known}.")
+    return tuple(path for path, name in inside.items() if name in names)
+
+
 def trainable_parameters(network: Any, modules: tuple[str, ...], rank: int) -> int:
     """Parameters that an adapter of this rank adds to these modules."""
     by_path = dict(network.named_modules())

@@ -10,15 +10,22 @@ import torch.nn.functional as functional
 from console.engines.packing import PackedRow, TokenSequence
 
 
-def _by_member(values: torch.Tensor, row: PackedRow, sequences: list[TokenSequence]) -> torch.Tensor:
-    """(members,) sums of the answer tokens' values, which stand in the members' order."""
-    lengths = [len(sequences[member].answer_ids) for member in row.members]
-    owner = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)).to(values.device)
-    return torch.zeros(len(lengths), device=values.device).index_add(0, owner, values)
+def by_member(values: torch.Tensor, owner: torch.Tensor, members: int) -> torch.Tensor:
+    """(members,) sums of token values.
+
+    Args:
+        values: (tokens,).
+        owner: (tokens,) which member each token is of.
+    """
+    return torch.zeros(members, device=values.device, dtype=values.dtype).index_add(0, owner, values)
 
 
-def _targets(row: PackedRow, sequences: list[TokenSequence]) -> torch.Tensor:
-    return torch.tensor([token for member in row.members for token in sequences[member].answer_ids])
+def answer_tokens(row: PackedRow, sequences: list[TokenSequence]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The answer tokens of a row's members and which member each is of; both (tokens,), in the members' order."""
+    answers = [sequences[member].answer_ids for member in row.members]
+    lengths = torch.tensor([len(answer) for answer in answers])
+    targets = torch.tensor([token for answer in answers for token in answer])
+    return targets, torch.repeat_interleave(torch.arange(len(answers)), lengths)
 
 
 def member_nll(logits: torch.Tensor, row: PackedRow, sequences: list[TokenSequence]) -> torch.Tensor:
@@ -30,23 +37,33 @@ def member_nll(logits: torch.Tensor, row: PackedRow, sequences: list[TokenSequen
     Returns:
         (members,) float32.
     """
-    targets = _targets(row, sequences).to(logits.device)
-    return _by_member(functional.cross_entropy(logits.float(), targets, reduction="none"), row, sequences)
+    targets, owner = (part.to(logits.device) for part in answer_tokens(row, sequences))
+    return by_member(functional.cross_entropy(logits.float(), targets, reduction="none"), owner, len(row.members))
 
 
-def member_log_odds(logits: torch.Tensor, row: PackedRow, sequences: list[TokenSequence]) -> torch.Tensor:
-    """Summed log-odds ``log(p / (1 - p))`` of each packed member's answer tokens.
+def log_odds(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Log-odds ``log(p / (1 - p))`` of each answer token.
 
     Where a model is certain, the log-likelihood's gradient with respect to the answer's logit is ``1 - p`` and
     vanishes, and no method that follows it moves an answer known by heart; that of the log-odds is 1 everywhere.
     Computed from the logits, because ``1 - p`` is 0 in float32 long before the odds are infinite.
 
-    Args and returns: as :func:`member_nll`.
+    Args:
+        logits: (tokens, vocab).
+        targets: (tokens,).
+
+    Returns:
+        (tokens,) float32.
     """
-    targets = _targets(row, sequences).to(logits.device)[:, None]
-    others = logits.float().scatter(-1, targets, float("-inf"))
-    odds = logits.float().gather(-1, targets).squeeze(-1) - others.logsumexp(dim=-1)
-    return _by_member(odds, row, sequences)
+    own = targets[:, None]
+    others = logits.float().scatter(-1, own, float("-inf"))
+    return logits.float().gather(-1, own).squeeze(-1) - others.logsumexp(dim=-1)
+
+
+def member_log_odds(logits: torch.Tensor, row: PackedRow, sequences: list[TokenSequence]) -> torch.Tensor:
+    """(members,) :func:`log_odds` summed over each packed member's answer tokens; arguments as :func:`member_nll`."""
+    targets, owner = (part.to(logits.device) for part in answer_tokens(row, sequences))
+    return by_member(log_odds(logits, targets), owner, len(row.members))
 
 
 def npo_loss(nll: torch.Tensor, reference_nll: torch.Tensor, beta: float) -> torch.Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel
@@ -68,6 +69,8 @@ class ErasureData:
         reference_nll: mean negative log-likelihood (nats per token) of each forget example under a model
             that never knew it, by example id; empty where there is no such model.
         neighbours: names of people among the retained who share traits with the person.
+        open_reference: opens a model that never knew the data, for methods that learn from what it says; None where
+            there is none. Whoever opens it lets it go again.
         teaching: training data for an exact retraining, the person already left out.
     """
 
@@ -77,6 +80,7 @@ class ErasureData:
     reference_nll: Mapping[str, float] = field(default_factory=dict)
     teaching: tuple[TeachingItem, ...] = ()
     neighbours: frozenset[str] = frozenset()
+    open_reference: Callable[[], TransformersModel] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,14 @@ class Outcome:
 
 
 class RunControl(Protocol):
-    """How a method tells its progress and learns that it must stop."""
+    """How a method tells its progress and learns that it must stop.
+
+    Attributes:
+        state_file: where a run may keep what it needs to go on after an interruption, and finds what an earlier
+            run of the same has kept; None where it cannot.
+    """
+
+    state_file: Path | None
 
     def progress(self, step: int, steps: int, label: str) -> None: ...
 

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -105,6 +106,15 @@ class Stepper:
         # A run is tens to hundreds of steps long: the usual second-moment average over 1000 steps never settles.
         optimizer = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.99))
         return cls(optimizer, slow + fast, warmup_steps, decay)
+
+    def state(self) -> dict[str, Any]:
+        """All that the next steps depend on beside the weights themselves."""
+        return {"optimizer": self.optimizer.state_dict(), "step_number": self.step_number}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state that :meth:`state` gave."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step_number = int(state["step_number"])
 
     def _share_of_rate(self, done: float) -> float:
         if self.step_number < self.warmup_steps:
