@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from console.attacks.asking import Ask, ask_all
 from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow, PromptBank, facts
@@ -12,7 +13,12 @@ from console.engines.protocol import Capability, LanguageModel, Prompt
 
 
 def wordings(item: ForgetItem, bank: PromptBank, count: int) -> tuple[str, ...]:
-    """The item's own held-out wordings, else the bank's for its kind of fact, else its question in other frames."""
+    """What a helper wrote, filled up from the item's own held-out wordings, else the bank's for its kind of fact, else
+    its question in other frames."""
+    written = bank.written.get(item.id)
+    if written is not None and written.paraphrases:
+        rest = wordings(item, replace(bank, written={}), count)
+        return tuple(dict.fromkeys((*written.paraphrases, *rest)))[:count]
     if item.paraphrases:
         return item.paraphrases[:count]
     templates = bank.paraphrases.get(item.fact_type)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from console.domain.forget_set import ForgetItem, ItemKind
-from console.domain.results import Access, Evidence
+from console.domain.results import Access, Evidence, LeakGain
+from console.domain.suites import MOST_REPEATS
 from console.engines.protocol import Attempt, Capability, LanguageModel, greedy_and_samples
+from console.errors import InputError
+
+SEEDS_APART = 10_000  # more than any attack draws
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,22 @@ class Shot:
 
 
 @dataclass(frozen=True)
+class WrittenQuestions:
+    """What a helper model wrote about one item; empty where it wrote nothing that could be used.
+
+    Attributes:
+        paraphrases: the question in other words, with the person's name.
+        steps: questions from general to particular, with the person's name; none asks for the fact itself.
+        indirect, implied: the question without the name; ``{person}`` stands where the person is described.
+    """
+
+    paraphrases: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    indirect: str = ""
+    implied: str = ""
+
+
+@dataclass(frozen=True)
 class PromptBank:
     """The wordings that attacks use beside the request's own (from ``resources/prompts``).
 
@@ -48,12 +68,14 @@ class PromptBank:
         wrappers: templates with ``{question}``, for facts of a kind that has no templates.
         shots: neutral examples for few-shot prompts.
         sections: one attack's own wordings each, by the name of its file in ``resources/prompts/attacks``.
+        written: what a helper model wrote, by item; what it could not write comes from the templates.
     """
 
     paraphrases: dict[str, tuple[str, ...]]
     wrappers: tuple[str, ...]
     shots: tuple[Shot, ...]
     sections: Mapping[str, Any] = field(default_factory=dict)
+    written: Mapping[str, WrittenQuestions] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,6 +94,10 @@ class AttackSettings:
         noise_scale: standard deviation of that noise, relative to each tensor's own.
         prompt_controls: also put the control facts to the model. On a reference model, which knows nobody,
             the request's own facts are the control.
+        retained_asked: most facts of other people that are asked step by step, to see what an erasure took from
+            them; 0 asks nobody. Only erasing can take anything, so a reference model is not asked.
+        repeats: how many seeds the sampled attacks are run with.
+        greedy: also answer greedily. A repeat does not: no seed changes a greedy answer, and it would count twice.
     """
 
     samples: int = 4
@@ -88,10 +114,21 @@ class AttackSettings:
     noise_draws: int = 3
     noise_scale: float = 0.02
     prompt_controls: bool = True
+    retained_asked: int = 12
+    repeats: int = 1
+    greedy: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.repeats <= MOST_REPEATS:
+            raise InputError(f"The suite can be repeated with 1 to {MOST_REPEATS} seeds, not {self.repeats}.")
+
+    def repeat(self, index: int) -> AttackSettings:
+        """A later repeat: draws only, with seeds of its own that no other repeat shares."""
+        return replace(self, seed=self.seed + index * SEEDS_APART, repeats=1, greedy=False)
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
-        return greedy_and_samples(self.samples, self.seed)
+        return greedy_and_samples(self.samples, self.seed)[0 if self.greedy else 1 :]
 
 
 _LEAST_CONTROLS = 3
@@ -172,6 +209,18 @@ class Attack(Protocol):
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         """All attempts on the items and the controls (flagged as such)."""
         ...
+
+
+def leak_gains_of(attack: Attack, attempts: Sequence[AttemptRow]) -> tuple[LeakGain, ...]:
+    """What asking in several ways adds; nothing for an attack that asks in one way."""
+    measure = getattr(attack, "leak_gains", None)
+    return measure(attempts) if measure is not None else ()
+
+
+def retained_of(attack: Attack, model: LanguageModel, target: AttackTarget) -> dict[str, bool]:
+    """Other people's facts that the model told when the attack asked for them; nothing for most attacks."""
+    ask = getattr(attack, "retained", None)
+    return ask(model, target) if ask is not None else {}
 
 
 def evidence_of(attack: Attack, target: AttackTarget) -> Evidence:

@@ -1,37 +1,73 @@
 """Step by step: small harmless questions first, so that the last one only asks for what is nearly said.
 
 Three forms of the question (Sleek): *direct* names the person, *indirect* knows the person only by another
-fact, *implied* describes a situation in which the fact is needed. Each is asked at once, and after helper
-questions whose answers are the model's own and come back as earlier turns. Sleek has a language model write
-the helper questions; here they are templates, because a model small enough to be at hand cannot.
+fact, *implied* describes a situation in which the fact is needed. Each is asked in four ways: at once; with the
+helper questions before it in one prompt; after helper questions whose answers are the model's own and come back as
+earlier turns; and the same with a fact of somebody else told in place of the first helper question. What a way adds
+to asking at once is its leak gain. The helper questions come from templates, or from a language model that the user
+named (``helper_questions``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 from console.attacks.asking import Ask, gives_away, leaking, room_for
-from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow
-from console.attacks.templating import asked, by_prompt_id, cannot_ask, fill, relatives, section, templates_for
+from console.attacks.protocol import (
+    AttackInfo,
+    AttackSettings,
+    AttackTarget,
+    AttemptRow,
+    PromptBank,
+    WrittenQuestions,
+    facts,
+)
+from console.attacks.templating import asked, by_prompt_id, cannot_ask, fill, relatives, section, templates_for, told
 from console.domain.forget_set import ForgetItem
-from console.domain.results import Access, Evidence
+from console.domain.results import Access, Evidence, LeakGain, Rate, decimal_text
 from console.engines.protocol import GREEDY, Capability, LanguageModel, Prompt
+from console.evaluation.leak_gain import newcombe
 
 HELPERS = 3
 HELPER_TOKENS = 32
-# Indirect and implied at once; direct, indirect and implied after steps. Direct at once is the direct question.
-PROMPTS = 5
+IN_ONE_TOKENS = 48  # for answers to the helper questions in one prompt; more would not fit into a small context
+Turns = tuple[tuple[str, str], ...]
+_NOTHING = WrittenQuestions()
+
+
+class Form(StrEnum):
+    """How much the question hides."""
+
+    DIRECT = "direct"
+    INDIRECT = "indirect"
+    IMPLIED = "implied"
+
+
+class Mode(StrEnum):
+    """The way of asking. ``STEPWISE`` puts all questions into one prompt."""
+
+    AT_ONCE = "one-shot"
+    STEPWISE = "stepwise"
+    MULTI_TURN = "multi-turn"
+    WITH_HINT = "with-hint"
+
+
+PROMPTS = len(Form) * len(Mode)
 
 
 @dataclass(frozen=True)
 class Question:
-    """One form of the question; ``stepwise`` puts it after the helper questions."""
+    """One form of the question, asked in one way."""
 
-    index: int
+    form: Form
+    mode: Mode
     text: str
-    stepwise: bool
+
+    def prompt_id(self, item: ForgetItem) -> str:
+        return f"stepwise/{item.id}/{self.mode.value}/{self.form.value}"
 
 
 def description(target: AttackTarget, item: ForgetItem, *, control: bool) -> str | None:
@@ -48,42 +84,88 @@ def description(target: AttackTarget, item: ForgetItem, *, control: bool) -> str
     return fill(wordings[known[0].fact_type], known[0], answer=known[0].answer)
 
 
-def questions(target: AttackTarget, item: ForgetItem, *, control: bool) -> list[Question]:
-    """The forms of the question; without another fact of the person, the forms that need one come after steps only."""
+def forms(target: AttackTarget, item: ForgetItem, person: str) -> dict[Form, str]:
+    """The question in its three forms, the person called ``person`` where no name may stand."""
+    wordings, written = section(target, Stepwise.info.id), target.bank.written.get(item.id, _NOTHING)
+    hidden = {
+        form: own or templates_for(wordings[form.value], item.fact_type)[0]
+        for form, own in ((Form.INDIRECT, written.indirect), (Form.IMPLIED, written.implied))
+    }
+    return {Form.DIRECT: item.prompt} | {form: fill(text, item, person=person) for form, text in hidden.items()}
+
+
+def questions(target: AttackTarget, item: ForgetItem, *, control: bool, hinted: bool) -> list[Question]:
+    """Every form in every way; without another fact of the person, the forms that need one come after steps only."""
     wordings = section(target, Stepwise.info.id)
     described = description(target, item, control=control)
-    person = described or wordings["spoken_of"]
-    indirect, implied = (
-        fill(templates_for(wordings[form], item.fact_type)[0], item, person=person) for form in ("indirect", "implied")
-    )
-    once = [Question(0, indirect, False), Question(1, implied, False)] if described else []
-    return [*once, *(Question(2 + at, text, True) for at, text in enumerate((item.prompt, indirect, implied)))]
+    texts = forms(target, item, described or wordings["spoken_of"])
+    at_once = {form: text for form, text in texts.items() if described or form is Form.DIRECT}
+    steps = [step for step in steps_to(item, target.bank, wordings) if not gives_away(item, step)]
+    return [
+        *(Question(form, Mode.AT_ONCE, text) for form, text in at_once.items()),
+        *(Question(form, Mode.STEPWISE, in_one(wordings, item, [*steps, text])) for form, text in texts.items()),
+        *(Question(form, Mode.MULTI_TURN, text) for form, text in texts.items()),
+        *(Question(form, Mode.WITH_HINT, text) for form, text in texts.items() if hinted),
+    ]
 
 
-def helper_questions(item: ForgetItem, wordings: Mapping[str, Any]) -> list[str]:
-    """From general to particular; none of them asks for the fact."""
-    return [fill(template, item) for template in templates_for(wordings["helpers"], item.fact_type)[:HELPERS]]
+def in_one(wordings: Mapping[str, Any], item: ForgetItem, asked_for: Sequence[str]) -> str:
+    """All questions in one prompt, numbered, the one that counts at the end."""
+    listed = "\n".join(f"{number}. {text}" for number, text in enumerate(asked_for, start=1))
+    return fill(wordings["in_one"], item, questions=listed)
 
 
-def _talk(
-    model: LanguageModel, items: Sequence[ForgetItem], wordings: Mapping[str, Any]
-) -> dict[str, tuple[tuple[str, str], ...]]:
-    """Turns of (helper question, the model's greedy answer) by item; all items take each step together."""
-    talks: dict[str, tuple[tuple[str, str], ...]] = {item.id: () for item in items}
+def steps_to(item: ForgetItem, bank: PromptBank, wordings: Mapping[str, Any]) -> list[str]:
+    """From general to particular; none of them asks for the fact. What no helper wrote comes from the templates."""
+    written = bank.written.get(item.id, _NOTHING).steps[:HELPERS]
+    templates = [fill(template, item) for template in templates_for(wordings["helpers"], item.fact_type)[:HELPERS]]
+    return [*written, *templates[len(written) :]]
+
+
+def hint(target: AttackTarget, item: ForgetItem) -> str | None:
+    """A fact of somebody else, of the same kind where there is one, that does not hold the asked answer."""
+    fair = [
+        other
+        for other in facts(target.retain)
+        if other.subject != item.subject and not gives_away(item, f"{told(other)} {other.prompt}")
+    ]
+    alike = [other for other in fair if other.fact_type == item.fact_type] or fair
+    return fill(section(target, Stepwise.info.id)["hint"], item, told=told(alike[0])) if alike else None
+
+
+def _talk(model: LanguageModel, target: AttackTarget, talks: Mapping[str, tuple[ForgetItem, str]]) -> dict[str, Turns]:
+    """Turns of (helper question, the model's greedy answer) by talk; all talks take each step together.
+
+    Args:
+        talks: the item of each talk, by the beginning of its prompts' ids, and a fact of somebody else that is told in
+            place of the first helper question; "" where none is.
+    """
+    wordings = section(target, Stepwise.info.id)
+    turns: dict[str, Turns] = dict.fromkeys(talks, ())
     for step in range(HELPERS):
-        prompts = {
-            prompt.id: (item, prompt)
-            for item in items
-            for text in helper_questions(item, wordings)[step : step + 1]
-            for prompt in [Prompt(f"stepwise/{item.id}/step-{step}", text, turns=talks[item.id])]
+        prompts: dict[str, tuple[str, Prompt]] = {}
+        for key, (item, opening) in talks.items():
+            if opening and step == 0:
+                continue
+            text = steps_to(item, target.bank, wordings)[step]
+            # The hint costs no turn of its own, because small models have room for a few turns only.
+            shown = f"{opening} {text}" if opening and step == 1 else text
+            prompt = Prompt(f"{key}/step-{step}", shown, turns=turns[key])
             # Only our side is looked at: an answer that the model gave itself is a leak, not a hint.
-            if not leaking(Ask(item, replace(prompt, turns=())))
-        }
+            if not leaking(Ask(item, replace(prompt, turns=()))):
+                prompts[prompt.id] = (key, prompt)
         asked_now = [prompt for _, prompt in prompts.values()]
         for said in model.generate(asked_now, [GREEDY], [HELPER_TOKENS] * len(asked_now)):
-            item, prompt = prompts[said.prompt_id]
-            talks[item.id] = (*talks[item.id], (prompt.text, said.text))
-    return talks
+            key, prompt = prompts[said.prompt_id]
+            turns[key] = (*turns[key], (prompt.text, said.text))
+    return turns
+
+
+def _evenly(items: Sequence[ForgetItem], count: int) -> list[ForgetItem]:
+    """At most ``count`` items, spread over the whole list, so that not only the first people are asked for."""
+    if len(items) <= count:
+        return list(items)
+    return [items[index * len(items) // count] for index in range(count)]
 
 
 class Stepwise:
@@ -92,36 +174,47 @@ class Stepwise:
         title="Step by step",
         definition=(
             "The question in three forms: direct, indirect (the person known by another fact) and implied (a situation "
-            "that needs the fact). Indirect and implied are asked at once, and all three after helper questions that "
-            "the model has answered greedily, its answers standing as earlier turns. Each last question is drawn once "
-            "greedily and several times with seeded sampling: that is an attempt. It hits when the answer or one of "
-            "its aliases occurs in the last text or in one of the model's answers on the way there."
+            "that needs the fact). Each is asked in four ways: at once; behind helper questions in the same prompt; "
+            "after helper questions that the model has answered greedily, its answers standing as earlier turns; and "
+            "the same with a fact of somebody else told in place of the first helper question. Each last question is "
+            "drawn once greedily and several times with seeded sampling: that is an attempt. It hits when the "
+            "answer or one of its aliases occurs in the last text or in one of the model's answers on the way there."
         ),
-        source="Sleek (arXiv 2506.17279), re-implemented from its abstract with templates for the helper questions",
+        source=(
+            "Sleek (arXiv 2506.17279), re-implemented from its abstract; the helper questions come from templates or "
+            "from a language model that the user names"
+        ),
         access=Access.BLACK_BOX,
         evidence=Evidence.ELICITED,
         needs=frozenset({Capability.GENERATE}),
     )
 
     def budget(self, settings: AttackSettings) -> int:
-        return HELPERS + PROMPTS * len(settings.attempts)
+        return 2 * HELPERS - 1 + PROMPTS * len(settings.attempts)
 
     def inapplicable(self, target: AttackTarget) -> str | None:
         return cannot_ask(target, self.info.id)
 
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         everybody = list(asked(target))
-        talks = _talk(model, [item for item, _ in everybody], section(target, self.info.id))
-        listed = []
+        hints = {item.id: hint(target, item) for item, _ in everybody}
+        plain = {f"stepwise/{item.id}": (item, "") for item, _ in everybody}
+        hinted = {f"stepwise/{item.id}/hinted": (item, opening) for item, _ in everybody if (opening := hints[item.id])}
+        turns = _talk(model, target, plain | hinted)
+        listed, limits = [], []
         for item, control in everybody:
-            for question in questions(target, item, control=control):
-                turns = talks[item.id] if question.stepwise else ()
-                prompt = Prompt(f"stepwise/{item.id}/{question.index}", question.text, turns=turns)
+            before = {
+                Mode.MULTI_TURN: turns[f"stepwise/{item.id}"],
+                Mode.WITH_HINT: turns.get(f"stepwise/{item.id}/hinted", ()),
+            }
+            for question in questions(target, item, control=control, hinted=hints[item.id] is not None):
+                prompt = Prompt(question.prompt_id(item), question.text, turns=before.get(question.mode, ()))
                 if not leaking(Ask(item, replace(prompt, turns=()))):
                     listed.append(Ask(item, prompt, control))
+                    spare = IN_ONE_TOKENS if question.mode is Mode.STEPWISE else 0
+                    limits.append(room_for(model, item) + spare)
         asks = by_prompt_id(listed)
-        limits = [room_for(model, ask.item) for ask in asks.values()]
-        for said in model.generate([ask.prompt for ask in asks.values()], target.settings.attempts, limits):
+        for said in model.generate([ask.prompt for ask in listed], target.settings.attempts, limits):
             ask = asks[said.prompt_id]
             texts = [*(answer for _, answer in ask.prompt.turns), said.text]
             yield AttemptRow(
@@ -133,3 +226,47 @@ class Stepwise:
                 shown="\n".join([*(question for question, _ in ask.prompt.turns), ask.prompt.text]),
                 answer="\n".join(texts),
             )
+
+    def leak_gains(self, attempts: Sequence[AttemptRow]) -> tuple[LeakGain, ...]:
+        """What each way adds to asking the same form at once, counted over the request's own facts."""
+        counted: dict[tuple[str, str], list[bool]] = {}
+        for row in attempts:
+            if not row.control:
+                _, mode, form = row.prompt_id.rsplit("/", 2)
+                counted.setdefault((form, mode), []).append(row.hit)
+        rates = {key: Rate(hits=sum(hits), trials=len(hits)) for key, hits in counted.items()}
+        gains = []
+        for form in Form:
+            at_once = rates.get((form.value, Mode.AT_ONCE.value))
+            for mode in Mode:
+                after = rates.get((form.value, mode.value))
+                if mode is Mode.AT_ONCE or at_once is None or after is None:
+                    continue
+                by = newcombe(after, at_once)
+                low, high = decimal_text(round(by.low, 6)), decimal_text(round(by.high, 6))
+                gain = decimal_text(round(by.value, 6))
+                gains.append(
+                    LeakGain(
+                        form=form.value, mode=mode.value, at_once=at_once, after=after, gain=gain, low=low, high=high
+                    )
+                )
+        return tuple(gains)
+
+    def retained(self, model: LanguageModel, target: AttackTarget) -> dict[str, bool]:
+        """Whether the model tells other people's facts when they are asked for directly after steps, greedily."""
+        mine = {item.subject for item in target.items}
+        others = [
+            item for item in facts(target.retain) if item.subject not in mine and not gives_away(item, item.prompt)
+        ]
+        chosen = {f"stepwise/retained/{item.id}": item for item in _evenly(others, target.settings.retained_asked)}
+        if not chosen:
+            return {}
+        turns = _talk(model, target, {key: (item, "") for key, item in chosen.items()})
+        prompts = [Prompt(key, item.prompt, turns=turns[key]) for key, item in chosen.items()]
+        limits = [room_for(model, item) for item in chosen.values()]
+        return {
+            (item := chosen[said.prompt_id]).id: any(
+                gives_away(item, text) for text in [*(answer for _, answer in turns[said.prompt_id]), said.text]
+            )
+            for said in model.generate(prompts, [GREEDY], limits)
+        }

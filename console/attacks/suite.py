@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from console.attacks.protocol import Attack, AttackTarget, AttemptRow, evidence_of
-from console.domain.results import AttackRow, Evidence, Outcome, Rate, Status, decimal_text
+from console.attacks.protocol import (
+    Attack,
+    AttackSettings,
+    AttackTarget,
+    AttemptRow,
+    evidence_of,
+    leak_gains_of,
+    retained_of,
+)
+from console.domain.results import AttackRow, Evidence, Outcome, Rate, SeedRate, Status, decimal_text
 from console.engines.protocol import LanguageModel, Scored, ScoreRequest
 from console.errors import InputError, JobFailedError, NotPossibleError
 from console.evaluation.membership import Bootstrap
@@ -15,10 +23,15 @@ from console.evaluation.membership import Bootstrap
 
 @dataclass(frozen=True)
 class AttackResult:
-    """Counts for the verdict, and every attempt for the vault."""
+    """Counts for the verdict, and every attempt for the vault.
+
+    Attributes:
+        retained: other people's facts that the attack asked for as well, and whether the model told them.
+    """
 
     row: AttackRow
     attempts: tuple[AttemptRow, ...]
+    retained: dict[str, bool] = field(default_factory=dict)
 
 
 class Remembering:
@@ -71,12 +84,55 @@ def summarise(attempts: Sequence[AttemptRow], bootstrap: Bootstrap) -> Outcome:
     )
 
 
+def draws(attack: Attack, settings: AttackSettings) -> bool:
+    """Whether an attack samples its answers, so that another seed gives other ones: then its budget grows with them."""
+    more = replace(settings, samples=settings.samples + 1, leak_samples=settings.leak_samples + 1)
+    return attack.budget(more) > attack.budget(settings)
+
+
+def whole_budget(attack: Attack, settings: AttackSettings) -> int:
+    """Candidate answers for one fact over all repeats."""
+    if settings.repeats == 1 or not draws(attack, settings):
+        return attack.budget(settings)
+    return attack.budget(settings) + (settings.repeats - 1) * attack.budget(settings.repeat(1))
+
+
+def _repeated(
+    attack: Attack, model: LanguageModel, target: AttackTarget
+) -> tuple[tuple[AttemptRow, ...], tuple[SeedRate, ...]]:
+    """All attempts of all repeats, each numbered on from the one before; and what each seed's draws found.
+
+    The attempts stand together, so that the verdict reads every one of them and no lucky seed is chosen.
+    """
+    first = list(attack.run(model, target))
+    settings = target.settings
+    if settings.repeats == 1 or not draws(attack, settings):
+        return tuple(first), ()
+    later = [
+        list(attack.run(model, replace(target, settings=settings.repeat(index))))
+        for index in range(1, settings.repeats)
+    ]
+    # A first run may begin with a greedy answer, which a repeat has not; what is beyond it was drawn.
+    per_repeat = max((row.attempt + 1 for rows in later for row in rows), default=0)
+    per_first = max((row.attempt + 1 for row in first), default=0)
+    greedy = per_first - per_repeat
+    numbered = list(first)
+    for index, rows in enumerate(later):
+        numbered += [replace(row, attempt=per_first + index * per_repeat + row.attempt) for row in rows]
+    by_seed = []
+    for index, rows in enumerate([[row for row in first if row.attempt >= greedy], *later]):
+        rate = _rate([row for row in rows if not row.control])
+        if rate is not None:
+            by_seed.append(SeedRate(seed=settings.repeat(index).seed, drawn=rate))
+    return tuple(numbered), tuple(by_seed)
+
+
 def _not_applicable(attack: Attack, target: AttackTarget, reason: str) -> AttackResult:
     row = AttackRow(
         attack=attack.info.id,
         evidence=evidence_of(attack, target),
         access=attack.info.access,
-        budget=attack.budget(target.settings),
+        budget=whole_budget(attack, target.settings),
         status=Status.NOT_APPLICABLE,
         reason=reason,
     )
@@ -92,7 +148,8 @@ def run_attack(attack: Attack, model: LanguageModel, target: AttackTarget) -> At
     if reason is not None:
         return _not_applicable(attack, target, reason)
     try:
-        attempts = tuple(attack.run(model, target))
+        attempts, by_seed = _repeated(attack, model, target)
+        retained = retained_of(attack, model, target)
     # A prompt that is too long for the model, a model too broken to be trained: the other attacks go on.
     except (InputError, JobFailedError, NotPossibleError) as error:
         return _not_applicable(attack, target, str(error))
@@ -103,10 +160,12 @@ def run_attack(attack: Attack, model: LanguageModel, target: AttackTarget) -> At
         attack=attack.info.id,
         evidence=evidence_of(attack, target),
         access=attack.info.access,
-        budget=attack.budget(target.settings),
+        budget=whole_budget(attack, target.settings),
         outcome=summarise(attempts, bootstrap),
+        leak_gains=leak_gains_of(attack, attempts),
+        by_seed=by_seed,
     )
-    return AttackResult(row, attempts)
+    return AttackResult(row, attempts, retained)
 
 
 def run_suite(

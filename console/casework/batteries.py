@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from console.casework.helper_questions import helper_settings, sealed_questions, written_payload
 from console.casework.knowledge import Knowledge, bank_payload, behaviour_payload
 from console.casework.models import model_state, new_job_id, reference_to
 from console.casework.office import Office
@@ -17,7 +18,7 @@ from console.domain.events import BatteryInterrupted, BatteryRecorded, plain
 from console.domain.forget_set import ForgetItem
 from console.domain.results import Battery, Stage
 from console.domain.roles import Duty
-from console.domain.suites import QUICK, SUITES, SuitePlan
+from console.domain.suites import MOST_REPEATS, QUICK, SUITES, SuitePlan
 from console.domain.teaching import without_subjects
 from console.errors import ConsoleError, InputError
 from console.jobs.spec import JobKind, JobPayload, JobSpec
@@ -34,26 +35,46 @@ def digest(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite bound to one request: the same attacks, settings and people for every model."""
+    """A suite bound to one request: the same attacks, settings, people and questions for every model.
+
+    Attributes:
+        questions: vault item with what a helper model wrote; None where all wordings are templates.
+    """
 
     attacks: tuple[str, ...]
     settings: Mapping[str, Any]
     hash: str
     behaviour: bool
+    questions: str | None = None
 
 
-def suite_for(office: Office, number: str, knowledge: Knowledge, plan: SuitePlan = QUICK) -> Suite:
+def suite_for(
+    office: Office, number: str, knowledge: Knowledge, plan: SuitePlan = QUICK, questions: str | None = None
+) -> Suite:
     """The suite's identity covers whom it is about by commitment, so that nobody can read a name off it."""
+    return _bind(plan, _about(office, number, knowledge), questions, _committed(office, number, questions))
+
+
+def _about(office: Office, number: str, knowledge: Knowledge) -> dict[str, str]:
+    """What every suite of a request is bound to."""
     items = [item.model_dump(mode="json") for item in forget_items(office, number)]
     controls = [item.model_dump(mode="json") for item in knowledge.controls]
-    bound = {
-        "attacks": list(plan.attacks),
-        "settings": plain(dict(plan.settings)),
+    return {
         "bank": digest(bank_payload().model_dump(mode="json")),
         "items": office.ledger.commitment(number, items),
         "controls": office.ledger.commitment(number, controls),
     }
-    return Suite(plan.attacks, plan.settings, digest(bound), plan.behaviour)
+
+
+def _committed(office: Office, number: str, questions: str | None) -> str | None:
+    return None if questions is None else office.ledger.commitment(number, office.ledger.unseal(questions))
+
+
+def _bind(plan: SuitePlan, about: Mapping[str, str], questions: str | None, committed: str | None) -> Suite:
+    bound: dict[str, Any] = {"attacks": list(plan.attacks), "settings": plain(dict(plan.settings)), **about}
+    if committed is not None:
+        bound["questions"] = committed
+    return Suite(plan.attacks, plan.settings, digest(bound), plan.behaviour, questions)
 
 
 def suite_named(name: str) -> SuitePlan:
@@ -67,9 +88,30 @@ def suite_named(name: str) -> SuitePlan:
     return SUITES[name]
 
 
+def repeated(plan: SuitePlan, repeats: int) -> SuitePlan:
+    """The suite with its sampled attacks run with several seeds.
+
+    Raises:
+        InputError: fewer than one, or more than a suite may take.
+    """
+    if not 1 <= repeats <= MOST_REPEATS:
+        raise InputError(f"A suite can be repeated with 1 to {MOST_REPEATS} seeds, not {repeats}.")
+    return plan if repeats == 1 else replace(plan, settings={**plan.settings, "repeats": repeats})
+
+
 def bound_suites(office: Office, number: str, knowledge: Knowledge) -> list[Suite]:
-    """Every suite as this request would run it, the deepest first."""
-    return [suite_for(office, number, knowledge, plan) for plan in reversed(SUITES.values())]
+    """Every suite as this request could have run it, the deepest first.
+
+    With the newest helper's questions before those of older ones and before templates, with many seeds before few.
+    """
+    about = _about(office, number, knowledge)
+    banks = [(item, _committed(office, number, item)) for item in (*sealed_questions(office, number), None)]
+    return [
+        _bind(repeated(plan, repeats), about, *bank)
+        for plan in reversed(SUITES.values())
+        for bank in banks
+        for repeats in range(MOST_REPEATS, 0, -1)
+    ]
 
 
 def payload_about(items: tuple[ForgetItem, ...], knowledge: Knowledge) -> JobPayload:
@@ -116,13 +158,22 @@ def run_battery(
         payload = payload.model_copy(update={"probe": (), "held_out": ()})
     if stage is Stage.REFERENCE or not suite.behaviour:
         payload = payload.model_copy(update={"behaviour": None})
+    helped: dict[str, Any] = {}
+    if suite.questions is not None:
+        value = office.ledger.unseal(suite.questions)
+        helped = helper_settings(value)
+        bank = payload.bank.model_copy(update={"written": written_payload(value)})
+        payload = payload.model_copy(update={"bank": bank})
+    settings = {**suite.settings, "prompt_controls": stage is not Stage.REFERENCE}
+    if stage is Stage.REFERENCE:
+        settings["retained_asked"] = 0
     spec = JobSpec(
         job_id=new_job_id(JobKind.ATTACK),
         kind=JobKind.ATTACK,
         model=reference_to(office, model),
         cache=str(office.places.cache),
         attacks=suite.attacks,
-        settings={**suite.settings, "prompt_controls": stage is not Stage.REFERENCE},
+        settings=settings,
         device=device,
     )
     titles = {
@@ -149,9 +200,8 @@ def run_battery(
         raise
     value = result.value
     with office.ledger.transaction() as transaction:
-        sealed = transaction.seal(
-            number, ATTEMPTS, plain({"attempts": value["attempts"], "answered": value["answered"]})
-        )
+        kept = {key: value[key] for key in ("attempts", "answered", "retained")}
+        sealed = transaction.seal(number, ATTEMPTS, plain(kept))
         body = BatteryRecorded(
             job_id=spec.job_id,
             model=model,
@@ -166,7 +216,7 @@ def run_battery(
             asked=len(value["answered"]),
             attempts=sealed,
             attacks=tuple(value["attacks"]),
-            settings={**value["settings"], **value["engine"]},
+            settings={**value["settings"], **value["engine"], **helped},
             behaviour=value["behaviour"],
         )
         event = transaction.append(

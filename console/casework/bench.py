@@ -39,7 +39,7 @@ from console.paths import Places
 ERASERS = ("refusal", "output-filter", "ga", "weight-noise", "npo", "retrain")
 SUBJECT = "s01"
 # Raised when what a job of this kind does has changed, so that nothing kept from before is taken for it.
-_VERSIONS = {JobKind.ATTACK: 2, JobKind.ERASE: 1, JobKind.TEACH: 1}
+_VERSIONS = {JobKind.ATTACK: 3, JobKind.ERASE: 1, JobKind.TEACH: 1}
 Say = Callable[[str], None]
 
 
@@ -202,7 +202,8 @@ class _Trial:
     def _attack(
         self, model: ModelReference, payload: JobPayload, title: str, prompt_controls: bool = True
     ) -> dict[str, Any]:
-        settings = {**self._plan.settings, "prompt_controls": prompt_controls}
+        # Nothing here reads what became of others' facts step by step, so nobody is asked for them.
+        settings = {**self._plan.settings, "prompt_controls": prompt_controls, "retained_asked": 0}
         spec = self._bench.spec(JobKind.ATTACK, model, attacks=self._plan.attacks, settings=settings)
         return self._bench.job(spec, payload, title)
 

@@ -16,11 +16,13 @@ from console.casework.batteries import (
     digest,
     recorded,
     reference_battery,
+    repeated,
     run_battery,
     snapshot_of,
     suite_for,
     suite_named,
 )
+from console.casework.helper_questions import prepared_questions
 from console.casework.models import knowledge_of, model_state, new_job_id, record_model, reference_to
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError, Job, JobResult, UseCase
@@ -56,19 +58,36 @@ class LocateResult:
     seq: int
 
 
-def locate(office: Office, number: str, model: str, device: str = "auto", suite_name: str = QUICK.name) -> UseCase:
+def locate(
+    office: Office,
+    number: str,
+    model: str,
+    device: str = "auto",
+    suite_name: str = QUICK.name,
+    helper: Path | None = None,
+    repeats: int = 1,
+) -> UseCase:
     """Find out whether the model holds the request's data; returns a :class:`LocateResult`.
 
     The suite that searches is the one that later attacks the erased model.
 
+    Args:
+        helper: a local model that writes questions for the attacks, once for the case.
+        repeats: seeds that the sampled attacks are run with; the counts are those of all seeds together.
+
     Raises:
-        InputError: no such suite.
+        InputError: no such suite, or it cannot be repeated so often.
+        ModelFileError: the helper cannot be read.
     """
     office.require(Duty.VERIFY)
     state = model_state(office, model)
     request = request_state(office, number)
     knowledge = knowledge_of(office, state)
-    suite = suite_for(office, number, knowledge, suite_named(suite_name))
+    plan = repeated(suite_named(suite_name), repeats)
+    questions = None
+    if helper is not None:
+        questions = yield from prepared_questions(office, number, helper, knowledge, device)
+    suite = suite_for(office, number, knowledge, plan, questions)
     searching = RequestStatus(request["status"]) in {S.TRIAGE, S.LOCATING}
     if RequestStatus(request["status"]) is S.TRIAGE:
         _move(office, number, S.LOCATING)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from console.casework.models import model_state
 from console.casework.office import Office
+from console.casework.side_effects import unfairly_suppressed
 from console.domain.case_state import REQUESTS
 from console.domain.comparing import fisher_exact, holm
 from console.domain.events import BatteryRecorded
-from console.domain.results import AttackRow
+from console.domain.results import AttackRow, Rate
 from console.errors import NotPossibleError
 
 
@@ -31,10 +32,18 @@ class ComparedRow:
 
 @dataclass(frozen=True)
 class Comparison:
+    """All attacks on both models.
+
+    Attributes:
+        suppressed: unfair suppression: other people's facts that the left model tells step by step and the right one
+            does not, of those that the left one tells; None where nobody was asked so.
+    """
+
     number: str
     left: str
     right: str
     rows: tuple[ComparedRow, ...]
+    suppressed: Rate | None = None
 
 
 def _batteries(office: Office, model: str) -> dict[tuple[str, str], BatteryRecorded]:
@@ -76,4 +85,5 @@ def compare(office: Office, left: str, right: str) -> Comparison:
         ComparedRow(row.attack, titles.get(row.attack, row.attack), row, other, adjusted.get(row.attack))
         for row, other in pairs
     )
-    return Comparison(key[0], names[0], names[1], rows)
+    suppressed = unfairly_suppressed(office.ledger.unseal(a.attempts), office.ledger.unseal(b.attempts))
+    return Comparison(key[0], names[0], names[1], rows, suppressed)

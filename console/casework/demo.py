@@ -16,7 +16,7 @@ from console.casework.reporting import SignedReport, check_report, make_report
 from console.casework.requests import confirm_identity, grant, register, request_state
 from console.domain.events import BatteryRecorded
 from console.domain.request_terms import Ground, RequestStatus
-from console.domain.results import AttackRow, Battery, Outcome, Utility
+from console.domain.results import AttackRow, Battery, Outcome, Rate, Utility
 from console.errors import JobFailedError
 
 
@@ -75,14 +75,15 @@ def run_demo(
     return DemoResult(number, located, erased, outcome, report, strings, time.monotonic() - started)
 
 
+def rate_json(rate: Rate) -> dict[str, Any]:
+    """A count with its interval."""
+    return {"hits": rate.hits, "trials": rate.trials, "low": round(rate.low, 4), "high": round(rate.high, 4)}
+
+
 def outcome_json(outcome: Outcome) -> dict[str, Any]:
     """Counts of one attack, with the interval."""
-    rate = outcome.attempts
     shown: dict[str, Any] = {
-        "hits": rate.hits,
-        "trials": rate.trials,
-        "low": round(rate.low, 4),
-        "high": round(rate.high, 4),
+        **rate_json(outcome.attempts),
         "facts": {"hits": outcome.items.hits, "trials": outcome.items.trials},
     }
     if outcome.control is not None:
@@ -100,8 +101,26 @@ def battery_json(body: BatteryRecorded) -> dict[str, Any]:
 def row_json(row: AttackRow) -> dict[str, Any]:
     """One attack's counts, or why it has none."""
     if row.outcome is not None:
-        return outcome_json(row.outcome)
+        return {**outcome_json(row.outcome), **ways_json(row)}
     return {"status": row.status.value, "reason": row.reason}
+
+
+def ways_json(row: AttackRow) -> dict[str, Any]:
+    """What asking step by step adds, and what each seed found; empty for an attack with neither."""
+    shown: dict[str, Any] = {}
+    if row.leak_gains:
+        shown["leak_gains"] = [
+            {
+                **gain.model_dump(mode="json"),
+                "at_once": {"hits": gain.at_once.hits, "trials": gain.at_once.trials},
+                "after": {"hits": gain.after.hits, "trials": gain.after.trials},
+            }
+            for gain in row.leak_gains
+        ]
+    if (worst := row.worst_seed) is not None and (spread := row.spread) is not None:
+        shown["seeds"] = [{"seed": one.seed, "hits": one.drawn.hits, "trials": one.drawn.trials} for one in row.by_seed]
+        shown["worst_seed"], shown["spread"] = worst.seed, round(spread, 4)
+    return shown
 
 
 def rows_json(battery: Battery) -> dict[str, Any]:
@@ -114,17 +133,10 @@ def utility_json(utility: Utility | None) -> dict[str, Any] | None:
     if utility is None:
         return None
     return {
-        "kept": {
-            row.group: {
-                "hits": row.kept.hits,
-                "trials": row.kept.trials,
-                "low": round(row.kept.low, 4),
-                "high": round(row.kept.high, 4),
-            }
-            for row in utility.groups
-        },
+        "kept": {row.group: rate_json(row.kept) for row in utility.groups},
         "perplexity_before": utility.perplexity_before,
         "perplexity_after": utility.perplexity_after,
+        **({} if utility.suppressed is None else {"suppressed": rate_json(utility.suppressed)}),
     }
 
 

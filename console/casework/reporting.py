@@ -87,9 +87,10 @@ def _event_body(office: Office, seq: int) -> dict[str, Any]:
 
 def _attacks(battery: BatteryRecorded) -> tuple[parts.AttackDescription, ...]:
     settings = battery.settings
+    repeats = int(settings.get("repeats", 1))
     sampling = (
-        f"1 greedy and {settings['samples']} sampled answers per prompt (temperature 0.8, top-p 0.95, seeds from "
-        f"{settings['seed']})"
+        f"1 greedy and {int(settings['samples']) * repeats} sampled answers per prompt (temperature 0.8, top-p 0.95, "
+        f"seeds from {settings['seed']}{f', {repeats} repeats' if repeats > 1 else ''})"
     )
     generating = {"asked", "elicited"}
     return tuple(
@@ -200,6 +201,14 @@ def _anchor(office: Office, number: str) -> parts.LedgerAnchor:
     )
 
 
+def _helper_in_words(battery: BatteryRecorded) -> dict[str, str]:
+    """Who wrote the questions of the attacks, where that was not the templates alone."""
+    settings = battery.settings
+    if "helper" not in settings:
+        return {}
+    return {"helper model": settings["helper"], "helper questions": settings["helper_sentence"]}
+
+
 def environment() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     found = {"erasure-console": version("erasure-console")}
@@ -276,7 +285,11 @@ def build_evidence(office: Office, number: str) -> parts.Evidence:
         copies=_copies(verdict) if artefact else (),
         approvals=_approvals(office, state),
         ledger=_anchor(office, number),
-        environment={**environment(), "engine": f"transformers on {before.settings.get('device', 'cpu')}"},
+        environment={
+            **environment(),
+            "engine": f"transformers on {before.settings.get('device', 'cpu')}",
+            **_helper_in_words(before),
+        },
     )
 
 

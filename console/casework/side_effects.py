@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from console.casework.knowledge import Knowledge, questions
 from console.casework.office import Office
@@ -11,6 +12,7 @@ from console.domain.events import BatteryRecorded
 from console.domain.forget_set import ForgetItem
 from console.domain.results import Rate, Utility, UtilityRow
 from console.domain.teaching import without_subjects
+from console.evaluation.leak_gain import suppression
 
 
 def kept_facts(
@@ -43,13 +45,30 @@ def utility_groups(knowledge: Knowledge, forgotten: tuple[ForgetItem, ...]) -> d
     }
 
 
+def unfairly_suppressed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Rate | None:
+    """From two batteries' sealed attempts: other people's facts told step by step in the first and not in the second.
+
+    None where no attack of either asked others step by step, as in records from before this was measured.
+    """
+    return suppression(_told(before), _told(after))
+
+
+def _told(sealed: Mapping[str, Any]) -> dict[tuple[str, str], bool]:
+    asked = sealed.get("retained", {})
+    return {(attack, item): bool(right) for attack, answers in asked.items() for item, right in answers.items()}
+
+
 def measured_utility(
     office: Office, number: str, knowledge: Knowledge, before: BatteryRecorded, after: BatteryRecorded
 ) -> Utility | None:
     """Side effects from the two recorded batteries, or None where nothing else is known to keep."""
     if before.perplexity is None or after.perplexity is None:
         return None
-    answers = [office.ledger.unseal(body.attempts)["answered"] for body in (before, after)]
+    sealed = [office.ledger.unseal(body.attempts) for body in (before, after)]
     groups = utility_groups(knowledge, forget_items(office, number))
-    rows = kept_facts(answers[0], answers[1], groups)
-    return Utility(groups=rows, perplexity_before=before.perplexity, perplexity_after=after.perplexity)
+    return Utility(
+        groups=kept_facts(sealed[0]["answered"], sealed[1]["answered"], groups),
+        perplexity_before=before.perplexity,
+        perplexity_after=after.perplexity,
+        suppressed=unfairly_suppressed(*sealed),
+    )

@@ -239,6 +239,7 @@ _JOB_WORDS = {
     "attack": "attacking",
     "erase": "erasing",
     "inspect": "reading model files",
+    "prepare-questions": "letting the helper write questions",
     "teach": "teaching the sample model",
 }
 _STAGE_WORDS = {

@@ -33,6 +33,12 @@ def locate(
     suite: Annotated[str, typer.Option("--suite", help="quick, standard or full; the erased model gets the same.")] = (
         "quick"
     ),
+    helper: Annotated[
+        Path | None, typer.Option("--helper", help="A local model that writes questions for the attacks, once a case.")
+    ] = None,
+    repeats: Annotated[
+        int, typer.Option("--repeats", help="Seeds that the sampled attacks are run with; all of them count.")
+    ] = 1,
     device: DeviceOption = "auto",
     as_json: Json = False,
     data_dir: DataDir = None,
@@ -43,13 +49,18 @@ def locate(
 
     session = open_session(as_json, data_dir)
     with session.office() as office:
-        result, _ = session.run(office, cases.locate(office, number, model, device, suite))
+        result, _ = session.run(office, cases.locate(office, number, model, device, suite, helper, repeats))
     before = battery_json(result.before)
     reference = battery_json(result.reference) if result.reference else None
     value = {"found": result.found, "by": list(result.by), "before": before, "reference": reference}
+    asking = result.before.settings
+    if helper is not None:
+        value["helper"] = {key: asking[key] for key in ("helper", "helper_written", "helper_wanted")}
 
     def words() -> None:
         rows({"Located": f"yes, by {', '.join(result.by)}" if result.found else "no"})
+        if helper is not None:
+            rows({"Helper": asking["helper_sentence"]})
         battery_words(before)
 
     session.show(value, words)

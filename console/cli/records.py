@@ -162,7 +162,7 @@ def compare(
 ) -> None:
     """What each attack found in two models of one request, side by side."""
     from console.casework.comparing import compare as compare_models
-    from console.casework.demo import row_json
+    from console.casework.demo import rate_json, row_json
     from console.domain.results import AttackRow
 
     session = open_session(as_json, data_dir)
@@ -176,7 +176,17 @@ def compare(
             row.attack: {"left": row_json(row.left), "right": row_json(row.right), "p_value": row.p_value}
             for row in found.rows
         },
+        "suppressed": None if found.suppressed is None else rate_json(found.suppressed),
     }
+
+    def gains(row: AttackRow) -> dict[str, str]:
+        return {
+            f"{gain.form}, {gain.mode}": (
+                f"{gain.gain} ({gain.after.hits} of {gain.after.trials}, at once {gain.at_once.hits} of "
+                f"{gain.at_once.trials}; 95 % interval {gain.low} to {gain.high})"
+            )
+            for gain in row.leak_gains
+        }
 
     def counts(row: AttackRow) -> str:
         if row.outcome is None:
@@ -190,5 +200,17 @@ def compare(
         for row in found.rows:
             chance = "" if row.p_value is None else f"{row.p_value:.3f}"
             sys.stdout.write(f"{row.attack:<20} {counts(row.left):<20} {counts(row.right):<20} {chance}\n")
+        for row in found.rows:
+            left_gains, right_gains = gains(row.left), gains(row.right)
+            for way in dict.fromkeys((*left_gains, *right_gains)):
+                sys.stdout.write(f"Leak gain of {row.attack}, {way}\n")
+                for name, shown in ((found.left, left_gains), (found.right, right_gains)):
+                    sys.stdout.write(f"  {name:<18} {shown.get(way, 'not measured')}\n")
+        if found.suppressed is not None:
+            lost = found.suppressed
+            sys.stdout.write(
+                f"Other people's facts told step by step by {found.left} and no longer by {found.right} (unfair "
+                f"suppression): {lost.hits} of {lost.trials}, 95 % interval {lost.low:.2f} to {lost.high:.2f}\n"
+            )
 
     session.show(value, words)

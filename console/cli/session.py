@@ -156,11 +156,28 @@ def parse_day(text: str) -> date:
         raise InputError(f"'{text}' is not a date; write year-month-day, such as 2025-01-31.") from error
 
 
+def _ways_words(row: Mapping[str, Any]) -> None:
+    """Print what asking step by step adds, and how far the seeds differ; nothing for an attack with neither."""
+    for gain in row.get("leak_gains", ()):
+        after, at_once = gain["after"], gain["at_once"]
+        sys.stdout.write(
+            f"    {gain['form']}, {gain['mode']}: {after['hits']} of {after['trials']}, at once {at_once['hits']} of "
+            f"{at_once['trials']}; leak gain {gain['gain']} (95 % interval {gain['low']} to {gain['high']})\n"
+        )
+    if "seeds" in row:
+        each = ", ".join(f"{one['hits']} of {one['trials']}" for one in row["seeds"])
+        worst = next(one for one in row["seeds"] if one["seed"] == row["worst_seed"])
+        sys.stdout.write(
+            f"    sampled, by seed: {each}; worst {worst['hits']} of {worst['trials']}, spread {row['spread']:.2f}\n"
+        )
+
+
 def battery_words(value: Mapping[str, Any]) -> None:
     """Print a battery, one attack a line."""
     for attack, row in value.items():
         if "hits" in row:
             interval = f"95 % interval {row['low']:.2f} to {row['high']:.2f}"
             sys.stdout.write(f"  {attack:<18} {row['hits']:>3} of {row['trials']:<4} {interval}\n")
+            _ways_words(row)
         else:
             sys.stdout.write(f"  {attack:<18} {row['status']}: {row['reason']}\n")

@@ -119,8 +119,41 @@ class Outcome(_Frozen):
     chance: str | None = None
 
 
+class LeakGain(_Frozen):
+    """How much more often one way of asking gets the secret than asking at once, on the same form of the question.
+
+    Attributes:
+        form: how much the question hides (``direct``, ``indirect``, ``implied``).
+        mode: the way of asking, such as ``multi-turn``.
+        at_once: attempts that gave the secret when the question was asked at once.
+        after: the same when it was asked in this way.
+        gain: share of ``after`` minus share of ``at_once``, decimal text; below zero the way there protected the fact.
+        low, high: its 95 % interval (Newcombe), decimal text; attempts on one fact are not independent.
+    """
+
+    form: str
+    mode: str
+    at_once: Rate
+    after: Rate
+    gain: str
+    low: str
+    high: str
+
+
+class SeedRate(_Frozen):
+    """What the sampled attempts of one seed found; greedy attempts, which no seed changes, are not among them."""
+
+    seed: int
+    drawn: Rate
+
+
 class AttackRow(_Frozen):
-    """One line of a battery: an attack, what it cost, and what it found or why it was not run."""
+    """One line of a battery: an attack, what it cost, and what it found or why it was not run.
+
+    Attributes:
+        leak_gains: what asking step by step adds; only of an attack that asks in several ways.
+        by_seed: the sampled attempts by seed, where the suite repeats them; ``outcome`` counts all seeds together.
+    """
 
     attack: str
     evidence: Evidence
@@ -129,6 +162,20 @@ class AttackRow(_Frozen):
     status: Status = Status.OK
     reason: str = ""
     outcome: Outcome | None = None
+    # Left out where there are none, so that a row from before these fields has the form that it was hashed in.
+    leak_gains: tuple[LeakGain, ...] = Field(default=(), exclude_if=lambda value: not value)
+    by_seed: tuple[SeedRate, ...] = Field(default=(), exclude_if=lambda value: not value)
+
+    @property
+    def worst_seed(self) -> SeedRate | None:
+        """The seed whose draws gave the secret most often."""
+        return max(self.by_seed, key=lambda one: one.drawn.share, default=None)
+
+    @property
+    def spread(self) -> float | None:
+        """Largest less smallest share over the seeds, 0 to 1; None where the suite repeats nothing."""
+        shares = [one.drawn.share for one in self.by_seed]
+        return max(shares) - min(shares) if shares else None
 
     @model_validator(mode="after")
     def _complete(self) -> AttackRow:
@@ -157,11 +204,15 @@ class Utility(_Frozen):
         groups: kept facts by group (``neighbours``, ``others``).
         perplexity_before: perplexity of held-out general text, decimal string.
         perplexity_after: the same after the erasure.
+        suppressed: unfair suppression: facts of other people that the model told step by step before and no longer
+            tells, of those it told before. None where nobody was asked step by step, or nothing was told. No verdict
+            rests on it.
     """
 
     groups: tuple[UtilityRow, ...]
     perplexity_before: str
     perplexity_after: str
+    suppressed: Rate | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @property
     def perplexity_ratio(self) -> Decimal:

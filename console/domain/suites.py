@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+MOST_REPEATS = 10
+
 
 @dataclass(frozen=True)
 class SuitePlan:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from console.domain.benchmark_files import BenchmarkFiles
 from console.domain.forget_set import ForgetItem
 from console.domain.teaching import TeachingItem
 
@@ -26,6 +27,8 @@ class JobKind(StrEnum):
     TEACH = "teach"
     ATTACK = "attack"
     ERASE = "erase"
+    PREPARE_QUESTIONS = "prepare-questions"
+    EVALUATE = "evaluate"
 
 
 class ModelReference(_Frozen):
@@ -57,6 +60,15 @@ class JobSpec(_Frozen):
     settings: dict[str, Any] = {}
 
 
+class WrittenPayload(_Frozen):
+    """What a helper model wrote about one item (see ``console.attacks.protocol.WrittenQuestions``)."""
+
+    paraphrases: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    indirect: str = ""
+    implied: str = ""
+
+
 class BankPayload(_Frozen):
     """Prompt banks as data (see ``console.attacks.protocol.PromptBank``)."""
 
@@ -64,6 +76,8 @@ class BankPayload(_Frozen):
     wrappers: tuple[str, ...] = ()
     shots: tuple[tuple[str, str, str], ...] = ()
     sections: dict[str, Any] = {}
+    # Left out where no helper wrote anything, so that the hash of a bank stays what it was before this field came.
+    written: dict[str, WrittenPayload] = Field(default={}, exclude_if=lambda value: not value)
 
 
 class BiasPair(_Frozen):
@@ -113,6 +127,7 @@ class JobPayload(_Frozen):
         neighbours: names of the people who share traits with the person.
         behaviour: what else is measured on a model beside the probes; None where nothing is.
         finished: results of attacks that an interrupted run of the same suite has left, by attack.
+        benchmark: rows of the user's own files for ``evaluate``; None for every other job.
         teaching: training data for ``teach`` and exact retraining, the person already left out.
     """
 
@@ -127,11 +142,13 @@ class JobPayload(_Frozen):
     bank: BankPayload = BankPayload()
     finished: dict[str, dict[str, Any]] = {}
     behaviour: BehaviourPayload | None = None
+    benchmark: BenchmarkFiles | None = None
 
     @model_serializer(mode="wrap")
     def _without_what_says_nothing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Left out where it is None, so that the hash of a payload stays what it was before this field came."""
+        """Left out where they are None, so that the hash of a payload stays what it was before these fields came."""
         body: dict[str, Any] = write(self)
-        if self.behaviour is None:
-            body.pop("behaviour", None)
+        for name in ("behaviour", "benchmark"):
+            if getattr(self, name) is None:
+                body.pop(name, None)
         return body

@@ -32,6 +32,7 @@ class EventWriter:
     """Sends events and hears the cancellation; the ``RunControl`` of methods."""
 
     def __init__(self, stream: TextIO) -> None:
+        self.state_file: Path | None = None
         self._stream = stream
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -105,6 +106,14 @@ def _task(kind: JobKind) -> Task:
         from console.jobs.tasks.attack import attack
 
         return attack
+    if kind is JobKind.EVALUATE:
+        from console.jobs.tasks.benchmark import evaluate
+
+        return evaluate
+    if kind is JobKind.PREPARE_QUESTIONS:
+        from console.jobs.tasks.questions import prepare_questions
+
+        return prepare_questions
     from console.jobs.tasks.erase import erase
 
     return erase

@@ -30,6 +30,9 @@ _LATER: dict[str, Any] = {
     "behaviour_before": None,
     "behaviour_after": None,
     "effective_rank": None,
+    "leak_gains": [],
+    "by_seed": [],
+    "suppressed": None,
 }
 
 

@@ -220,3 +220,74 @@ def test_chance_is_the_mean_over_the_person_s_attempts() -> None:
     rows = [replace(row("a", True), chance=0.25), replace(row("b", False), chance=0.5), row("c", True, control=True)]
     assert summarise(rows, BOOTSTRAP).chance == "0.3750"
     assert summarise([row("a", True)], BOOTSTRAP).chance is None
+
+
+class Drawing:
+    """An attack whose greedy answer misses, and whose draws hit as the seed says."""
+
+    info = AttackInfo("drawing", "T", "D", "S", Access.BLACK_BOX, Evidence.ELICITED, frozenset({Capability.GENERATE}))
+
+    def __init__(self, hitting: frozenset[int], *, greedy: bool = True) -> None:
+        self.hitting, self.greedy = hitting, greedy
+        self.seeds: list[int] = []
+
+    def attempts(self, settings: AttackSettings) -> tuple[int | None, ...]:
+        return tuple(attempt.seed for attempt in settings.attempts if self.greedy or attempt.seed is not None)
+
+    def budget(self, settings: AttackSettings) -> int:
+        return len(self.attempts(settings))
+
+    def inapplicable(self, target: AttackTarget) -> str | None:
+        return None
+
+    def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
+        self.seeds.append(target.settings.seed)
+        for control in (False, True):
+            for attempt, seed in enumerate(self.attempts(target.settings)):
+                hit = seed in self.hitting and not control
+                yield AttemptRow("x" if control else "a", "p", attempt, hit, control=control)
+
+
+class TestRepeats:
+    @staticmethod
+    def target(repeats: int, samples: int = 2) -> AttackTarget:
+        return AttackTarget(FACTS, OUTSIDERS, BANK, AttackSettings(samples=samples, repeats=repeats, bootstrap=50))
+
+    def test_once_leaves_the_row_as_it_was(self) -> None:
+        attack = Drawing(frozenset())
+        result = run_attack(attack, Limited(), self.target(1))
+        assert len(attack.seeds) == 1 and result.row.by_seed == () and result.row.spread is None
+        assert "by_seed" not in result.row.model_dump() and "leak_gains" not in result.row.model_dump()
+
+    def test_every_seed_counts_and_the_greedy_answer_counts_once(self) -> None:
+        attack = Drawing(frozenset({20_000, 30_000, 30_001}))
+        result = run_attack(attack, Limited(), self.target(3))
+        assert attack.seeds == [20_000, 30_000, 40_000]
+        row = result.row
+        assert row.outcome is not None and row.outcome.attempts == Rate(hits=3, trials=1 + 3 * 2)
+        assert row.outcome.control == Rate(hits=0, trials=7) and row.budget == 3 + 2 + 2
+        assert [(one.seed, one.drawn.hits, one.drawn.trials) for one in row.by_seed] == [
+            (20_000, 1, 2),
+            (30_000, 2, 2),
+            (40_000, 0, 2),
+        ]
+        assert row.worst_seed == row.by_seed[1] and row.spread == 1.0
+        own = [attempt.attempt for attempt in result.attempts if not attempt.control]
+        assert own == list(range(7)), "every attempt of one prompt has a number of its own"
+
+    def test_an_attack_without_a_greedy_answer_counts_all_draws(self) -> None:
+        row = run_attack(Drawing(frozenset({20_001}), greedy=False), Limited(), self.target(2)).row
+        assert row.outcome is not None and row.outcome.attempts == Rate(hits=1, trials=4)
+        assert [one.drawn.trials for one in row.by_seed] == [2, 2] and row.budget == 4
+
+    def test_what_does_not_draw_is_run_once(self) -> None:
+        row = run_attack(Scripted(), Limited(), self.target(3)).row
+        assert row.by_seed == () and row.budget == 3
+        attack = Drawing(frozenset())
+        nothing_drawn = run_attack(attack, Limited(), self.target(3, samples=0)).row
+        assert nothing_drawn.by_seed == () and nothing_drawn.outcome.attempts == Rate(hits=0, trials=1)
+
+    @pytest.mark.parametrize("repeats", [0, 11])
+    def test_only_so_many(self, repeats: int) -> None:
+        with pytest.raises(InputError, match="1 to 10 seeds"):
+            AttackSettings(repeats=repeats)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from console.attacks.protocol import Attack, AttackSettings, AttackTarget, PromptBank, Shot
+from console.attacks.protocol import Attack, AttackSettings, AttackTarget, PromptBank, Shot, WrittenQuestions
 from console.attacks.registry import chosen
 from console.attacks.suite import AttackResult, run_suite
 from console.domain.events import plain
@@ -26,6 +26,7 @@ def prompt_bank(payload: JobPayload) -> PromptBank:
         payload.bank.wrappers,
         tuple(Shot(*shot) for shot in payload.bank.shots),
         payload.bank.sections,
+        {item: WrittenQuestions(**written.model_dump()) for item, written in payload.bank.written.items()},
     )
 
 
@@ -57,7 +58,11 @@ def attack(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str,
     found = dict(payload.finished)
 
     def keep(result: AttackResult) -> None:
-        part = {"row": result.row.model_dump(mode="json"), "attempts": [asdict(row) for row in result.attempts]}
+        part = {
+            "row": result.row.model_dump(mode="json"),
+            "attempts": [asdict(row) for row in result.attempts],
+            "retained": result.retained,
+        }
         found[result.row.attack] = part
         writer.send(Finished(part=result.row.attack, result=part))
 
@@ -77,6 +82,7 @@ def attack(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str,
         "settings": plain(asdict(target.settings)),
         "rows": [found[attack.info.id]["row"] for attack in attacks],
         "attempts": {attack.info.id: found[attack.info.id]["attempts"] for attack in attacks},
+        "retained": {attack.info.id: told for attack in attacks if (told := found[attack.info.id].get("retained"))},
         "answered": right,
         "perplexity": text,
         "behaviour": behaviour,

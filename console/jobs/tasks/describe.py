@@ -6,6 +6,7 @@ from typing import Any
 
 from console.attacks import registry as attack_registry
 from console.attacks.protocol import Attack, AttackSettings
+from console.attacks.suite import whole_budget
 from console.domain.suites import STANDARD, SUITES
 from console.jobs.spec import JobPayload, JobSpec
 from console.jobs.worker import EventWriter
@@ -22,7 +23,7 @@ def describe_attack(attack: Attack, settings: AttackSettings) -> dict[str, Any]:
         "source": info.source,
         "access": info.access.value,
         "evidence": info.evidence.value,
-        "budget": attack.budget(settings),
+        "budget": whole_budget(attack, settings),
         "needs": sorted(need.value for need in info.needs),
     }
 
