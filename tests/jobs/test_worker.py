@@ -18,6 +18,7 @@ from invented import BANK, FACTS, GENERAL, OTHERS, OUTSIDERS, PERSON, PHONE, tea
 from pydantic import BaseModel
 
 from console import errors
+from console.domain.benchmark_files import EvokeFiles, OverfitPrompt
 from console.domain.results import AttackRow, Status
 from console.engines.model_files import identify, read_safetensors_header
 from console.engines.transformers_engine import TransformersModel
@@ -40,6 +41,7 @@ PAYLOAD = JobPayload(
     controls=OUTSIDERS,
     general=GENERAL,
     held_out=GENERAL[:1],
+    benchmark=EvokeFiles(prompts=(OverfitPrompt(task="multi-hop", prompt="He lives in", correct="a", target="b"),)),
     teaching=teaching_of(OTHERS),
     bank=BankPayload(
         paraphrases=BANK.paraphrases,
