@@ -23,4 +23,8 @@ NEVER_REMOVES = {
     Claim.SUPPRESSION_AT_INFERENCE: (
         "The method filters what the model says; the data is not removed from the model file."
     ),
+    Claim.EDIT_REPLACEMENT: (
+        "The method writes something else over the answers and leaves what the model learned around them, so it may "
+        "claim suppression at most."
+    ),
 }
