@@ -332,7 +332,7 @@ class GradientMethod:
         run = self._started(model, data, config, control, plan)
         with (
             _number_format(model.device, config.precision),
-            activations_recomputed(_trained_blocks(model.network, config), config.gradient_checkpointing),
+            activations_recomputed(trained_blocks(model.network, config), config.gradient_checkpointing),
         ):
             _resume(run)
             while not _over(run):
@@ -358,7 +358,7 @@ class GradientMethod:
             forgetting = _forgetting(model, examples, data.reference_nll, config, trunk, self.needs_before_log_probs)
             general = _general(model, text_sequences(model, data.general_texts), config, trunk)
             kl = config.retain_loss == "kl"
-            retain_before = _log_probs(model, rehearsal.sequences, trunk) if kl else []
+            retain_before = log_probs_before(model, rehearsal.sequences, trunk) if kl else []
             said_before = said(model, rehearsal.sequences, trunk)
         run = Run(
             model=model,
@@ -477,17 +477,24 @@ def _memory(
 ) -> MemoryEstimate:
     longest = [len(example.sequence.ids) for example in examples] + [len(text.ids) for text in texts]
     row_tokens = max(ROW_TOKENS, *longest)
-    blocks = len(_trained_blocks(model.network, config))
+    blocks = len(trained_blocks(model.network, config))
     together = sorted(len(text.ids) for text in texts)[-config.general_batch or len(texts) :]
     answers = max(sum(len(example.sequence.answer_ids) for example in examples), sum(together), 1)
     return estimate(model.network, trained, blocks, row_tokens, min(answers, row_tokens), recomputed)
 
 
-def _trained_blocks(network: Any, config: GradientSettings) -> list[torch.nn.Module]:
-    decoder = decoder_of(network)
+def blocks_of(network: Any) -> list[torch.nn.Module]:
+    """The blocks from the first on; empty where the architecture keeps them where this console does not find them."""
     count = int(network.config.get_text_config().num_hidden_layers)
-    stacks = [part for part in decoder.modules() if isinstance(part, torch.nn.ModuleList) and len(part) == count]
-    return list(stacks[0])[first_trained_layer(network, config.lora) :] if stacks else []
+    stacks = [
+        part for part in decoder_of(network).modules() if isinstance(part, torch.nn.ModuleList) and len(part) == count
+    ]
+    return list(stacks[0]) if stacks else []
+
+
+def trained_blocks(network: Any, config: GradientSettings) -> list[torch.nn.Module]:
+    """The blocks that the run trains."""
+    return blocks_of(network)[first_trained_layer(network, config.lora) :]
 
 
 def _forgetting(
@@ -504,11 +511,13 @@ def _forgetting(
     level = unknown.clamp(max=config.enough_nll)
     limit = unknown + config.overshoot
     lengths = torch.tensor([len(sequence.answer_ids) for sequence in sequences])
-    return Forgetting(sequences, before, _log_probs(model, sequences, trunk) if whole else [], level, limit, lengths)
+    return Forgetting(
+        sequences, before, log_probs_before(model, sequences, trunk) if whole else [], level, limit, lengths
+    )
 
 
 @torch.no_grad()
-def _log_probs(
+def log_probs_before(
     model: TransformersModel, sequences: list[TokenSequence], trunk: FrozenTrunk | None
 ) -> list[torch.Tensor]:
     """For each sequence (answer tokens, vocab) log-probabilities in half precision."""

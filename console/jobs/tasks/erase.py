@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -151,7 +152,8 @@ def _reference_levels(spec: JobSpec, payload: JobPayload, writer: EventWriter) -
     return levels
 
 
-def _data(payload: JobPayload, levels: dict[str, float]) -> ErasureData:
+def _data(spec: JobSpec, payload: JobPayload, levels: dict[str, float]) -> ErasureData:
+    reference = spec.reference
     return ErasureData(
         forget=ForgetSet(items=payload.forget),
         retain=RetainSet(items=payload.retain, general_texts=payload.general),
@@ -159,7 +161,17 @@ def _data(payload: JobPayload, levels: dict[str, float]) -> ErasureData:
         reference_nll=levels,
         teaching=payload.teaching,
         neighbours=frozenset(payload.neighbours),
+        open_reference=None if reference is None else lambda: open_model(reference, spec),
     )
+
+
+def _state_file(spec: JobSpec, payload: JobPayload) -> Path:
+    """Where a run that is interrupted keeps its state: named by all that goes into it, so that only its like finds it.
+
+    It holds numbers of the model and no text.
+    """
+    told = spec.model_dump_json(exclude={"job_id", "output", "cache"}) + payload.model_dump_json()
+    return Path(spec.cache) / "unfinished" / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.pt"
 
 
 def _apply(method: Method, model: TransformersModel, data: ErasureData, spec: JobSpec, writer: EventWriter) -> Any:
@@ -185,7 +197,8 @@ def erase(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, 
     source = spec.reference if method.info.needs_snapshot else spec.model
     assert source is not None
     model = open_model(source, spec)
-    config, plan, outcome = _apply(method, model, _data(payload, levels), spec, writer)
+    writer.state_file = _state_file(spec, payload)
+    config, plan, outcome = _apply(method, model, _data(spec, payload, levels), spec, writer)
     before = Path(spec.model.path)
     folder_before = snapshot_of(before, Path(spec.cache)) if before.is_file() else before
     changed: list[TensorChange] = []
@@ -196,6 +209,7 @@ def erase(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, 
             raise JobFailedError("The run changed nothing: every weight is the one that went in.")
 
     identity = write_artefact(Path(spec.output), model.save, forbidden_hash=spec.model.tree_hash, check=compare)
+    writer.state_file.unlink(missing_ok=True)
     writer.send(Artefact(path=spec.output, identity=identity.model_dump(mode="json")))
     return {
         "identity": identity.model_dump(mode="json"),

@@ -1,0 +1,230 @@
+"""Distillation to a model that never knew: the answers become what that model makes of them, not just something else.
+
+F_i = T^2 KL(Q_T || S_T) + states * mean over blocks ||h_S - h_Q||^2 / ||h_Q||^2, at the positions that predict the
+tokens of answer i, where S is the model under training, Q one that never knew the data, and p_T a distribution at
+temperature T (Sinha et al. 2023, Distill to Delete, arXiv 2309.16173, adapted from graph networks: the preserver is the
+loop's retain and general term, the destroyer is Q, its node embeddings are the blocks' hidden states).
+
+A target distribution has its minimum at the target, so the loss neither overshoots nor needs a stop level, and
+its gradient q - s does not vanish where an answer is known by heart. Matching the hidden states leaves nothing in
+between for a projection of the layers to read.
+
+Without such a model, Q is what the model itself said before with the answer's token taken out and the rest
+renormalised (the target of CE-U); its hidden states are then no target.
+"""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from console.engines.packing import PackedRow, TokenSequence
+from console.engines.protocol import Capability
+from console.engines.transformers_engine import TransformersModel
+from console.errors import InputError
+from console.methods.block_states import BlockStates, states_of
+from console.methods.framings import framed_examples
+from console.methods.gradient import (
+    GradientMethod,
+    GradientSettings,
+    Run,
+    blocks_of,
+    log_probs_before,
+    trained_blocks,
+)
+from console.methods.lora import first_trained_layer
+from console.methods.losses import answer_tokens, by_member
+from console.methods.protocol import Claim, ErasureData, Family, MethodInfo
+from console.methods.training import accumulate
+
+
+class DistillDeleteConfig(GradientSettings):
+    """Attributes:
+    temperature: T of both distributions.
+    states_weight: weight of the hidden states' term.
+    states_at: positions whose hidden states are matched: those that predict the ``answer``, or the ``sequence``'s
+        all, the text about the person before its answer too.
+    framed: framed forms of each fact a step beside its own two, in turn.
+    close_enough: mean KL (nats per token, at temperature 1) from Q at which an example counts as done.
+    """
+
+    temperature: float = Field(default=1.0, gt=0)
+    states_weight: float = Field(default=4.0, ge=0)
+    states_at: Literal["answer", "sequence"] = "sequence"
+    framed: int = Field(default=1, ge=0)
+    close_enough: float = Field(default=0.1, gt=0)
+    steps: int = Field(default=24, ge=1)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What Q makes of each form of the person's facts.
+
+    Attributes:
+        sequences: the run's forget examples, then every fact's framed forms.
+        framed: for each fact, where in ``sequences`` its framed forms are.
+        log_probs: for each sequence (answer tokens, vocab).
+        states: for each sequence (blocks, matched positions, hidden); empty where there is no Q of its own.
+        divergences: (forget examples,) mean KL from Q (nats per token) when each was last looked at.
+    """
+
+    sequences: list[TokenSequence]
+    framed: list[range]
+    log_probs: list[torch.Tensor]
+    states: list[torch.Tensor]
+    divergences: torch.Tensor
+
+    def chosen(self, step: int, each: int) -> list[int]:
+        """Indices of the sequences of a step: the forget examples, and ``each`` framed forms of every fact in turn."""
+        turn = [own[(step * each + index) % len(own)] for own in self.framed for index in range(min(each, len(own)))]
+        return [*range(len(self.divergences)), *dict.fromkeys(turn)]
+
+
+class DistillDelete(GradientMethod):
+    """See the module's docstring."""
+
+    info = MethodInfo(
+        id="distill-delete",
+        title="Teach the model what one that never knew would say",
+        summary=(
+            "Trains a small addition to the weights until the model, asked about the person, computes what a model "
+            "that never knew the data computes, inside as well as in its answers, while rehearsing what it must keep."
+        ),
+        family=Family.WEIGHTS,
+        claim=Claim.REMOVAL_INTENDED,
+        source="Sinha et al. 2023, Distill to Delete, arXiv 2309.16173, adapted from graph networks to language models",
+        needs=frozenset({Capability.GRADIENTS, Capability.HIDDEN_STATES, Capability.SAVE}),
+    )
+    config_class = DistillDeleteConfig
+
+    def notes(self, data: ErasureData, config: DistillDeleteConfig) -> tuple[str, ...]:
+        if data.open_reference is not None:
+            return ()
+        return ("No reference model: the target is what the model said before without the answer's own word.",)
+
+    def begin(self, run: Run) -> _Target:
+        framed = framed_examples(run.model, run.data.forget.items) if run.config.framed else []
+        sequences, places = list(run.forgetting.sequences), []
+        for forms in framed:
+            places.append(range(len(sequences), len(sequences) + len(forms)))
+            sequences += [form.sequence for form in forms]
+        if run.data.open_reference is None:
+            said = _without_answer(sequences, log_probs_before(run.model, sequences, run.trunk))
+            return _Target(sequences, places, said, [], torch.zeros(len(run.examples)))
+        run.control.progress(0, run.config.steps, "Asking a model that never knew the data")
+        reference = run.data.open_reference()
+        try:
+            said, held = _asked(reference, run, sequences)
+        finally:
+            del reference
+            gc.collect()
+        return _Target(sequences, places, said, held, torch.zeros(len(run.examples)))
+
+    def forget_step(self, run: Run) -> torch.Tensor:
+        """The loss is at its least where the target is, so it holds in the repair as it does before."""
+        config, own = run.config, run.own
+        chosen = own.chosen(run.stepper.step_number, config.framed)
+        sequences = [own.sequences[index] for index in chosen]
+        divergences = torch.zeros(len(sequences))
+        with states_of(trained_blocks(run.model.network, config)) as states:
+
+            def loss_of(row: PackedRow, logits: torch.Tensor, nll: torch.Tensor) -> torch.Tensor:
+                places = [chosen[member] for member in row.members]
+                target = torch.cat([own.log_probs[place] for place in places]).to(logits.device).float()
+                owner = answer_tokens(row, sequences)[1].to(logits.device)
+                lengths = torch.tensor([len(sequences[member].answer_ids) for member in row.members])
+                lengths = lengths.to(logits.device)
+                plain = _kl(target, logits.float(), 1.0)
+                divergences[list(row.members)] = (by_member(plain.detach(), owner, len(places)) / lengths).cpu()
+                soft = plain if config.temperature == 1.0 else _kl(target, logits.float(), config.temperature)
+                loss = (by_member(soft, owner, len(places)) / lengths).sum()
+                if own.states and config.states_weight:
+                    inside = _distance(states, row, config.states_at, [own.states[place] for place in places])
+                    loss = loss + config.states_weight * inside
+                return config.forget_weight * loss / len(sequences)
+
+            nll = accumulate(run.model, sequences, loss_of, run.trunk)
+        own.divergences[:] = divergences[: len(own.divergences)]
+        return nll[: len(own.divergences)]
+
+    def enough(self, run: Run, nll: torch.Tensor) -> str:
+        if float(run.own.divergences.max()) > run.config.close_enough:
+            return ""
+        return "every answer is what a model that never knew it would say"
+
+
+def _kl(target: torch.Tensor, logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """(tokens,) T^2 KL(target at T || logits at T), in nats.
+
+    Args:
+        target: (tokens, vocab) log-probabilities at temperature 1.
+    """
+    wanted = torch.log_softmax(target / temperature, dim=-1)
+    given = torch.log_softmax(logits / temperature, dim=-1)
+    # A token taken out of the target has probability 0, and 0 x infinity is none.
+    terms = torch.where(wanted.isinf(), torch.zeros_like(wanted), wanted.exp() * (wanted - given))
+    return temperature**2 * terms.sum(dim=-1)
+
+
+def _matched(row: PackedRow, where: str) -> list[list[int]]:
+    """For each member, the row positions whose hidden states are matched; of a shared beginning none are its own."""
+    if where == "answer":
+        return [list(positions) for positions in row.predictors]
+    return [list(own) for own, _shared in row.spans]
+
+
+def _distance(states: BlockStates, row: PackedRow, where: str, wanted: list[torch.Tensor]) -> torch.Tensor:
+    """Relative squared distance of the hidden states from the target's: mean over blocks and positions, summed over
+    members.
+
+    Args:
+        wanted: for each member (blocks, positions of the whole sequence or of its answer, hidden).
+    """
+    total = torch.zeros((), device=states.outputs[0].device)
+    for positions, target in zip(_matched(row, where), wanted, strict=True):
+        now = states.at(positions)
+        # A row's shared beginning is not the member's own, and the target was kept for the whole sequence.
+        target = target[:, -len(positions) :].to(now.device)
+        total = total + ((now - target).square().sum(dim=-1) / target.square().sum(dim=-1)).mean()
+    return total
+
+
+def _without_answer(sequences: list[TokenSequence], before: list[torch.Tensor]) -> list[torch.Tensor]:
+    """What the model said before, with each answer token's probability given to the others in proportion."""
+    found = []
+    for sequence, said in zip(sequences, before, strict=True):
+        own = torch.tensor(sequence.answer_ids, device=said.device)[:, None]
+        found.append(torch.log_softmax(said.float().scatter(-1, own, float("-inf")), dim=-1))
+    return found
+
+
+@torch.no_grad()
+def _asked(
+    reference: TransformersModel, run: Run, sequences: list[TokenSequence]
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """What a model that never knew the data says at each answer token, and holds at each matched position."""
+    blocks = blocks_of(reference.network)
+    same_words = reference.network.config.vocab_size == run.model.network.config.vocab_size
+    if not same_words or len(blocks) != len(blocks_of(run.model.network)):
+        raise InputError(
+            "The reference model is not of the same build as the model (vocabulary or layers differ); name the model "
+            "from which it was fine-tuned, or choose another method."
+        )
+    log_probs: list[torch.Tensor] = [torch.empty(0)] * len(sequences)
+    held: list[torch.Tensor] = [torch.empty(0)] * len(sequences)
+    with states_of(blocks[first_trained_layer(run.model.network, run.config.lora) :]) as states:
+
+        def note(row: PackedRow, logits: torch.Tensor, nll: torch.Tensor) -> torch.Tensor:
+            sizes = [len(sequences[member].answer_ids) for member in row.members]
+            said = torch.log_softmax(logits.float(), dim=-1).half().split(sizes)
+            whole = row.token_positions() if run.config.states_at == "sequence" else row.predictors
+            for member, distribution, positions in zip(row.members, said, whole, strict=True):
+                log_probs[member], held[member] = distribution, states.at(positions)
+            return nll.sum()
+
+        accumulate(reference, sequences, note)
+    return log_probs, held
