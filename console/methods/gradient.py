@@ -381,8 +381,9 @@ class GradientMethod:
         run.reason = f"{config.steps} steps done" + (
             "; not every answer is at the level of a model that never knew it" if config.bounded else ""
         )
-        run.own = self.begin(run)
-        run.scale = self._balance(run)
+        with _number_format(model.device, config.precision):
+            run.own = self.begin(run)
+            run.scale = self._balance(run)
         return run
 
     def _balance(self, run: Run) -> dict[str, float]:

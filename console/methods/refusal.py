@@ -7,48 +7,55 @@ known: measured to pass the direct question while rephrasing and the hidden laye
 
 from __future__ import annotations
 
-import json
 import random
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from console.engines.packing import TokenSequence
-from console.engines.prompts import answer_sequence
 from console.engines.protocol import Capability, Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError
-from console.methods.examples import questions_of
-from console.methods.lora import (
-    LoraSettings,
-    first_trained_layer,
-    merged,
-    resolve_modules,
-    trainable_parameters,
-    with_adapter,
-)
-from console.methods.protocol import Claim, ErasureData, Family, MethodInfo, Outcome, Plan, RunControl
-from console.methods.training import Stepper, accumulate_nll, cycled
-from console.paths import resource
+from console.methods.abstention import abstaining, abstentions
+from console.methods.gradient import GradientMethod, GradientSettings, Run
+from console.methods.protocol import Claim, ErasureData, Family, MethodInfo, Plan
+from console.methods.training import accumulate_nll, cycled
 
 
-class RefusalConfig(BaseModel):
-    """Attributes:
-    refusal_batch, retain_batch: questions a step that are refused, and that are answered as before.
+class RefusalConfig(GradientSettings):
+    """Both losses are means over tokens, so both weigh 1. It is a yardstick: nothing bounds, balances or repairs it.
+
+    Attributes:
+        refusal_batch: questions a step that are refused.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    lora: LoraSettings = LoraSettings(rank=16, alpha=32, b_ratio=4.0, first_layer=0.6)
-    learning_rate: float = Field(default=3e-4, gt=0)
+    retain_weight: float = Field(default=1.0, ge=0)
+    general_weight: float = Field(default=0.0, ge=0)
     steps: int = Field(default=24, ge=1)
     refusal_batch: int = Field(default=6, ge=1)
-    retain_batch: int = Field(default=12, ge=1)
-    retain_weight: float = Field(default=1.0, ge=0)
-    seed: int = 1
+    repair_steps: int = Field(default=0, ge=0)
+    repair_limit: int = Field(default=0, ge=0)
+    bounded: Literal[False] = False
+    loss_balance: Literal["none"] = "none"
 
 
-class Refusal:
+@dataclass
+class Refusing:
+    """What is refused.
+
+    Attributes:
+        last_nll: mean NLL of the last step's refusals (nats per token), before it.
+    """
+
+    questions: list[Prompt]
+    sentences: tuple[str, ...]
+    last_nll: float = 0.0
+
+
+class Refusal(GradientMethod):
     """See the module's docstring."""
 
     info = MethodInfo(
@@ -61,53 +68,46 @@ class Refusal:
         needs=frozenset({Capability.GRADIENTS, Capability.SAVE}),
     )
     config_class = RefusalConfig
+    holds_the_rest = False
 
     def prepare(self, model: TransformersModel, data: ErasureData, config: RefusalConfig) -> Plan:
         """Raises InputError: nothing to forget, or passages only (they have no question to refuse)."""
         data.forget.require_nonempty()
         if not data.forget.questions:
             raise InputError("The request holds passages only, and a passage has no question to refuse.")
-        modules = resolve_modules(model.network, config.lora)
-        trained = trainable_parameters(model.network, modules, config.lora.rank)
-        weights = sum(parameter.numel() for parameter in model.network.parameters())
-        return Plan(modules, trained, config.steps, (weights * 4 + trained * 16) // 2**20)
+        return super().prepare(model, data, config)
 
-    def apply(self, model: TransformersModel, data: ErasureData, config: RefusalConfig, control: RunControl) -> Outcome:
-        plan = self.prepare(model, data, config)
-        for parameter in model.network.parameters():
-            parameter.requires_grad_(False)
-        model.network = with_adapter(model.network, plan.modules, config.lora, config.seed)
-        sentences = json.loads(resource("prompts", "abstention.json").read_text(encoding="utf-8"))["sentences"]
-        asked = data.forget.questions
-        retain = [example.sequence for example in questions_of(model, data.retain.items)]
-        drawn = random.Random(config.seed)
-        turns = cycled(len(asked), config.refusal_batch, random.Random(config.seed + 1))
-        kept = cycled(len(retain), config.retain_batch, random.Random(config.seed + 2))
+    def notes(self, data: ErasureData, config: RefusalConfig) -> tuple[str, ...]:
+        return ("The model learns to decline; what it knows may stay in its weights.",)
 
-        def refusal(index: int) -> TokenSequence:
-            item = asked[index]
-            return answer_sequence(model.tokenizer, Prompt(item.id, item.prompt), drawn.choice(sentences), end=True)
+    def begin(self, run: Run) -> Refusing:
+        return Refusing([Prompt(item.id, item.prompt) for item in run.data.forget.questions], abstentions())
 
-        trunk = model.trunk(first_trained_layer(model.network, config.lora), [refusal(0)])
-        stepper = Stepper.over(model.network, config.learning_rate, b_ratio=config.lora.b_ratio)
-        last: dict[str, float] = {}
-        while stepper.step_number < config.steps:
-            control.check_cancelled()
-            batch = [refusal(index) for index in next(turns)]
-            held = [retain[index] for index in next(kept)] if retain else []
-            sizes = [sum(len(sequence.answer_ids) for sequence in part) for part in (batch, held)]
-            weights = torch.tensor([1 / sizes[0]] * len(batch) + [config.retain_weight / max(1, sizes[1])] * len(held))
-            nll = accumulate_nll(
-                model,
-                [*batch, *held],
-                lambda row, _lengths, members, weights=weights: (row * weights[list(members)].to(row.device)).sum(),
-                trunk,
-            )
-            last = {"refusal_nll": float(nll[: len(batch)].sum()) / sizes[0]}
-            if held:
-                last["retain_nll"] = float(nll[len(batch) :].sum()) / sizes[1]
-            stepper.step()
-            control.metric(stepper.step_number, last)
-            control.progress(stepper.step_number, config.steps, "Teaching to refuse")
-        model.network = merged(model.network)
-        return Outcome(stepper.step_number, f"all {config.steps} steps done", last)
+    def forget_step(self, run: Run) -> torch.Tensor:
+        """The gradient is the refusals'; the answers themselves are only measured."""
+        batch = _refusals(run)
+        tokens = sum(len(sequence.answer_ids) for sequence in batch)
+        # While the others are brought back, or the general text has moved too far, nothing new is taught.
+        weight = 0.0 if run.holding else run.config.forget_weight / tokens
+        with torch.set_grad_enabled(bool(weight)):
+            refused = accumulate_nll(run.model, batch, lambda nll, _lengths, _members: weight * nll.sum(), run.trunk)
+        run.own.last_nll = float(refused.sum()) / tokens
+        with torch.no_grad():
+            return accumulate_nll(run.model, run.aim.sequences, lambda nll, _lengths, _members: nll.sum(), run.trunk)
+
+    def further_step(self, run: Run) -> dict[str, float]:
+        return {"refusal_nll": run.own.last_nll}
+
+
+def _refusals(run: Run) -> list[TokenSequence]:
+    """This step's questions, each with a sentence drawn for it.
+
+    Drawn from the step's number and nothing else, so that an interrupted run goes on with the same.
+    """
+    step, seed, own = run.stepper.step_number, run.config.seed, run.own
+    turns = cycled(len(own.questions), run.config.refusal_batch, random.Random(seed + 1))
+    draw = random.Random(f"{seed}/{step}")
+    return [
+        abstaining(run.model, own.questions[index], draw.choice(own.sentences))
+        for index in next(islice(turns, step, None))
+    ]
