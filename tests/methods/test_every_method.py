@@ -22,6 +22,7 @@ SHORT = {"steps": 2, "repair_steps": 1, "repair_limit": 0}
 # Only what makes a run short or lets it fit a network of two blocks; a method without an entry runs on its defaults.
 SETTINGS: dict[str, dict[str, Any]] = {
     "alphaedit": {"norm_limit": 100.0},
+    "concept-poison": {"steps": 2},
     "memit": {"norm_limit": 100.0},
     "rome": {"norm_limit": 100.0},
     "ssd": {"alpha": 2.0},
