@@ -23,10 +23,12 @@ from console.casework.batteries import (
     suite_named,
 )
 from console.casework.helper_questions import prepared_questions
-from console.casework.models import knowledge_of, model_state, new_job_id, record_model, reference_to
+from console.casework.models import model_state, new_job_id, record_model, reference_to
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError, Job, JobResult, UseCase
 from console.casework.requests import append_status, approve_plan, request_state
+from console.casework.self_made import required_corpus, with_corpus
+from console.casework.sequence import EarlierRequest, check_limits, origin_of, recheck_earlier, remaining_knowledge
 from console.casework.side_effects import measured_utility
 from console.domain.case_state import MODELS, REQUESTS
 from console.domain.claims import Claim
@@ -82,7 +84,7 @@ def locate(
     office.require(Duty.VERIFY)
     state = model_state(office, model)
     request = request_state(office, number)
-    knowledge = knowledge_of(office, state)
+    knowledge = remaining_knowledge(office, state)
     plan = repeated(suite_named(suite_name), repeats)
     questions = None
     if helper is not None:
@@ -127,7 +129,14 @@ def _check_ready(number: str, state: dict[str, Any]) -> None:
 
 
 def _settle_plan(
-    office: Office, number: str, model: str, suite: Suite, method: str, config: dict[str, Any], reason: str
+    office: Office,
+    number: str,
+    model: str,
+    suite: Suite,
+    method: str,
+    config: dict[str, Any],
+    reason: str,
+    beyond_limits: str,
 ) -> dict[str, Any]:
     """Fix method, suite and thresholds in the ledger, approve, and start: all before anything runs."""
     thresholds = Thresholds()
@@ -140,6 +149,7 @@ def _settle_plan(
         suite_hash=suite.hash,
         thresholds=thresholds,
         thresholds_hash=digest(thresholds.model_dump(mode="json")),
+        beyond_limits=beyond_limits,
     )
     with office.ledger.transaction() as transaction:
         request = transaction.projected(REQUESTS, number)
@@ -188,23 +198,33 @@ def erase(
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     approval_reason: str = ONE_PERSON,
+    beyond_limits: str = "",
+    self_made: bool = False,
 ) -> UseCase:
     """Carry out a granted request on a model; returns an :class:`EraseResult`.
 
+    Args:
+        beyond_limits: why to erase from a model that earlier erasures have changed more than the limits allow.
+        self_made: erase, besides the request's facts, what the model itself wrote about the person (``write_corpus``).
+
     Raises:
-        NotPossibleError: the request is not granted, or the data has not been located in the model.
+        NotPossibleError: the request is not granted, the data has not been located in the model, the model has
+            written nothing about the person (``self_made``), or earlier erasures have changed the model too much and
+            no reason to go on is given.
     """
     office.require(Duty.RUN)
     _check_ready(number, request_state(office, number))
     check_method(method)
     state = model_state(office, model)
-    knowledge = knowledge_of(office, state)
+    knowledge = remaining_knowledge(office, state)
     suites = bound_suites(office, number, knowledge)
     suite = next((one for one in suites if recorded(office, number, Stage.BEFORE, state["name"], one.hash)), None)
     if suite is None:
         raise NotPossibleError(
             f"It is not known yet whether the model '{state['name']}' holds the data; run locate on it first."
         )
+    reason_beyond = check_limits(office, state["name"], beyond_limits)
+    corpus = required_corpus(office, number, state["name"]) if self_made else None
     snapshot = snapshot_of(office, state)
     artefact = _artefact_name(office, number)
     output = office.places.models / artefact
@@ -218,20 +238,21 @@ def erase(
         method=method,
         settings=dict(settings or {}),
         device=device,
+        origin=origin_of(office, state["name"]),
     )
     check_room(output, state)
-    _settle_plan(office, number, model, suite, method, dict(settings or {}), approval_reason)
+    _settle_plan(office, number, model, suite, method, dict(settings or {}), approval_reason, reason_beyond)
     try:
-        result = yield Job(
-            spec, case_payload(office, number, knowledge), "Erasing", state["name"], number, details={"method": method}
-        )
+        payload, told = with_corpus(case_payload(office, number, knowledge), corpus)
+        result = yield Job(spec, payload, "Erasing", state["name"], number, details={"method": method, **told})
     except (CancelledByUserError, InputError, ModelFileError):
         _move(office, number, S.PLANNED)  # nothing ran, or nothing was wrong with it
         raise
     except ConsoleError as error:
         _move(office, number, S.FAILED, TransitionFacts(reason=str(error)))
         raise
-    return _record_erasure(office, number, state, artefact, output, result, spec)
+    further = () if corpus is None else (corpus.note,)
+    return _record_erasure(office, number, state, artefact, output, result, spec, further)
 
 
 def check_method(method: str) -> None:
@@ -269,6 +290,7 @@ def _record_erasure(
     output: Path,
     result: JobResult,
     spec: JobSpec,
+    further_notes: tuple[str, ...],
 ) -> EraseResult:
     value = result.value
     identity = value["identity"]
@@ -287,7 +309,7 @@ def _record_erasure(
         changed_count=len(value["changed"]),
         device=value["device"],
         seconds=f"{result.seconds:.1f}",
-        notes=tuple(value["notes"]),
+        notes=(*value["notes"], *further_notes),
     )
     with office.ledger.transaction() as transaction:
         transaction.append(ErasureRun.kind, body.to_body(), request_id=number, actor=office.require(Duty.RUN))
@@ -312,7 +334,11 @@ def _record_erasure(
 
 @dataclass(frozen=True)
 class AttackOutcome:
-    """The erased model's battery beside the others, and the verdict."""
+    """The erased model's battery beside the others, and the verdict.
+
+    Attributes:
+        earlier: what became of the requests that were carried out before this one on the way to the model.
+    """
 
     artefact: str
     verdict: Verdict
@@ -320,10 +346,13 @@ class AttackOutcome:
     before: BatteryRecorded
     after: BatteryRecorded
     reference: BatteryRecorded | None
+    earlier: tuple[EarlierRequest, ...] = ()
 
 
 def attack(office: Office, number: str, artefact: str, device: str = "auto") -> UseCase:
     """Attack an erased model as it will be deployed, and reach the verdict; returns an :class:`AttackOutcome`.
+
+    Requests that were carried out earlier on the way to the model are then searched for again.
 
     Raises:
         InputError: not an artefact of this request.
@@ -335,7 +364,7 @@ def attack(office: Office, number: str, artefact: str, device: str = "auto") -> 
     if state["artefact_of"] != number:
         raise InputError(f"The model '{state['name']}' is not an artefact of request {number}.")
     plan = request["plan"]
-    knowledge = knowledge_of(office, state)
+    knowledge = remaining_knowledge(office, state)
     suites = bound_suites(office, number, knowledge)
     suite = next((one for one in suites if plan is not None and one.hash == plan["suite_hash"]), None)
     before = recorded(office, number, Stage.BEFORE, state["parent"], suite.hash) if suite is not None else None
@@ -364,7 +393,9 @@ def attack(office: Office, number: str, artefact: str, device: str = "auto") -> 
     with office.ledger.transaction() as transaction:
         transaction.append(VerdictReached.kind, body.to_body(), request_id=number, actor=office.require(Duty.VERIFY))
         _follow_verdict(transaction, office, number, verdict.word)
-    return AttackOutcome(state["name"], verdict, utility, before[1], after[1], reference[1] if reference else None)
+    earlier = yield from recheck_earlier(office, state["name"], device)
+    beside = reference[1] if reference else None
+    return AttackOutcome(state["name"], verdict, utility, before[1], after[1], beside, earlier)
 
 
 def claim_of(office: Office, request: dict[str, Any], artefact: str) -> Claim:

@@ -14,6 +14,7 @@ from console.casework.office import Office
 from console.casework.operation import UseCase
 from console.casework.reporting import SignedReport, check_report, make_report
 from console.casework.requests import confirm_identity, grant, register, request_state
+from console.domain.advice import DEFAULT_METHOD
 from console.domain.events import BatteryRecorded
 from console.domain.request_terms import Ground, RequestStatus
 from console.domain.results import AttackRow, Battery, Outcome, Rate, Utility
@@ -52,7 +53,11 @@ def _case_number(office: Office) -> str:
 
 
 def run_demo(
-    office: Office, out: Path | None = None, sample_model: Path | None = None, method: str = "npo", device: str = "auto"
+    office: Office,
+    out: Path | None = None,
+    sample_model: Path | None = None,
+    method: str = DEFAULT_METHOD,
+    device: str = "auto",
 ) -> UseCase:
     """The whole case; returns a :class:`DemoResult`.
 

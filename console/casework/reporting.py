@@ -13,12 +13,14 @@ from console.casework.batteries import digest
 from console.casework.models import model_state
 from console.casework.office import Office
 from console.casework.requests import append_status, deadline_of, request_state
+from console.casework.sequence import recorded_rechecks
 from console.casework.views import latest_batteries, timeline
 from console.domain.case_state import REQUESTS
 from console.domain.events import BatteryRecorded, ErasureRun, ReportSigned, VerdictReached
 from console.domain.jurisdiction import resolve_profile
 from console.domain.request_terms import Channel, Ground, RequestStatus
 from console.domain.requests import TransitionFacts
+from console.domain.results import Battery, Rate
 from console.domain.roles import Duty
 from console.domain.verdict import Thresholds, Verdict, Word, decide
 from console.errors import NotPossibleError
@@ -220,6 +222,32 @@ def environment() -> dict[str, str]:
     return found
 
 
+def _earlier(office: Office, artefact: str | None) -> tuple[parts.EarlierRequest, ...]:
+    """What the newest recheck found of each request that was carried out before."""
+    if artefact is None:
+        return ()
+    return tuple(
+        parts.EarlierRequest(
+            number=request.number,
+            standing=request.standing.value,
+            seq=request.seq,
+            counts=tuple(
+                parts.EarlierCount(
+                    attack=row.attack, then=_attempts(request.then, row.attack), now=_attempts(request.now, row.attack)
+                )
+                for row in request.now.rows
+            ),
+        )
+        for request in recorded_rechecks(office, artefact)
+        if request.now is not None and request.seq is not None
+    )
+
+
+def _attempts(battery: Battery | None, attack: str) -> Rate | None:
+    row = battery.row(attack) if battery is not None else None
+    return row.outcome.attempts if row is not None and row.outcome is not None else None
+
+
 def _copies(verdict: Verdict) -> tuple[parts.Copy, ...]:
     """Where else the data may sit; only what the console itself looked at has another state than *unknown*."""
     states = {Word.REMOVED: "deleted", Word.SUPPRESSED: "suppressed"}
@@ -273,6 +301,7 @@ def build_evidence(office: Office, number: str) -> parts.Evidence:
         utility=utility,
         behaviour_before=before.behaviour,
         behaviour_after=after.behaviour if after else None,
+        earlier_requests=_earlier(office, artefact),
         thresholds=thresholds,
         thresholds_hash=digest(thresholds.model_dump(mode="json")),
         thresholds_seq=state["plan"]["seq"] if state["plan"] else None,

@@ -228,6 +228,8 @@ def sentence_of(kind: str, body: dict[str, Any]) -> str:
             return f"Erased with {body['steps']} steps; {body['changed_count']} tensors changed."
         case "verdict_reached":
             return f"Verdict: {body['verdict']['word']} (rule {body['verdict']['rule']})."
+        case "earlier_rechecked":
+            return f"Searched again in the later model {body['artefact']}: {body['standing']}."
         case "report_signed":
             return f"Report {body['report_id']} signed and written."
         case "vault_shredded":

@@ -9,15 +9,17 @@ from typing import Annotated
 import typer
 
 from console import __version__
-from console.cli import bench, case, evaluate, models, records, requests
+from console.cli import advise, bench, case, evaluate, models, records, requests, sequence
 from console.cli.session import DataDir
 from console.errors import ConsoleError
 from console.paths import Places
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(case.app)
+app.add_typer(advise.app)
 app.add_typer(records.app)
 app.add_typer(evaluate.app)
+app.add_typer(sequence.app)
 app.add_typer(requests.app, name="request")
 app.add_typer(models.model_app, name="model")
 app.add_typer(models.sample_app, name="sample")

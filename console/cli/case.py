@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from console.cli.sequence import chain_json, chain_words, earlier_json, earlier_words
 from console.cli.session import (
     DataDir,
     DeviceOption,
@@ -20,6 +21,7 @@ from console.cli.session import (
     parse_settings,
     rows,
 )
+from console.domain.advice import AUTO, chosen_method
 from console.errors import InputError
 from console.paths import Places
 
@@ -72,19 +74,37 @@ def locate(
 def erase(
     number: Annotated[str, typer.Argument(metavar="REQUEST")],
     model: Annotated[str, typer.Option("--model")],
-    method: Annotated[str, typer.Option("--method")] = "npo",
+    method: Annotated[str, typer.Option("--method", help="auto: the default; 'advise' tells which can run.")] = AUTO,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, may be repeated.")] = None,
+    beyond_limits: Annotated[
+        str,
+        typer.Option(
+            "--beyond-limits",
+            metavar="REASON",
+            help="Why to go on from a model that earlier erasures changed too much; kept in the plan, so no names.",
+        ),
+    ] = "",
+    self_made: Annotated[
+        bool, typer.Option("--self-made", help="Erase also what the model itself says about the person (see corpus).")
+    ] = False,
     device: DeviceOption = "auto",
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
     """Carry out a granted request on a model; writes a new model, the old one stays."""
     from console.casework import cases
+    from console.casework.sequence import measure_of
 
     session = open_session(as_json, data_dir)
     chosen = parse_settings(settings or [])
     with session.office() as office:
-        result, peak = session.run(office, cases.erase(office, number, model, method, chosen, device))
+        use_case = cases.erase(
+            *(office, number, model, chosen_method(method), chosen, device),
+            beyond_limits=beyond_limits,
+            self_made=self_made,
+        )
+        result, peak = session.run(office, use_case)
+        measure = measure_of(office, result.artefact)
     value = {
         "artefact": result.artefact,
         "path": str(result.path),
@@ -96,18 +116,15 @@ def erase(
         "changed_tensors": result.changed,
         "seconds": round(result.seconds, 1),
         "peak_rss_mb": peak,
+        "chain": chain_json(measure),
     }
-    session.show(
-        value,
-        lambda: rows(
-            {
-                "Artefact": result.artefact,
-                "Hash": result.hash_after,
-                "Stopped": result.stop_reason,
-                "Next": f"erasure-console attack {number} --artefact {result.artefact}",
-            }
-        ),
-    )
+
+    def words() -> None:
+        rows({"Artefact": result.artefact, "Hash": result.hash_after, "Stopped": result.stop_reason})
+        chain_words(measure)
+        rows({"Next": f"erasure-console attack {number} --artefact {result.artefact}"})
+
+    session.show(value, words)
 
 
 @app.command()
@@ -118,13 +135,15 @@ def attack(
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Attack an erased model as hard as the suite knows, and reach the verdict."""
+    """Attack an erased model as hard as the suite knows, reach the verdict, and search it for earlier requests."""
     from console.casework import cases
     from console.casework.demo import battery_json, utility_json
+    from console.casework.sequence import measure_of
 
     session = open_session(as_json, data_dir)
     with session.office() as office:
         result, _ = session.run(office, cases.attack(office, number, artefact, device))
+        measure = measure_of(office, result.artefact)
     verdict = result.verdict
     value = {
         **verdict.model_dump(mode="json"),
@@ -133,6 +152,8 @@ def attack(
         "after": battery_json(result.after),
         "reference": battery_json(result.reference) if result.reference else None,
         "utility": utility_json(result.utility),
+        "earlier": earlier_json(result.earlier),
+        "chain": chain_json(measure),
     }
 
     def words() -> None:
@@ -140,6 +161,8 @@ def attack(
         for line in (*verdict.reasons, *verdict.caps, *verdict.not_counted):
             sys.stdout.write(f"  - {line}\n")
         battery_words(value["after"])
+        earlier_words(result.earlier)
+        chain_words(measure)
 
     session.show(value, words)
 
@@ -229,7 +252,7 @@ def verify(
 
 @app.command()
 def demo(
-    method: Annotated[str, typer.Option("--method")] = "npo",
+    method: Annotated[str, typer.Option("--method", help="auto: the default; 'advise' tells which can run.")] = AUTO,
     out: Annotated[Path | None, typer.Option("--out", help="Where the report goes.")] = None,
     sample_model: SampleModel = None,
     device: DeviceOption = "auto",
@@ -249,7 +272,7 @@ def demo(
     session = Session(as_json, places)
     fetch_model(places, sample_model, lambda text: sys.stderr.write(text + "\n") and None)
     with session.office() as office:
-        result, peak = session.run(office, run_demo(office, out, sample_model, method, device))
+        result, peak = session.run(office, run_demo(office, out, sample_model, chosen_method(method), device))
     value = demo_json(result, peak)
 
     def words() -> None:

@@ -121,12 +121,14 @@ def replay(
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Reach every verdict of the ledger again from the stored counts. Exit code 1: one comes out otherwise."""
+    """Reach every verdict and recheck again from the stored counts. Exit code 1: one comes out otherwise."""
     from console.casework.replay import replay as replay_all
+    from console.casework.sequence import replayed_rechecks
 
     session = open_session(as_json, data_dir)
     with session.office(read_only=True) as office:
         found = replay_all(office, rules)
+        rechecked = replayed_rechecks(office, rules)
     value = [
         {
             "request": entry.number,
@@ -137,6 +139,16 @@ def replay(
             "same": entry.same,
         }
         for entry in found
+    ] + [
+        {
+            "request": entry.number,
+            "artefact": entry.artefact,
+            "seq": entry.seq,
+            "recorded": {"standing": entry.recorded.value},
+            "again": {"standing": entry.again.value},
+            "same": entry.same,
+        }
+        for entry in rechecked
     ]
 
     def words() -> None:
@@ -145,11 +157,14 @@ def replay(
             sys.stdout.write(
                 f"{entry.artefact:<18} {entry.recorded.word.value} (rule {entry.recorded.rule}): {again}\n"
             )
+        for check in rechecked:
+            again = "the same again" if check.same else f"now {check.again.value}"
+            sys.stdout.write(f"{check.artefact:<18} {check.number} {check.recorded.value}: {again}\n")
         if not found:
             sys.stdout.write("The ledger holds no verdict yet.\n")
 
     session.show(value, words)
-    if not all(entry.same for entry in found):
+    if not all(entry.same for entry in (*found, *rechecked)):
         raise typer.Exit(1)
 
 

@@ -147,6 +147,12 @@ def _report(state: State, event: FoldedEvent) -> State:
     return {**state, "reports": [*state["reports"], entry]}
 
 
+def _rechecked(state: State, event: FoldedEvent) -> State:
+    """The request keeps what became of it in each later model."""
+    kept = {"seq": event.seq, "standing": event.body["standing"]}
+    return {**state, "rechecks": {**state.get("rechecks", {}), event.body["artefact"]: kept}}
+
+
 def _shredded(state: State, event: FoldedEvent) -> State:
     return {**state, "shredded": event.seq}
 
@@ -163,8 +169,19 @@ _REQUEST_FOLDS: dict[str, Callable[[State, FoldedEvent], State]] = {
     "verdict_reached": _verdict,
     "approved": _approved,
     "report_signed": _report,
+    "earlier_rechecked": _rechecked,
     "vault_shredded": _shredded,
 }
+
+
+def _model(state: State | None, event: FoldedEvent) -> State | None:
+    """A model, and what became of each earlier request in it."""
+    if event.kind == "model_registered":
+        return {**{key: value for key, value in event.body.items() if key != "v"}, "seq": event.seq}
+    if state is None:
+        return None
+    kept = {"seq": event.seq, "standing": event.body["standing"]}
+    return {**state, "rechecked": {**state.get("rechecked", {}), event.request_id: kept}}
 
 
 def _job(state: State | None, event: FoldedEvent) -> State | None:
@@ -195,13 +212,15 @@ class CaseProjector:
             return ((MODELS, event.body["name"]),)
         if event.kind in {"job_started", "job_ended"}:
             return ((JOBS, event.body["job_id"]),)
+        if event.kind == "earlier_rechecked" and event.request_id is not None:
+            return ((REQUESTS, event.request_id), (MODELS, event.body["artefact"]))
         known = event.kind == "request_registered" or event.kind in _REQUEST_FOLDS
         return ((REQUESTS, event.request_id),) if known and event.request_id is not None else ()
 
     def apply(self, table: str, state: State | None, event: FoldedEvent) -> State | None:
         """The state after the event."""
         if table == MODELS:
-            return {**{key: value for key, value in event.body.items() if key != "v"}, "seq": event.seq}
+            return _model(state, event)
         if table == JOBS:
             return _job(state, event)
         if event.kind == "request_registered":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from console.domain.results import Battery, Behaviour, Utility
 from console.domain.verdict import Thresholds, Verdict
@@ -190,6 +190,9 @@ class PlanFixed(Body):
     suite_hash: str
     thresholds: Thresholds
     thresholds_hash: str
+    # Why the plan goes on although the chain has passed its limits; left out where it has not, so that a plan from
+    # before this field has the form that it was hashed in.
+    beyond_limits: str = Field(default="", exclude_if=lambda value: not value)
 
 
 class ErasureRun(Body):
@@ -223,6 +226,32 @@ class VerdictReached(Body):
     before_seq: int
     after_seq: int
     reference_seq: int | None
+
+
+class EarlierRechecked(Body):
+    """A later request's model was searched again for this request's data; attempts lie sealed with this request.
+
+    Attributes:
+        artefact: the later model.
+        own_artefact: the last model before it that this request's own erasure wrote.
+        then_seq: the battery from after the own erasure that the counts are compared with; None where there is none.
+        reference_seq: that battery's reference.
+        standing: what came out (see ``console.domain.sequence.Standing``), ``by`` the attacks that find more.
+    """
+
+    kind: ClassVar[str] = "earlier_rechecked"
+    job_id: str
+    artefact: str
+    own_artefact: str
+    battery: Battery
+    then_seq: int | None
+    reference_seq: int | None
+    standing: str
+    by: tuple[str, ...]
+    rules_version: int
+    attempts: str
+    attacks: tuple[dict[str, Any], ...] = ()
+    settings: dict[str, Any] = {}
 
 
 class ReportSigned(Body):

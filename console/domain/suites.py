@@ -59,3 +59,11 @@ FULL = SuitePlan(
     {"samples": 4, "leak_samples": 32, "noise_draws": 5, "relearn_steps": 20},
 )
 SUITES = {plan.name: plan for plan in (QUICK, STANDARD, FULL)}
+# Nobody chooses this one: it is no search and reaches no verdict, so it stands beside the suites and not among them.
+RECHECK = SuitePlan(
+    "recheck",
+    ("direct", "continuation", "head-projection"),
+    "Three attacks that look whether an earlier request's data came back in a later model.",
+    {"samples": 2},
+    behaviour=False,
+)

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from console.casework.office import Office
 from console.casework.requests import request_state
 from console.casework.views import CasePage, InboxLine, ModelLine, TimelineLine
+from console.domain.advice import DEFAULT_METHOD
 from console.domain.deadline import Urgency, day_text
 from console.domain.request_terms import RequestStatus
 from console.gui.tones import Mark, Tone
@@ -199,6 +200,12 @@ class MethodCard:
 # The methods say this of themselves, too, but reading it there would import torch into the window.
 # tests/gui/test_presenter.py holds the two together.
 _METHODS = {
+    "distill-delete": MethodCard(
+        "distill-delete",
+        "Teach the model what one that never knew would say",
+        "Takes minutes. Inside and out, the model becomes on the person's data what one that never saw it is.",
+        "distill-delete · distillation to the model from before the training · may reach at most: removed",
+    ),
     "npo": MethodCard(
         "npo",
         "Make the model unlearn the answers and keep the rest",
@@ -212,19 +219,22 @@ _METHODS = {
         "retrain · exact unlearning · may reach at most: removed",
     ),
 }
-# Known to be bad: they are there for the bench of erasers, and nobody should reach for them at a desk.
-_FOR_COMPARISON = {"ga", "output-filter", "refusal", "weight-noise"}
 _METHOD_GROUP = "erasure_console.methods"
 
 
 def method_cards(has_snapshot: bool) -> tuple[MethodCard, ...]:
-    """The methods of this installation, those that the product knows in words first."""
-    installed = {entry.name for entry in entry_points(group=_METHOD_GROUP)}
+    """The methods that an officer may choose: ours that are advised, and those of other packages.
+
+    Our other methods are for comparison or for the engineer, who gets advice and settings on the command line.
+    """
+    installed = {entry.name: entry.value for entry in entry_points(group=_METHOD_GROUP)}
     cards = [card for name, card in _METHODS.items() if name in installed]
     cards += [
         MethodCard(name, name, "Added by another package; its documentation says what it does.", name)
-        for name in sorted(installed - _METHODS.keys() - _FOR_COMPARISON)
+        for name, place in sorted(installed.items())
+        if not place.startswith("console.methods.")
     ]
+    cards.sort(key=lambda card: card.id != DEFAULT_METHOD)  # the first is the one that is offered
     missing = "This model has no registered version from before the training."
     return tuple(
         MethodCard(card.id, card.title, card.summary, card.technical, missing)

@@ -29,6 +29,8 @@ class JobKind(StrEnum):
     ERASE = "erase"
     PREPARE_QUESTIONS = "prepare-questions"
     EVALUATE = "evaluate"
+    ADVISE = "advise"
+    CORPUS = "corpus"
 
 
 class ModelReference(_Frozen):
@@ -46,6 +48,7 @@ class JobSpec(_Frozen):
         reference: a model that never knew the data, where there is one.
         method: id of the erasure method; ``settings`` are its configuration.
         attacks: ids, in order; ``settings`` are the suite's.
+        origin: the first model of a chain of erasures, to measure the whole change against.
     """
 
     job_id: str
@@ -58,6 +61,8 @@ class JobSpec(_Frozen):
     attacks: tuple[str, ...] = ()
     device: str = "auto"
     settings: dict[str, Any] = {}
+    # Left out where there is none, so that the hash of a spec stays what it was before this field came.
+    origin: ModelReference | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class WrittenPayload(_Frozen):

@@ -114,6 +114,14 @@ def _task(kind: JobKind) -> Task:
         from console.jobs.tasks.questions import prepare_questions
 
         return prepare_questions
+    if kind is JobKind.ADVISE:
+        from console.jobs.tasks.advise import advise
+
+        return advise
+    if kind is JobKind.CORPUS:
+        from console.jobs.tasks.corpus import self_made_corpus
+
+        return self_made_corpus
     from console.jobs.tasks.erase import erase
 
     return erase

@@ -33,6 +33,7 @@ _LATER: dict[str, Any] = {
     "leak_gains": [],
     "by_seed": [],
     "suppressed": None,
+    "earlier_requests": [],
 }
 
 

@@ -180,6 +180,28 @@ class AttackDescription(_Frozen):
     sampling: Filled
 
 
+class EarlierCount(_Frozen):
+    """One attack for an earlier request's data: right after its own erasure, and in this report's model."""
+
+    attack: Filled
+    then: Rate | None = None
+    now: Rate | None = None
+
+
+class EarlierRequest(_Frozen):
+    """A request that was carried out earlier on the way to the model, searched for again in it.
+
+    Attributes:
+        standing: what came out, in words; no part of this report's verdict.
+        seq: the recheck's entry in the ledger.
+    """
+
+    number: Filled
+    standing: Filled
+    seq: Count
+    counts: tuple[EarlierCount, ...]
+
+
 class Statement(_Frozen):
     """A fixed sentence with its id, so that its wording can be reviewed and referred to."""
 
@@ -249,6 +271,7 @@ class Evidence(_Frozen):
     utility: Utility | None = None
     behaviour_before: Behaviour | None = None
     behaviour_after: Behaviour | None = None
+    earlier_requests: tuple[EarlierRequest, ...] = ()
     thresholds: Thresholds
     thresholds_hash: Sha256
     thresholds_seq: Count | None = None

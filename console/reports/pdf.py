@@ -18,7 +18,7 @@ from console.reports.evidence import Evidence
 from console.reports.fonts import SANS, plain, register_fonts
 from console.reports.layout import SectionHeading
 from console.reports.sections_case import basis, clock, models, not_checked
-from console.reports.sections_proof import attacks, decision, finding, method, utility
+from console.reports.sections_proof import attacks, decision, earlier, finding, method, utility
 from console.reports.sections_record import (
     approvals,
     environment,
@@ -106,6 +106,7 @@ _SECTIONS: tuple[Callable[[Evidence], list[Flowable]], ...] = (
     method,
     attacks,
     utility,
+    earlier,
     decision,
     suppression_and_removal,
     limits,

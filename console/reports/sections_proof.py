@@ -343,6 +343,38 @@ def _rate_cell(rate: Rate | None) -> Flowable | list[Flowable]:
     return [small(count_text(rate)), small(interval_text(rate), greyed=True)]
 
 
+def earlier(evidence: Evidence) -> list[Flowable]:
+    """What became of the requests that were carried out before this one; nothing where there were none."""
+    if not evidence.earlier_requests:
+        return []
+    rows = [
+        [
+            small(request.number, bold=True),
+            small(evidence.attack_title(count.attack)),
+            _earlier_cell(count.then),
+            _earlier_cell(count.now),
+            small(request.standing),
+        ]
+        for request in evidence.earlier_requests
+        for count in request.counts
+    ]
+    return [
+        *heading("Earlier requests"),
+        text(
+            "Requests that were carried out earlier on the way to this model. A short suite searched the model again "
+            "for their data; the counts stand beside those from right after the request's own erasure."
+        ),
+        data_table(["Request", "Attack", "After its own erasure", "In this model", "Result"], rows, [3, 4, 4, 4, 4]),
+        note("The result speaks of a request's attacks together. It is not part of this report's verdict."),
+    ]
+
+
+def _earlier_cell(rate: Rate | None) -> Flowable | list[Flowable]:
+    if rate is None:
+        return small("not run", greyed=True)
+    return [small(count_text(rate)), small(interval_text(rate), greyed=True)]
+
+
 def decision(evidence: Evidence) -> list[Flowable]:
     """The verdict, the rule, the reasons, what capped it, and the thresholds fixed before."""
     verdict, limits = evidence.verdict, evidence.thresholds

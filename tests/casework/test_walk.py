@@ -160,7 +160,7 @@ def test_what_must_come_first_is_named(stocked: Office) -> None:
 @pytest.mark.parametrize(
     ("method", "config", "said"),
     [
-        ("sorcery", {}, "known are ga, npo, output-filter"),
+        ("sorcery", {}, "no method .sorcery.; known are alphaedit, "),
         ("npo", {"speed": 9}, "Settings are"),
         ("npo", {"steps": 0}, "steps"),
     ],

@@ -119,8 +119,12 @@ class TestClaims:
         else:
             assert reached.word is Word.REMOVED
 
-    def test_only_suppression_is_limited(self) -> None:
-        assert set(NEVER_REMOVES) == {Claim.SUPPRESSION_AT_INFERENCE, Claim.SUPPRESSION_IN_WEIGHTS}
+    def test_what_withholds_or_writes_over_is_limited(self) -> None:
+        assert set(NEVER_REMOVES) == {
+            Claim.SUPPRESSION_AT_INFERENCE,
+            Claim.SUPPRESSION_IN_WEIGHTS,
+            Claim.EDIT_REPLACEMENT,
+        }
 
     def test_a_claim_does_not_hide_a_leak(self) -> None:
         assert verdict(after(direct=found(38)), claim=Claim.SUPPRESSION_AT_INFERENCE).word is Word.FAILED

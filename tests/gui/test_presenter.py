@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from conftest import FakeOperation
 import console
 from console.casework.operation import Status
 from console.casework.views import ModelLine, TimelineLine
+from console.domain.advice import DEFAULT_METHOD
 from console.domain.request_terms import RequestStatus
 from console.domain.verdict import Word
 from console.errors import InputError
+from console.gui import presenter
 from console.gui.forget_file import read_facts, save_empty_form
 from console.gui.presenter import days_of, method_cards, model_role, size_words, status_mark, verdict_words
 from console.gui.progress import job_view, remaining_text
@@ -57,12 +60,19 @@ def test_method_that_needs_the_earlier_model_says_so(has_snapshot: bool, missing
 def test_method_titles_are_those_of_the_methods() -> None:
     folder = Path(console.__file__).parent / "methods"
     for card in method_cards(True):
-        source = (folder / f"{card.id}.py").read_text(encoding="utf-8")
+        source = (folder / f"{card.id.replace('-', '_')}.py").read_text(encoding="utf-8")
         assert f'title="{card.title}"' in source
 
 
 def test_erasers_for_comparison_are_not_offered() -> None:
-    assert [card.id for card in method_cards(True)] == ["npo", "retrain"]
+    assert {card.id for card in method_cards(True)} == {"distill-delete", "npo", "retrain"}
+    assert method_cards(True)[0].id == DEFAULT_METHOD
+
+
+def test_a_method_of_another_package_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = EntryPoint("theirs", "somebody.else:Method", "erasure_console.methods")
+    monkeypatch.setattr(presenter, "entry_points", lambda group: (theirs,))
+    assert [card.id for card in method_cards(True)] == ["theirs"]
 
 
 def test_remaining_time_is_not_guessed_too_early() -> None:

@@ -120,6 +120,8 @@ def spec(taught_folder: Path, tmp_path: Path) -> Callable[..., JobSpec]:
             fields |= {"method": "npo", "settings": QUICK_NPO}
         if kind is JobKind.TEACH:
             fields["settings"] = QUICK_TEACHING
+        if kind is JobKind.ADVISE:
+            fields["settings"] = {"methods": ["npo"]}
         return JobSpec(**(fields | changed))
 
     return make

@@ -15,6 +15,7 @@ from safetensors import safe_open
 
 from console.domain.forget_set import ForgetSet, RetainSet
 from console.domain.results import decimal_text
+from console.domain.sequence import OWN_CHANGE, WHOLE_CHANGE
 from console.engines.devices import set_threads
 from console.engines.gguf_snapshot import snapshot_of
 from console.engines.model_files import read_safetensors_header
@@ -24,7 +25,7 @@ from console.evaluation.weight_changes import effective_rank, looks_like_rank_on
 from console.jobs.events import Artefact
 from console.jobs.spec import JobPayload, JobSpec
 from console.jobs.tasks.describe import describe_method
-from console.jobs.tasks.files import open_model, validated, write_artefact
+from console.jobs.tasks.files import checked_path, open_model, validated, write_artefact
 from console.jobs.worker import EventWriter
 from console.methods.examples import mean_nlls
 from console.methods.protocol import ErasureData, Family, Method
@@ -110,6 +111,17 @@ def changed_tensors(before: Path, after: Path) -> list[dict[str, str]]:
     return [change.described() for change in tensor_changes(before, after)]
 
 
+def relative_change(before: Path, after: Path) -> float:
+    """Frobenius norm of the difference over that of the weights before, all tensors of both folders together."""
+    old, new = _tensor_files(before), _tensor_files(after)
+    moved = norm = 0.0
+    for name in sorted(old.keys() & new.keys()):
+        left = _tensor(old[name], name)
+        moved += float((_tensor(new[name], name) - left).double().square().sum())
+        norm += float(left.double().square().sum())
+    return math.sqrt(moved / norm) if norm else 0.0
+
+
 def embedding_names(network: Any) -> frozenset[str]:
     """Names of the tensors that turn tokens into vectors and back."""
     ends = (network.get_input_embeddings(), network.get_output_embeddings())
@@ -140,7 +152,7 @@ def notes_on(changes: Sequence[TensorChange], embeddings: frozenset[str]) -> tup
     return tuple(notes)
 
 
-def _reference_levels(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, float]:
+def reference_levels(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, float]:
     """How unlikely the answers are to a model that never knew them; that model is gone again afterwards."""
     if spec.reference is None:
         return {}
@@ -152,7 +164,7 @@ def _reference_levels(spec: JobSpec, payload: JobPayload, writer: EventWriter) -
     return levels
 
 
-def _data(spec: JobSpec, payload: JobPayload, levels: dict[str, float]) -> ErasureData:
+def erasure_data(spec: JobSpec, payload: JobPayload, levels: dict[str, float]) -> ErasureData:
     reference = spec.reference
     return ErasureData(
         forget=ForgetSet(items=payload.forget),
@@ -165,6 +177,15 @@ def _data(spec: JobSpec, payload: JobPayload, levels: dict[str, float]) -> Erasu
     )
 
 
+def require_snapshot(method: Method, spec: JobSpec) -> None:
+    """Raises InputError: the method starts from the model as it was before, and there is none."""
+    if method.info.needs_snapshot and spec.reference is None:
+        raise InputError(
+            f"The method '{method.info.id}' starts from the model as it was before it learned the data, and none is "
+            "registered; add it and name it as the model's snapshot."
+        )
+
+
 def _state_file(spec: JobSpec, payload: JobPayload) -> Path:
     """Where a run that is interrupted keeps its state: named by all that goes into it, so that only its like finds it.
 
@@ -172,6 +193,11 @@ def _state_file(spec: JobSpec, payload: JobPayload) -> Path:
     """
     told = spec.model_dump_json(exclude={"job_id", "output", "cache"}) + payload.model_dump_json()
     return Path(spec.cache) / "unfinished" / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.pt"
+
+
+def _folder(path: Path, spec: JobSpec) -> Path:
+    """A model's files as a folder of tensors; those of a GGUF file are unpacked once."""
+    return snapshot_of(path, Path(spec.cache)) if path.is_file() else path
 
 
 def _apply(method: Method, model: TransformersModel, data: ErasureData, spec: JobSpec, writer: EventWriter) -> Any:
@@ -186,27 +212,27 @@ def erase(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, 
     set_threads()
     assert spec.method is not None and spec.output is not None
     method = method_named(spec.method)
-    if method.info.needs_snapshot and spec.reference is None:
-        raise InputError(
-            f"The method '{spec.method}' starts from the model as it was before it learned the data, and none is "
-            "registered; add it and name it as the model's snapshot."
-        )
-    levels = {} if method.info.needs_snapshot else _reference_levels(spec, payload, writer)
+    require_snapshot(method, spec)
+    origin = None if spec.origin is None else checked_path(spec.origin)
+    levels = {} if method.info.needs_snapshot else reference_levels(spec, payload, writer)
     writer.check_cancelled()
     writer.progress(0, 1, "Opening the model")
     source = spec.reference if method.info.needs_snapshot else spec.model
     assert source is not None
     model = open_model(source, spec)
     writer.state_file = _state_file(spec, payload)
-    config, plan, outcome = _apply(method, model, _data(spec, payload, levels), spec, writer)
-    before = Path(spec.model.path)
-    folder_before = snapshot_of(before, Path(spec.cache)) if before.is_file() else before
+    config, plan, outcome = _apply(method, model, erasure_data(spec, payload, levels), spec, writer)
+    folder_before = _folder(Path(spec.model.path), spec)
     changed: list[TensorChange] = []
+    moved: dict[str, float] = {}
 
     def compare(folder: Path) -> None:
         changed.extend(tensor_changes(folder_before, folder))
         if not changed and method.info.family is not Family.DECODING:
             raise JobFailedError("The run changed nothing: every weight is the one that went in.")
+        moved[OWN_CHANGE] = relative_change(folder_before, folder)
+        if origin is not None:
+            moved[WHOLE_CHANGE] = relative_change(_folder(origin, spec), folder)
 
     identity = write_artefact(Path(spec.output), model.save, forbidden_hash=spec.model.tree_hash, check=compare)
     writer.state_file.unlink(missing_ok=True)
@@ -220,7 +246,7 @@ def erase(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, 
         "notes": [*plan.notes, *notes_on(changed, embedding_names(model.network))],
         "steps": outcome.steps,
         "stop_reason": outcome.stop_reason,
-        "metrics": {name: decimal_text(round(value, 6)) for name, value in outcome.metrics.items()},
+        "metrics": {name: decimal_text(round(value, 6)) for name, value in {**outcome.metrics, **moved}.items()},
         "changed": [change.described() for change in changed],
         "device": str(model.device),
     }

@@ -18,8 +18,8 @@ from console.jobs.spec import JobSpec, ModelReference
 Config = TypeVar("Config", bound=BaseModel)
 
 
-def open_model(reference: ModelReference, spec: JobSpec) -> TransformersModel:
-    """Load exactly the bytes that the ledger names.
+def checked_path(reference: ModelReference) -> Path:
+    """Where exactly the bytes lie that the ledger names.
 
     Raises:
         ModelFileError: the files have changed since they were registered.
@@ -32,7 +32,16 @@ def open_model(reference: ModelReference, spec: JobSpec) -> TransformersModel:
                 f"The model {path.name} is not the one that was registered: expected hash "
                 f"{reference.tree_hash[:16]}…, found {found[:16]}…; register it again or restore the file."
             )
-    return TransformersModel.load(path, Path(spec.cache), spec.device)
+    return path
+
+
+def open_model(reference: ModelReference, spec: JobSpec) -> TransformersModel:
+    """Load exactly the bytes that the ledger names.
+
+    Raises:
+        ModelFileError: the files have changed since they were registered.
+    """
+    return TransformersModel.load(checked_path(reference), Path(spec.cache), spec.device)
 
 
 def validated(config_class: type[Config], settings: Mapping[str, Any]) -> Config:

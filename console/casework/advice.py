@@ -1,0 +1,121 @@
+"""Which method to take for a request: what a worker has tried and timed, put in order by the shipped benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from console.casework.batteries import case_payload, snapshot_of
+from console.casework.bench import BenchResult
+from console.casework.models import model_state, new_job_id, reference_to
+from console.casework.office import Office
+from console.casework.operation import Job, UseCase
+from console.casework.sequence import remaining_knowledge
+from console.domain.advice import Advice, BenchmarkedMethod, MethodBenchmark, MethodFacts
+from console.domain.advice import advise as ordered
+from console.domain.claims import Claim
+from console.domain.roles import Duty
+from console.errors import InputError
+from console.jobs.spec import JobKind, JobSpec
+from console.paths import resource
+
+
+def shipped_benchmark() -> MethodBenchmark:
+    """The results of the bench of erasers that come with the product."""
+    return parse_benchmark(resource("methods", "benchmark.json").read_text(encoding="utf-8"))
+
+
+def parse_benchmark(text: str) -> MethodBenchmark:
+    """Read a results file.
+
+    Raises:
+        InputError: not JSON, or a field that cannot be.
+    """
+    try:
+        return MethodBenchmark.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise InputError(f"The benchmark of methods cannot be used: {place}: {first['msg']}.") from error
+
+
+def benchmark_of(result: BenchResult, model: str, device: str) -> MethodBenchmark:
+    """The results file of a bench run, as it is shipped."""
+    methods = {}
+    for line in result.lines:
+        kept = [row.kept for row in line.utility.groups]
+        asked = sum(rate.trials for rate in kept)
+        methods[line.method] = BenchmarkedMethod(
+            verdict=line.verdict.word,
+            kept_share=round(sum(rate.hits for rate in kept) / asked, 4) if asked else 0.0,
+            found_by=sum(len(attacks) for attacks in line.found_by.values()),
+            seconds=line.erase_seconds,
+        )
+    return MethodBenchmark(
+        version=1, model=model, suite=result.suite, device=device, facts=result.facts, methods=methods
+    )
+
+
+def advise(
+    office: Office,
+    number: str,
+    model: str,
+    minutes: float | None = None,
+    methods: Sequence[str] = (),
+    device: str = "auto",
+    benchmark: MethodBenchmark | None = None,
+) -> UseCase:
+    """Try every method on a model for a few steps, and put them in order; returns an :class:`Advice`.
+
+    Args:
+        minutes: time at hand; methods that take longer are listed after the others.
+        methods: only these; all where it is empty.
+        benchmark: instead of the shipped one.
+
+    Raises:
+        InputError: no such request, model or method, or a time budget that is none.
+    """
+    office.require(Duty.PLAN)
+    state = model_state(office, model)
+    known = benchmark or shipped_benchmark()
+    ordered((), known, True, minutes)  # a budget that is none is refused before minutes of work
+    knowledge = remaining_knowledge(office, state)
+    snapshot = snapshot_of(office, state)
+    spec = JobSpec(
+        job_id=new_job_id(JobKind.ADVISE),
+        kind=JobKind.ADVISE,
+        model=reference_to(office, state["name"]),
+        reference=reference_to(office, snapshot) if snapshot else None,
+        cache=str(office.places.cache),
+        settings={"methods": list(methods)},
+        device=device,
+    )
+    payload = case_payload(office, number, knowledge)
+    result = yield Job(spec, payload, "Trying the methods", state["name"], number)
+    facts = [MethodFacts(**{**row, "claim": Claim(row["claim"])}) for row in result.value["methods"]]
+    return ordered(facts, known, result.value["has_reference"], minutes)
+
+
+def advice_json(advice: Advice) -> dict[str, Any]:
+    """The advice as data."""
+    return {
+        "methods": [
+            {
+                "id": one.facts.id,
+                "title": one.facts.title,
+                "strongest": one.strongest.value,
+                "time": one.time,
+                "seconds": round(one.facts.seconds, 2),
+                "at_least": one.facts.at_least,
+                "steps": one.facts.steps,
+                "steps_timed": one.facts.measured,
+                "memory_mb": one.facts.memory_mb,
+                "over_budget": one.over_budget,
+                "reasons": list(one.reasons),
+            }
+            for one in advice.methods
+        ],
+        "cannot": [{"id": one.id, "title": one.title, "reason": one.refusal} for one in advice.cannot],
+    }

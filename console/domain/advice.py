@@ -1,0 +1,211 @@
+"""Which erasure method to take: those that can run in order, each with its reason, and why the others cannot run.
+
+The order is the benchmark's and nobody's taste. First come the methods that fit into the time at hand, and among
+them those that the benchmark saw work, by its word, by what they keep of the rest, by how many attacks still find the
+data, and by their time; then those that nobody has measured; last those that the benchmark saw leave the data in place
+or break the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from console.domain.claims import NEVER_REMOVES, Claim
+from console.domain.verdict import Word
+from console.errors import InputError
+
+DEFAULT_METHOD = "npo"  # what runs where nobody chose: command line, window and demo
+AUTO = "auto"
+
+# From best to worst; None is "nobody has measured it", and what comes after it has been seen not to work.
+_WORDS = (Word.REMOVED, Word.SUPPRESSED, None, Word.RESIDUAL, Word.UTILITY_LOST, Word.NOT_LOCATED, Word.FAILED)
+_CLAIMS = tuple(Claim)  # strongest first
+
+NO_REFERENCE = "There is no model that never knew the data to compare with, so nobody may say 'removed'."
+NOT_BENCHMARKED = "Not benchmarked: nobody has measured yet how well it does."
+OVER_BUDGET = "Over the time budget."
+
+
+def chosen_method(name: str) -> str:
+    """The method that a person named, or the default where they left the choice open."""
+    return DEFAULT_METHOD if name == AUTO else name
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BenchmarkedMethod(_Frozen):
+    """What a bench found of one method with its default settings.
+
+    Attributes:
+        kept_share: facts of other people that are still answered, of those answered before, 0 to 1.
+        found_by: attacks that still find the data.
+        seconds: wall time of the erasure on the bench's machine.
+    """
+
+    verdict: Word
+    kept_share: float = Field(ge=0, le=1)
+    found_by: int = Field(ge=0)
+    seconds: float = Field(ge=0)
+
+
+class MethodBenchmark(_Frozen):
+    """The results of a bench of erasers, as they are shipped.
+
+    Attributes:
+        model, suite, device: what was erased from, what attacked it, and where; empty where nothing was measured.
+        facts: of the one person who was erased.
+        methods: by id.
+    """
+
+    version: Literal[1]
+    model: str = ""
+    suite: str = ""
+    device: str = ""
+    facts: int = Field(default=0, ge=0)
+    methods: dict[str, BenchmarkedMethod] = {}
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """What is known of one method for this request, model and machine.
+
+    Attributes:
+        refusal: the sentence that says why it cannot run; empty where it can, and then the rest is known.
+        steps: planned.
+        memory_mb: estimated, beside the model itself.
+        seconds: expected for the run, without opening and writing the model, from the first steps on this machine.
+        measured: steps that were timed.
+        at_least: it was stopped before a step had ended, so the run takes longer than ``seconds``.
+        whole: the run was so short that it ended while it was timed.
+    """
+
+    id: str
+    title: str
+    claim: Claim
+    refusal: str = ""
+    steps: int = 0
+    memory_mb: int = 0
+    seconds: float = 0.0
+    measured: int = 0
+    at_least: bool = False
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Advised:
+    """One method with its place in the advice.
+
+    Attributes:
+        strongest: the best word that it may reach.
+        reasons: why it stands where it stands, in sentences.
+        over_budget: it takes longer than the time at hand.
+    """
+
+    facts: MethodFacts
+    strongest: Word
+    time: str
+    reasons: tuple[str, ...]
+    over_budget: bool
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Methods that can run, the best first, and those that cannot."""
+
+    methods: tuple[Advised, ...]
+    cannot: tuple[MethodFacts, ...]
+
+
+def strongest_word(claim: Claim, has_reference: bool) -> Word:
+    """The best verdict that the rules would ever give to a method of this claim."""
+    return Word.SUPPRESSED if claim in NEVER_REMOVES or not has_reference else Word.REMOVED
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: "under 1 s", "40 s", "12 min", "3.5 h"."""
+    if seconds < 1:
+        return "under 1 s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def time_sentence(facts: MethodFacts) -> str:
+    """How long a run takes and how that is known."""
+    if facts.whole:
+        return f"{duration(facts.seconds)} (the whole run was timed)"
+    if facts.at_least:
+        return f"at least {duration(facts.seconds)} (stopped before its first step had ended)"
+    noun = "step" if facts.measured == 1 else "steps"
+    return f"about {duration(facts.seconds)} ({facts.measured} {noun} timed)"
+
+
+def _benchmark_sentence(found: BenchmarkedMethod | None, benchmark: MethodBenchmark) -> str:
+    if found is None:
+        return NOT_BENCHMARKED
+    attacks = {0: "no attack", 1: "1 attack"}.get(found.found_by, f"{found.found_by} attacks")
+    return (
+        f"On the benchmark ({benchmark.model}, suite {benchmark.suite}) it reached '{found.verdict.value}': {attacks} "
+        f"still found the data, and {found.kept_share:.0%} of other people's facts were kept."
+    )
+
+
+def _claim_sentences(claim: Claim, has_reference: bool) -> tuple[str, ...]:
+    if claim in NEVER_REMOVES:
+        return (NEVER_REMOVES[claim],)
+    return () if has_reference else (NO_REFERENCE,)
+
+
+def advise(
+    facts: Iterable[MethodFacts],
+    benchmark: MethodBenchmark,
+    has_reference: bool,
+    budget_minutes: float | None = None,
+) -> Advice:
+    """Put the methods into the order in which they should be tried.
+
+    Args:
+        has_reference: there is a model that never knew the data to compare with.
+        budget_minutes: time at hand; None where there is no limit.
+
+    Raises:
+        InputError: a time budget that is none.
+    """
+    if budget_minutes is not None and not budget_minutes > 0:
+        raise InputError("The time budget must be more than 0 minutes; give more, or leave it out.")
+
+    def advised(one: MethodFacts) -> Advised:
+        over = budget_minutes is not None and one.seconds > budget_minutes * 60
+        reasons = (
+            *((OVER_BUDGET,) if over else ()),
+            _benchmark_sentence(benchmark.methods.get(one.id), benchmark),
+            *_claim_sentences(one.claim, has_reference),
+        )
+        return Advised(one, strongest_word(one.claim, has_reference), time_sentence(one), reasons, over)
+
+    def place(one: Advised) -> tuple[bool, int, float, int, int, bool, float, str]:
+        found = benchmark.methods.get(one.facts.id)
+        return (
+            one.over_budget,
+            _WORDS.index(found.verdict if found is not None else None),
+            -found.kept_share if found is not None else 0.0,
+            found.found_by if found is not None else 0,
+            _CLAIMS.index(one.facts.claim),
+            one.facts.at_least,
+            # The times on this machine are the ones that count; the bench's were measured on another.
+            one.facts.seconds,
+            one.facts.id,
+        )
+
+    known = tuple(facts)
+    runnable = sorted((advised(one) for one in known if not one.refusal), key=place)
+    cannot = sorted((one for one in known if one.refusal), key=lambda one: one.id)
+    return Advice(tuple(runnable), tuple(cannot))

@@ -1,0 +1,26 @@
+"""What the commands for requests one after another refuse, in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_commands import add, console, forget_set, told
+
+__all__ = ["forget_set"]
+
+
+def test_a_model_that_nobody_registered_cannot_be_rechecked(tmp_path: Path) -> None:
+    assert "There is no model" in told(console("recheck", "nobody", "--data-dir", tmp_path / "office"))
+
+
+@pytest.mark.parametrize(("number", "said"), [("ER-2026-0001", "Nothing was erased"), ("ER-1999-0001", "no request")])
+def test_a_request_without_an_erasure_has_no_change(tmp_path: Path, forget_set: Path, number: str, said: str) -> None:
+    folder = tmp_path / "office"
+    assert add(folder, forget_set).returncode == 0
+    assert said in told(console("changes", number, "--data-dir", folder))
+
+
+def test_the_way_beyond_the_limits_is_told() -> None:
+    ended = console("erase", "--help")
+    assert ended.returncode == 0 and "--beyond-limits" in ended.stdout

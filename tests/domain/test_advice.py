@@ -1,0 +1,164 @@
+"""Which method first: the benchmark's order, the time at hand, and what nobody may promise."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from console.casework.advice import parse_benchmark, shipped_benchmark
+from console.domain.advice import (
+    AUTO,
+    DEFAULT_METHOD,
+    NO_REFERENCE,
+    NOT_BENCHMARKED,
+    OVER_BUDGET,
+    Advice,
+    BenchmarkedMethod,
+    MethodBenchmark,
+    MethodFacts,
+    advise,
+    chosen_method,
+    duration,
+    strongest_word,
+    time_sentence,
+)
+from console.domain.claims import NEVER_REMOVES, Claim
+from console.domain.verdict import Word
+from console.errors import InputError
+
+
+def facts(name: str, claim: Claim = Claim.REMOVAL_INTENDED, **changed: object) -> MethodFacts:
+    known = MethodFacts(name, f"Title of {name}", claim, steps=20, memory_mb=100, seconds=60.0, measured=3)
+    return dataclasses.replace(known, **changed)
+
+
+def measured(word: Word, kept: float = 1.0, found_by: int = 0) -> BenchmarkedMethod:
+    return BenchmarkedMethod(verdict=word, kept_share=kept, found_by=found_by, seconds=5.0)
+
+
+def benchmark(**methods: BenchmarkedMethod) -> MethodBenchmark:
+    return MethodBenchmark(version=1, model="sample", suite="standard", methods=methods)
+
+
+def order(given: Advice) -> list[str]:
+    return [one.facts.id for one in given.methods]
+
+
+EMPTY = benchmark()
+
+
+def test_the_benchmark_s_word_comes_first_and_what_it_saw_fail_comes_last() -> None:
+    known = benchmark(
+        a=measured(Word.FAILED),
+        b=measured(Word.SUPPRESSED),
+        c=measured(Word.UTILITY_LOST),
+        d=measured(Word.REMOVED, kept=0.9, found_by=3),
+        e=measured(Word.RESIDUAL),
+    )
+    assert order(advise([facts(name) for name in "abcdez"], known, True)) == ["d", "b", "z", "e", "c", "a"]
+
+
+def test_among_equal_words_what_is_kept_then_the_attacks_then_the_time() -> None:
+    same = measured(Word.SUPPRESSED, 0.95, 2)
+    known = benchmark(
+        kept=measured(Word.SUPPRESSED, 0.99, 9), fewer=measured(Word.SUPPRESSED, 0.95, 1), slow=same, quick=same
+    )
+    given = [facts("slow", seconds=90.0), facts("quick", seconds=10.0), facts("fewer"), facts("kept")]
+    assert order(advise(given, known, True)) == ["kept", "fewer", "quick", "slow"]
+    longer = [facts("quick", seconds=10.0, at_least=True), facts("slow", seconds=90.0)]
+    assert order(advise(longer, known, True)) == ["slow", "quick"], "at least 10 s may be an hour"
+
+
+def test_what_nobody_measured_is_ordered_by_what_it_may_claim_and_says_so() -> None:
+    given = advise([facts("b", Claim.SUPPRESSION_AT_INFERENCE), facts("a"), facts("c", Claim.EXACT)], EMPTY, True)
+    assert order(given) == ["c", "a", "b"]
+    assert all(NOT_BENCHMARKED in one.reasons for one in given.methods)
+    assert not [
+        one
+        for one in advise([facts("a")], benchmark(a=measured(Word.REMOVED)), True).methods[0].reasons
+        if NOT_BENCHMARKED in one
+    ]
+
+
+def test_over_the_budget_is_listed_last_and_marked() -> None:
+    known = benchmark(best=measured(Word.REMOVED))
+    slow = facts("best", seconds=301.0)
+    given = advise([slow, facts("other", seconds=299.0)], known, True, budget_minutes=5)
+    assert order(given) == ["other", "best"]
+    assert [one.over_budget for one in given.methods] == [False, True]
+    assert given.methods[1].reasons[0] == OVER_BUDGET and OVER_BUDGET not in given.methods[0].reasons
+    assert order(advise([slow, facts("other")], known, True)) == ["best", "other"]
+
+
+@pytest.mark.parametrize("minutes", [0, -1.0, float("nan")])
+def test_a_budget_that_is_none_is_refused(minutes: float) -> None:
+    with pytest.raises(InputError, match="more than 0 minutes"):
+        advise([], EMPTY, True, minutes)
+
+
+def test_what_cannot_run_is_listed_with_its_own_sentence() -> None:
+    given = advise([facts("b", refusal="It needs a snapshot."), facts("a", refusal="Passages only.")], EMPTY, True)
+    assert not given.methods
+    assert [(one.id, one.refusal) for one in given.cannot] == [("a", "Passages only."), ("b", "It needs a snapshot.")]
+
+
+@pytest.mark.parametrize("claim", list(Claim))
+def test_the_strongest_word_is_the_one_that_the_verdict_would_give(claim: Claim) -> None:
+    assert strongest_word(claim, True) is (Word.SUPPRESSED if claim in NEVER_REMOVES else Word.REMOVED)
+    assert strongest_word(claim, False) is Word.SUPPRESSED
+
+
+def test_why_removed_is_out_of_reach_is_said_once() -> None:
+    withheld = advise([facts("a", Claim.SUPPRESSION_IN_WEIGHTS)], EMPTY, False).methods[0]
+    assert withheld.reasons == (NOT_BENCHMARKED, NEVER_REMOVES[Claim.SUPPRESSION_IN_WEIGHTS])
+    assert advise([facts("a")], EMPTY, False).methods[0].reasons == (NOT_BENCHMARKED, NO_REFERENCE)
+    assert advise([facts("a")], EMPTY, True).methods[0].reasons == (NOT_BENCHMARKED,)
+
+
+def test_the_benchmark_in_words() -> None:
+    (one,) = advise([facts("a")], benchmark(a=measured(Word.SUPPRESSED, 0.875, 1)), True).methods
+    assert one.reasons == (
+        "On the benchmark (sample, suite standard) it reached 'suppressed': 1 attack still found the data, and 88% of "
+        "other people's facts were kept.",
+    )
+
+
+def test_times_say_how_they_are_known() -> None:
+    assert time_sentence(facts("a")) == "about 60 s (3 steps timed)"
+    assert time_sentence(facts("a", measured=1)) == "about 60 s (1 step timed)"
+    assert time_sentence(facts("a", measured=0, at_least=True)).startswith("at least 60 s")
+    assert time_sentence(facts("a", whole=True)) == "60 s (the whole run was timed)"
+    assert [duration(seconds) for seconds in (0.2, 89, 90, 5399, 5400, 36_000)] == [
+        *("under 1 s", "89 s", "2 min", "90 min", "1.5 h", "10.0 h")
+    ]
+
+
+def test_the_default_is_one_name() -> None:
+    assert chosen_method(AUTO) == DEFAULT_METHOD and chosen_method("retrain") == "retrain"
+
+
+def test_the_shipped_file_can_be_read() -> None:
+    shipped = shipped_benchmark()
+    assert shipped.version == 1
+    assert bool(shipped.methods) == bool(shipped.model and shipped.suite and shipped.facts)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("nothing", "the file"),
+        ('{"version": 2}', "version"),
+        (
+            '{"version": 1, "methods": {"a": {"verdict": "great", "kept_share": 1, "found_by": 0, "seconds": 1}}}',
+            "verdict",
+        ),
+        (
+            '{"version": 1, "methods": {"a": {"verdict": "removed", "kept_share": 2, "found_by": 0, "seconds": 1}}}',
+            "kept",
+        ),
+    ],
+)
+def test_a_damaged_file_is_refused(text: str, place: str) -> None:
+    with pytest.raises(InputError, match=place):
+        parse_benchmark(text)
