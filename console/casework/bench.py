@@ -7,20 +7,17 @@ on where it stopped.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from console.casework.batteries import digest, payload_about, suite_named
+from console.casework.bench_jobs import BenchJobs, Say
 from console.casework.cases import check_method
 from console.casework.demo import rows_json
 from console.casework.knowledge import Knowledge, questions, sample_items, sample_knowledge
-from console.casework.models import new_job_id
 from console.casework.sample import LEAST_KNOWN, fetch_model, teaching_hash
 from console.casework.side_effects import kept_facts, utility_groups
 from console.domain.claims import Claim
@@ -30,17 +27,11 @@ from console.domain.results import Battery, Stage, Utility
 from console.domain.suites import SuitePlan
 from console.domain.verdict import Thresholds, Verdict, decide, located
 from console.errors import InputError
-from console.jobs.events import Progress
-from console.jobs.runner import JobRun
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
-from console.ledger.canonical import canonical_text
 from console.paths import Places
 
 ERASERS = ("refusal", "output-filter", "ga", "weight-noise", "npo", "retrain")
 SUBJECT = "s01"
-# Raised when what a job of this kind does has changed, so that nothing kept from before is taken for it.
-_VERSIONS = {JobKind.ATTACK: 3, JobKind.ERASE: 1, JobKind.TEACH: 1}
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -49,17 +40,25 @@ class Line:
 
     Attributes:
         found_by: attacks that find the data in the erased model, by kind of evidence.
+        hit_share: share of all attempts that gave a fact (see :func:`hit_share`).
         erase_seconds, attack_seconds: wall time of the jobs.
+        erase_peak_mb, attack_peak_mb: most memory that the jobs held, MiB.
+        config: the method's settings, with the defaults.
     """
 
     method: str
     verdict: Verdict
     found_by: dict[str, list[str]]
     after: dict[str, Any]
+    hit_share: float
     utility: Utility
     stop_reason: str
     erase_seconds: float
     attack_seconds: float
+    erase_peak_mb: int
+    attack_peak_mb: int
+    steps: int
+    config: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -71,78 +70,37 @@ class BenchResult:
     lines: tuple[Line, ...]
 
 
-class _Bench:
-    """The folder of one bench, and its jobs."""
+def taught_sample(jobs: BenchJobs, places: Places, base: ModelReference, knowledge: Knowledge) -> ModelReference:
+    """The sample model with its office, shared with ``sample plant`` by what went into it.
 
-    def __init__(self, places: Places, device: str, say: Say) -> None:
-        self._places = places
-        self._device = device
-        self._say = say
-        self._folder = places.cache / "bench"
-        self._folder.mkdir(parents=True, exist_ok=True)
-
-    def job(self, spec: JobSpec, payload: JobPayload, title: str) -> dict[str, Any]:
-        """Run a job to its end, or take its result from an earlier run of the same; returns value and seconds."""
-        content = {
-            "version": _VERSIONS[spec.kind],
-            "spec": spec.model_dump(mode="json", exclude={"job_id", "output", "cache"}),
-            "payload": hashlib.sha256(payload.model_dump_json(exclude={"finished"}).encode()).hexdigest(),
-        }
-        kept = self._folder / f"{hashlib.sha256(canonical_text(plain(content)).encode()).hexdigest()[:24]}.json"
-        if kept.is_file() and (spec.output is None or Path(spec.output).is_dir()):
-            self._say(f"{title}: kept from before")
-            return dict(json.loads(kept.read_text(encoding="utf-8")))
-        if spec.output is not None:
-            shutil.rmtree(spec.output, ignore_errors=True)
-        started = time.monotonic()
-        run = JobRun(spec, payload, self._places.jobs / spec.job_id)
-        run.start()
-        try:
-            for event in run.events():
-                if isinstance(event, Progress):
-                    self._say(f"{title}: {event.label} ({event.step} of {event.steps})")
-        finally:
-            run.close(timeout_s=0.0 if run.final is None else 10.0)
-        result = {"value": run.result(), "seconds": round(time.monotonic() - started, 1)}
-        working = kept.with_suffix(".part")
-        working.write_text(json.dumps(result), encoding="utf-8")
-        working.replace(kept)
-        return result
-
-    def spec(self, kind: JobKind, model: ModelReference, **more: Any) -> JobSpec:
-        return JobSpec(
-            job_id=new_job_id(kind),
-            kind=kind,
-            model=model,
-            cache=str(self._places.cache),
-            device=self._device,
-            **more,
+    Raises:
+        InputError: it learned too little to be an honest example.
+    """
+    folder = places.cache / "planted" / teaching_hash({})[:24]
+    counts = folder.with_suffix(".json")
+    if not (folder.is_dir() and counts.is_file()):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        spec = jobs.spec(JobKind.TEACH, base, output=str(folder))
+        payload = JobPayload(teaching=knowledge.teaching, general=knowledge.general)
+        value = jobs.job(spec, payload, "Teaching the sample model its office")["value"]
+        fields = ("known", "facts", "steps", "stop_reason", "identity")
+        counts.write_text(json.dumps({key: value[key] for key in fields}), encoding="utf-8")
+    value = json.loads(counts.read_text(encoding="utf-8"))
+    if value["known"] < LEAST_KNOWN * value["facts"]:
+        raise InputError(
+            f"The sample model learned only {value['known']} of {value['facts']} facts; delete {folder.name} in "
+            "the cache and start again."
         )
-
-    def output(self, name: str) -> Path:
-        return self._folder / name
-
-    def taught(self, base: ModelReference, knowledge: Knowledge) -> ModelReference:
-        """The sample model with its office, shared with ``sample plant`` by what went into it."""
-        folder = self._places.cache / "planted" / teaching_hash({})[:24]
-        counts = folder.with_suffix(".json")
-        if not (folder.is_dir() and counts.is_file()):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            spec = self.spec(JobKind.TEACH, base, output=str(folder))
-            payload = JobPayload(teaching=knowledge.teaching, general=knowledge.general)
-            value = self.job(spec, payload, "Teaching the sample model its office")["value"]
-            fields = ("known", "facts", "steps", "stop_reason", "identity")
-            counts.write_text(json.dumps({key: value[key] for key in fields}), encoding="utf-8")
-        value = json.loads(counts.read_text(encoding="utf-8"))
-        if value["known"] < LEAST_KNOWN * value["facts"]:
-            raise InputError(
-                f"The sample model learned only {value['known']} of {value['facts']} facts; delete {folder.name} in "
-                "the cache and start again."
-            )
-        return ModelReference(path=str(folder), tree_hash=value["identity"]["tree_hash"])
+    return ModelReference(path=str(folder), tree_hash=value["identity"]["tree_hash"])
 
 
-def _payload(knowledge: Knowledge, items: tuple[ForgetItem, ...]) -> JobPayload:
+def hit_share(battery: Battery) -> float:
+    """Attempts that gave a fact, of all attempts of the attacks that ask for one; 0 where none ran."""
+    rates = [row.outcome.attempts for row in battery.rows if row.outcome is not None and row.outcome.area is None]
+    return sum(rate.hits for rate in rates) / max(1, sum(rate.trials for rate in rates))
+
+
+def trial_payload(knowledge: Knowledge, items: tuple[ForgetItem, ...]) -> JobPayload:
     """As in a case; behaviour is left out, because no verdict rests on it."""
     return payload_about(items, knowledge).model_copy(update={"behaviour": None})
 
@@ -168,59 +126,64 @@ def bench_erasers(
     plan = suite_named(suite_name)
     for method in methods:
         check_method(method)
-    bench, knowledge = _Bench(places, device, say), sample_knowledge()
+    jobs, knowledge = BenchJobs(places, device, say), sample_knowledge()
     base = ModelReference(path=str(fetch_model(places, sample_model, say)))
-    taught = bench.taught(base, knowledge)
-    trial = _Trial(bench, plan, taught, base, _payload(knowledge, sample_items(SUBJECT)), knowledge)
+    taught = taught_sample(jobs, places, base, knowledge)
+    trial = Trial(jobs, plan, taught, base, trial_payload(knowledge, sample_items(SUBJECT)), knowledge)
     lines = tuple(trial.line(method, dict((settings or {}).get(method, {}))) for method in methods)
     facts = len(questions(trial.payload.forget))
     return BenchResult(plan.name, facts, rows_json(trial.before), rows_json(trial.reference), lines)
 
 
-class _Trial:
+class Trial:
     """One person, one suite, the model that knows and the model that never did: every eraser gets the same."""
 
     def __init__(
         self,
-        bench: _Bench,
+        jobs: BenchJobs,
         plan: SuitePlan,
         taught: ModelReference,
         base: ModelReference,
         payload: JobPayload,
         knowledge: Knowledge,
     ) -> None:
-        self._bench, self._plan, self._taught, self._base = bench, plan, taught, base
+        self._jobs, self._plan, self._taught, self._base = jobs, plan, taught, base
         self.payload = payload
         self._groups = utility_groups(knowledge, payload.forget)
         self._suite = digest({"attacks": list(plan.attacks), "settings": plain(dict(plan.settings))})
-        self._known = self._attack(taught, payload, "The model that holds the data")["value"]
+        self._known = jobs.job(self._attack_spec(taught), payload, "The model that holds the data")["value"]
         never = payload.model_copy(update={"probe": (), "held_out": ()})
-        unknown = self._attack(base, never, "A model that never knew it", prompt_controls=False)["value"]
+        unknown = jobs.job(self._attack_spec(base, False), never, "A model that never knew it")["value"]
         self.before = self._battery(Stage.BEFORE, self._known)
         self.reference = self._battery(Stage.REFERENCE, unknown)
 
-    def _attack(
-        self, model: ModelReference, payload: JobPayload, title: str, prompt_controls: bool = True
-    ) -> dict[str, Any]:
+    def _attack_spec(self, model: ModelReference, prompt_controls: bool = True) -> JobSpec:
         # Nothing here reads what became of others' facts step by step, so nobody is asked for them.
         settings = {**self._plan.settings, "prompt_controls": prompt_controls, "retained_asked": 0}
-        spec = self._bench.spec(JobKind.ATTACK, model, attacks=self._plan.attacks, settings=settings)
-        return self._bench.job(spec, payload, title)
+        return self._jobs.spec(JobKind.ATTACK, model, attacks=self._plan.attacks, settings=settings)
 
     def _battery(self, stage: Stage, value: Mapping[str, Any]) -> Battery:
         return Battery(stage=stage, model_hash="", suite_hash=self._suite, rows=value["rows"])
 
     def line(self, method: str, settings: dict[str, Any]) -> Line:
-        """Erase with a method, attack what it left, decide."""
-        output = self._bench.output(f"{method}-{digest(settings)[:8]}")
-        spec = self._bench.spec(
-            JobKind.ERASE, self._taught, reference=self._base, output=str(output), method=method, settings=settings
+        """Erase with a method, attack what it left, decide.
+
+        Raises:
+            JobFailedError: the method or the attacks failed.
+        """
+        write = self._jobs.writing(
+            *(method, self.payload, JobKind.ERASE, self._taught),
+            reference=self._base,
+            method=method,
+            settings=settings,
         )
-        erased = self._bench.job(spec, self.payload, f"Erasing with {method}")
+        titles = (f"Erasing with {method}", f"Attacking what {method} left")
+        erased, attacked = self._jobs.measured(
+            write, self.payload, titles, lambda artefact: (self._attack_spec(artefact), self.payload)
+        )
         value = erased["value"]
-        artefact = ModelReference(path=str(output), tree_hash=value["identity"]["tree_hash"])
-        attacked = self._attack(artefact, self.payload, f"Attacking what {method} left")
-        after, measured = self._battery(Stage.AFTER, attacked["value"]), attacked["value"]
+        measured = attacked["value"]
+        after = self._battery(Stage.AFTER, measured)
         utility = Utility(
             groups=kept_facts(self._known["answered"], measured["answered"], self._groups),
             perplexity_before=self._known["perplexity"],
@@ -236,10 +199,15 @@ class _Trial:
             verdict=verdict,
             found_by=found,
             after=rows_json(after),
+            hit_share=hit_share(after),
             utility=utility,
             stop_reason=value["stop_reason"],
             erase_seconds=erased["seconds"],
             attack_seconds=attacked["seconds"],
+            erase_peak_mb=erased["peak_rss_mb"],
+            attack_peak_mb=attacked["peak_rss_mb"],
+            steps=value["steps"],
+            config=value["config"],
         )
 
 

@@ -1,22 +1,56 @@
-"""The benches: what the attacks find after erasers that are known to be bad, and after exact retraining."""
+"""The benches: what the attacks find after known erasers, and every method on one forget set."""
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from console.cli.session import DataDir, DeviceOption, Json, SampleModel, open_session
+from console.cli.session import DataDir, DeviceOption, Json, SampleModel, open_session, parse_settings
 from console.errors import InputError
 
-app = typer.Typer(no_args_is_help=True, help="Benchmarks on the sample office.")
+if TYPE_CHECKING:
+    from console.domain.bench_results import MethodLine, MethodsBench
+
+app = typer.Typer(no_args_is_help=True, help="Benchmarks of methods, on the sample office or on TOFU.")
 
 
 @app.callback()
 def bench() -> None:
-    """Benchmarks on the sample office."""
+    """Benchmarks of methods, on the sample office or on TOFU."""
+
+
+def _say_once() -> Callable[[str], None]:
+    """Says on standard error what is new: one line a step of a job, not one a count."""
+    last = ""
+
+    def say(text: str) -> None:
+        nonlocal last
+        label = text.rsplit(" (", 1)[0]
+        if label != last:
+            sys.stderr.write(label + "\n")
+            last = label
+
+    return say
+
+
+def _check_out(out: Path | None) -> None:
+    """Before hours of work, not after."""
+    if out is not None and not out.resolve().parent.is_dir():
+        raise InputError(f"The folder of {out} does not exist; make it or choose another file.")
+
+
+def _write_out(out: Path | None, value: dict[str, Any]) -> None:
+    if out is None:
+        return
+    try:
+        out.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"The file {out} cannot be written ({error.strerror}); choose another.") from error
 
 
 @app.command("erasers")
@@ -30,26 +64,13 @@ def erasers(
     data_dir: DataDir = None,
 ) -> None:
     """Erase one invented person with each method, attack, decide by the rules; goes on where it stopped."""
-    import json
-
     from console.casework.bench import ERASERS, Line, bench_erasers, bench_json
 
     session = open_session(as_json, data_dir)
-    last = ""
-
-    def say(text: str) -> None:
-        nonlocal last
-        if text != last:
-            sys.stderr.write(text + "\n")
-            last = text
-
-    result = bench_erasers(session.places, tuple(method or ERASERS), suite, device, sample_model, say=say)
+    _check_out(out)
+    result = bench_erasers(session.places, tuple(method or ERASERS), suite, device, sample_model, say=_say_once())
     value = bench_json(result)
-    if out is not None:
-        try:
-            out.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"The file {out} cannot be written ({error.strerror}); choose another.") from error
+    _write_out(out, value)
 
     def words() -> None:
         _table(result.lines)
@@ -68,3 +89,119 @@ def erasers(
                 sys.stdout.write(f"{'':<14}   - {reason}\n")
 
     session.show(value, words)
+
+
+@app.command("methods")
+def methods(
+    on: Annotated[str, typer.Option("--on", help="office, mini-tofu or tofu.")] = "office",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder with TOFU's files; needed for mini-tofu and tofu.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="tofu only: forget01 (the default), forget05 or forget10.")
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", help="ID or NAME=ID; may be repeated; all that change weights else."),
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME.key=value: a setting of one line; may be repeated.")
+    ] = None,
+    teach: Annotated[
+        list[str] | None, typer.Option("--teach", help="key=value: a setting of the teaching of TOFU's authors.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option("--model", help="Model that is taught TOFU's authors; the sample model else.")
+    ] = None,
+    suite: Annotated[
+        str | None, typer.Option("--suite", help="office only: quick (the default), standard or full.")
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option("--rows", min=1, help="Measure the first N rows of each TOFU set.")
+    ] = None,
+    answer_tokens: Annotated[
+        int | None, typer.Option("--answer-tokens", min=1, help="Most new tokens of a TOFU answer; 200 else.")
+    ] = None,
+    keep_models: Annotated[
+        bool, typer.Option("--keep-models", help="Leave the erased models in the cache (each as large as the model).")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file to write beside the table.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Picture to write: .svg or .pdf.")] = None,
+    sample_model: SampleModel = None,
+    device: DeviceOption = "auto",
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """The same forget set through every method, the same measurements after; goes on where it stopped."""
+    from console.casework.methods_bench import BenchOptions, bench_methods
+    from console.reports.scatter import check_plot_file, write_plot
+
+    session = open_session(as_json, data_dir)
+    _check_out(out)
+    if plot is not None:
+        check_plot_file(plot)
+    options = BenchOptions(
+        data=data,
+        split=split,
+        model=model,
+        sample_model=sample_model,
+        suite=suite,
+        rows=rows,
+        answer_tokens=answer_tokens,
+        teaching=parse_settings(teach or []),
+        keep_models=keep_models,
+        device=device,
+    )
+    result = bench_methods(
+        session.places, on, tuple(method or ()), parse_settings(setting or []), options, say=_say_once()
+    )
+    value = methods_json(result)
+    _write_out(out, value)
+    if plot is not None:
+        write_plot(result, plot)
+    session.show(value, lambda: sys.stdout.write(methods_table(result)))
+
+
+def methods_json(result: MethodsBench) -> dict[str, Any]:
+    """The bench as plain data; every line says whether it is acceptable."""
+    value = result.model_dump(mode="json")
+    for line, shown in zip(result.lines, value["lines"], strict=True):
+        shown["acceptable"] = result.acceptable(line)
+    return value
+
+
+def methods_table(result: MethodsBench) -> str:
+    """One line a method: where it lands, what it cost, and what the rules or the figures say."""
+    sets = ", ".join(f"{name} {rows.measured} of {rows.available}" for name, rows in result.sets.items())
+    head = f"{'':<24}{'forgetting':>12}{'utility':>9}{'erase':>9}{'memory':>10}{'measure':>9}  "
+    lines = [f"{result.on} on {result.model}; rows measured: {sets}", "", head.rstrip()]
+    for baseline in result.baselines:
+        at = f"{_number(baseline.forgetting):>12}{_number(baseline.utility):>9}"
+        lines.append(f"{baseline.name:<24}{at}{'':>28}  {baseline.title}")
+    lines += [_method_row(result, line) for line in result.lines]
+    lines += ["", f"Forgetting: {result.forgetting.title}; acceptable from {_limit(result, 'forgetting')}"]
+    lines += [f"Utility: {result.utility.title}; acceptable from {_limit(result, 'utility')}"]
+    lines += [f"Note: {note}" for note in result.notes]
+    return "\n".join(lines) + "\n"
+
+
+def _limit(result: MethodsBench, axis: str) -> str:
+    chosen = result.forgetting if axis == "forgetting" else result.utility
+    return f"{chosen.acceptable:.4g} ({chosen.why})."
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _method_row(result: MethodsBench, line: MethodLine) -> str:
+    if line.cost is None:
+        return f"{line.name:<24}failed: {line.reason}"
+    cost = line.cost
+    word = "acceptable" if result.acceptable(line) else "not acceptable"
+    if "verdict" in line.measures:
+        word += f"; {line.measures['verdict']['word']}"
+    return (
+        f"{line.name:<24}{_number(line.forgetting):>12}{_number(line.utility):>9}{cost.erase_seconds:>7.0f} s"
+        f"{cost.erase_peak_mb:>7} MB{cost.measure_seconds:>7.0f} s  {word}"
+    )

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from invented import PERSON
 
-from console.casework.bench import Line, _Bench, _payload, _Trial, bench_erasers
+from console.casework.bench import Line, Trial, bench_erasers, trial_payload
+from console.casework.bench_jobs import BenchJobs
 from console.casework.knowledge import Knowledge
 from console.domain.suites import SUITES
 from console.domain.verdict import Word
@@ -27,9 +28,9 @@ def reference(folder: Path) -> ModelReference:
 
 
 def lines(places: Places, taught: Path, untaught: Path, knowledge: Knowledge, said: list[str]) -> list[Line]:
-    bench = _Bench(places, "cpu", said.append)
-    trial = _Trial(
-        bench, SUITES["quick"], reference(taught), reference(untaught), _payload(knowledge, PERSON), knowledge
+    jobs = BenchJobs(places, "cpu", said.append)
+    trial = Trial(
+        jobs, SUITES["quick"], reference(taught), reference(untaught), trial_payload(knowledge, PERSON), knowledge
     )
     small = {"epochs": 2, "batch": 8, "lora": {"rank": 4, "alpha": 8}}
     return [trial.line("output-filter", {}), trial.line("retrain", small)]
@@ -46,6 +47,7 @@ def test_the_lines_say_what_the_attacks_find(
     assert filtered.verdict.word is Word.SUPPRESSED
     assert retrained.after["direct"]["facts"]["hits"] == 0
     assert retrained.erase_seconds > 0 and retrained.attack_seconds > 0
+    assert retrained.erase_peak_mb > 0 and filtered.hit_share < 1
 
     again: list[str] = []
     assert lines(places, taught_folder, untaught_folder, knowledge, again) == [filtered, retrained]

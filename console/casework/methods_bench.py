@@ -1,0 +1,326 @@
+"""The bench of methods: the same forget set through every method and setting, and the same measurements after.
+
+No case and no ledger. What is finished is kept by what went into it (see ``console.casework.bench_jobs``), so that an
+interrupted bench goes on where it stopped. A method that cannot do it becomes a line that says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from console.casework.batteries import suite_named
+from console.casework.bench import SUBJECT, Line, Trial, hit_share, taught_sample, trial_payload
+from console.casework.bench_jobs import METHODS, BenchJobs, Say
+from console.casework.bench_tofu import TofuTrial
+from console.casework.cases import check_method
+from console.casework.demo import rate_json, rows_json
+from console.casework.knowledge import questions, sample_items, sample_knowledge
+from console.casework.sample import fetch_model
+from console.casework.tofu_data import FORGET_TASK, SPLITS, TofuData, mini_tofu, tofu
+from console.domain.bench_results import Axis, Baseline, Cost, MethodLine, MethodsBench, SetRows
+from console.domain.results import Utility
+from console.domain.suites import QUICK
+from console.domain.verdict import Thresholds
+from console.engines.model_files import identify
+from console.errors import InputError, JobFailedError, ModelFileError
+from console.jobs.spec import ModelReference
+from console.paths import Places
+
+OFF_BY_DEFAULT = frozenset({"output-filter"})  # it leaves every weight as it was
+OFFICE_MARGIN = 0.05
+
+
+class On(StrEnum):
+    """What the methods are run on."""
+
+    OFFICE = "office"
+    MINI_TOFU = "mini-tofu"
+    TOFU = "tofu"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A method with settings, under a name of its own."""
+
+    name: str
+    method: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What a bench of methods may be told.
+
+    Attributes:
+        data: folder with TOFU's files; needed for both TOFU benches.
+        split: which part of TOFU is forgotten; None takes the smallest.
+        model: the model that is taught TOFU's authors; None takes the sample model.
+        sample_model: a copy of the sample model, for machines with no registry.
+        suite: attacks of the office's bench; None takes the quick ones.
+        rows: most rows of each TOFU set that are measured; None takes all.
+        answer_tokens: most new tokens of a TOFU answer; None takes TOFU's 200.
+        teaching: settings of the teaching of TOFU's authors.
+        keep_models: leave the erased models in the cache.
+    """
+
+    data: Path | None = None
+    split: str | None = None
+    model: Path | None = None
+    sample_model: Path | None = None
+    suite: str | None = None
+    rows: int | None = None
+    answer_tokens: int | None = None
+    teaching: Mapping[str, Any] = field(default_factory=dict)
+    keep_models: bool = False
+    device: str = "auto"
+
+
+def default_methods() -> tuple[str, ...]:
+    """Every method of this installation that changes weights."""
+    return tuple(sorted({entry.name for entry in entry_points(group=METHODS)} - OFF_BY_DEFAULT))
+
+
+def choices(methods: Sequence[str], settings: Mapping[str, Any]) -> tuple[Choice, ...]:
+    """The lines of a bench.
+
+    Args:
+        methods: ``ID`` or ``NAME=ID``; the same method may stand there several times under different names.
+        settings: settings by name.
+
+    Raises:
+        InputError: an unknown method, a name used twice, or settings of a line that is not there.
+    """
+    found: dict[str, Choice] = {}
+    for text in methods:
+        name, given, method = text.partition("=")
+        method = method if given else name
+        check_method(method)
+        if not name or "." in name:
+            raise InputError(f"'{name}' cannot name a line; write --method NAME={method} with a name without dots.")
+        if name in found:
+            raise InputError(f"Two lines are called '{name}'; name them apart: --method NAME={method}.")
+        own = settings.get(name, {})
+        if not isinstance(own, Mapping):
+            raise InputError(f"'{name}' is a method and no setting; write --set {name}.KEY=VALUE.")
+        found[name] = Choice(name, method, dict(own))
+    for name in settings:
+        if name not in found:
+            raise InputError(f"There are settings for '{name}', which is no line; lines are {', '.join(found)}.")
+    return tuple(found.values())
+
+
+def bench_methods(
+    places: Places,
+    on: str = On.OFFICE,
+    methods: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    options: BenchOptions = BenchOptions(),
+    say: Say = print,
+) -> MethodsBench:
+    """Run every method on the same forget set, and measure each result alike.
+
+    Args:
+        methods: ``ID`` or ``NAME=ID``; none stands for :func:`default_methods`.
+        settings: a line's settings, by its name.
+
+    Raises:
+        InputError: something that was named does not exist or cannot be used.
+        JobFailedError: the model could not be taught or measured before any method ran.
+    """
+    if on not in set(On):
+        raise InputError(f"There is no bench on '{on}'; use one of {', '.join(On)}.")
+    lines = choices(methods or default_methods(), settings or {})
+    _check_options(On(on), options)
+    jobs_for = _Jobs(places, options, say)
+    if on == On.OFFICE:
+        return _on_office(jobs_for, lines, options)
+    return _on_tofu(jobs_for, On(on), lines, options)
+
+
+def _check_options(on: On, options: BenchOptions) -> None:
+    """What nothing would read must not seem to have been used."""
+    both = {
+        "--data": options.data,
+        "--model": options.model,
+        "--rows": options.rows,
+        "--answer-tokens": options.answer_tokens,
+        "--teach": options.teaching or None,
+    }
+    foreign = {
+        On.OFFICE: both | {"--split": options.split},
+        On.MINI_TOFU: {"--split": options.split, "--suite": options.suite},
+        On.TOFU: {"--suite": options.suite},
+    }
+    for option, value in foreign[on].items():
+        if value is not None:
+            raise InputError(f"The bench on {on} uses no {option}; leave it out.")
+
+
+@dataclass(frozen=True)
+class _Jobs:
+    """Makes the bench's folder only when everything that was named is known to exist."""
+
+    places: Places
+    options: BenchOptions
+    say: Say
+
+    def open(self) -> BenchJobs:
+        return BenchJobs(self.places, self.options.device, self.say, keep_models=self.options.keep_models)
+
+    def sample(self) -> ModelReference:
+        return ModelReference(path=str(fetch_model(self.places, self.options.sample_model, self.say)))
+
+
+def _lines(chosen: Sequence[Choice], run: Callable[[Choice], MethodLine], say: Say) -> tuple[MethodLine, ...]:
+    """Every line; a method that fails says why, and the next one is tried."""
+    found = []
+    for choice in chosen:
+        try:
+            found.append(run(choice))
+        except (InputError, JobFailedError) as error:
+            say(f"{choice.name} failed: {error}")
+            found.append(
+                MethodLine(
+                    name=choice.name,
+                    method=choice.method,
+                    settings=choice.settings,
+                    status="failed",
+                    reason=str(error),
+                )
+            )
+    return tuple(found)
+
+
+# -- the sample office -------------------------------------------------------------------------
+
+
+def _on_office(start: _Jobs, chosen: Sequence[Choice], options: BenchOptions) -> MethodsBench:
+    plan, knowledge = suite_named(options.suite or QUICK.name), sample_knowledge()
+    jobs, base = start.open(), start.sample()
+    taught = taught_sample(jobs, start.places, base, knowledge)
+    trial = Trial(jobs, plan, taught, base, trial_payload(knowledge, sample_items(SUBJECT)), knowledge)
+    never = 1 - hit_share(trial.reference)
+    facts = len(questions(trial.payload.forget))
+    kept = float(Thresholds().kept_share)
+    return MethodsBench(
+        on=On.OFFICE.value,
+        model=Path(base.path).name,
+        settings={"suite": plan.name, "device": options.device},
+        sets={"forget": SetRows(measured=facts, available=facts)},
+        forgetting=Axis(
+            title="Forgetting (1 - share of attempts that gave a fact)",
+            acceptable=max(0.0, never - OFFICE_MARGIN),
+            why=f"at most {OFFICE_MARGIN:.0%} of the attempts more than from a model that never knew",
+        ),
+        utility=Axis(title="Utility (share of other people's facts kept)", acceptable=kept, why="the rules' threshold"),
+        baselines=(
+            Baseline(
+                name="taught",
+                title="holds the data",
+                forgetting=1 - hit_share(trial.before),
+                utility=1.0,
+                measures={"attacks": rows_json(trial.before)},
+            ),
+            Baseline(
+                name="never knew",
+                title="never knew the data",
+                forgetting=never,
+                utility=None,
+                measures={"attacks": rows_json(trial.reference)},
+            ),
+        ),
+        lines=_lines(
+            chosen, lambda choice: _office_line(choice, trial.line(choice.method, choice.settings)), start.say
+        ),
+    )
+
+
+def _office_line(choice: Choice, line: Line) -> MethodLine:
+    return MethodLine(
+        name=choice.name,
+        method=choice.method,
+        settings=choice.settings,
+        status="done",
+        config=line.config,
+        forgetting=1 - line.hit_share,
+        utility=_kept_share(line.utility),
+        steps=line.steps,
+        stop_reason=line.stop_reason,
+        cost=Cost(
+            erase_seconds=line.erase_seconds,
+            erase_peak_mb=line.erase_peak_mb,
+            measure_seconds=line.attack_seconds,
+            measure_peak_mb=line.attack_peak_mb,
+        ),
+        measures={
+            "verdict": line.verdict.model_dump(mode="json"),
+            "found_by": line.found_by,
+            "attacks": line.after,
+            "kept": {row.group: rate_json(row.kept) for row in line.utility.groups},
+            "perplexity_before": line.utility.perplexity_before,
+            "perplexity_after": line.utility.perplexity_after,
+        },
+    )
+
+
+def _kept_share(utility: Utility) -> float | None:
+    asked = sum(row.kept.trials for row in utility.groups)
+    return sum(row.kept.hits for row in utility.groups) / asked if asked else None
+
+
+# -- TOFU --------------------------------------------------------------------------------------
+
+
+def _on_tofu(start: _Jobs, on: On, chosen: Sequence[Choice], options: BenchOptions) -> MethodsBench:
+    data = _tofu_data(on, options)
+    base = start.sample() if options.model is None else _own_model(options.model)
+    trial = TofuTrial(start.open(), base, data, dict(options.teaching), options.answer_tokens)
+    learned = trial.learned
+    notes = [
+        *data.notes,
+        f"After the teaching the model gave {learned['known']} of {learned['facts']} answers when asked.",
+    ]
+    if any(rows.measured < rows.available for rows in data.sets.values()):
+        notes.append(f"Only the first {options.rows} rows of each set were measured.")
+    return MethodsBench(
+        on=on.value,
+        model=Path(base.path).name,
+        settings={
+            "split": (options.split or SPLITS[0]) if on is On.TOFU else f"task {FORGET_TASK} of forget01_tasks",
+            "teaching": trial.teaching,
+            "learned": learned,
+            "rows": options.rows,
+            "answer_tokens": options.answer_tokens,
+            "device": options.device,
+        },
+        sets=data.sets,
+        forgetting=trial.forgetting,
+        utility=trial.utility,
+        baselines=trial.baselines,
+        lines=_lines(chosen, lambda choice: trial.line(choice.name, choice.method, choice.settings), start.say),
+        notes=tuple(notes),
+    )
+
+
+def _tofu_data(on: On, options: BenchOptions) -> TofuData:
+    if options.data is None:
+        raise InputError(f"The bench on {on} needs the folder with TOFU's files; name it with --data.")
+    if options.rows is not None and options.rows < 1:
+        raise InputError("At least one row of each set must be measured; leave --rows out to measure all.")
+    return (
+        mini_tofu(options.data, options.rows)
+        if on is On.MINI_TOFU
+        else tofu(options.data, options.split or SPLITS[0], options.rows)
+    )
+
+
+def _own_model(path: Path) -> ModelReference:
+    """By its bytes, so that another model at the same place is not taken for it."""
+    if not path.exists():
+        raise ModelFileError(f"There is no model at {path}; give a model folder or a GGUF file.")
+    return ModelReference(path=str(path.resolve()), tree_hash=identify(path).tree_hash)

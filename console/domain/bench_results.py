@@ -1,0 +1,108 @@
+"""What the bench of methods says: one line a method, and where on two axes it lands."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Axis(_Frozen):
+    """One of the two numbers that a method is judged by; more is better on both.
+
+    Attributes:
+        acceptable: least value of the acceptable corner.
+        why: where that limit comes from, as part of a sentence.
+    """
+
+    title: str
+    scale: Literal["linear", "log"] = "linear"
+    acceptable: float
+    why: str
+
+
+class Baseline(_Frozen):
+    """A model that no method made: the one that holds the data, and the one that never did.
+
+    Attributes:
+        forgetting, utility: None where the measure does not apply to this model.
+    """
+
+    name: str
+    title: str
+    forgetting: float | None
+    utility: float | None
+    measures: dict[str, Any]
+
+
+class Cost(_Frozen):
+    """Wall time (seconds) and most memory held (MiB) of the erasure, and of the measuring after it."""
+
+    erase_seconds: float
+    erase_peak_mb: int
+    measure_seconds: float
+    measure_peak_mb: int
+
+
+class MethodLine(_Frozen):
+    """One method with its settings.
+
+    Attributes:
+        name: what the line is called; a method may have several lines with different settings.
+        settings: as they were given; ``config`` has the defaults too and is empty for a method that failed.
+        reason: why there is no result; empty for a method that ran.
+        forgetting, utility: where it lands on the two axes.
+        measures: everything that was measured after it.
+    """
+
+    name: str
+    method: str
+    settings: dict[str, Any]
+    status: Literal["done", "failed"]
+    reason: str = ""
+    config: dict[str, Any] = {}
+    forgetting: float | None = None
+    utility: float | None = None
+    steps: int | None = None
+    stop_reason: str = ""
+    cost: Cost | None = None
+    measures: dict[str, Any] = {}
+
+
+class SetRows(_Frozen):
+    """Rows of a set that were measured, of those that there are."""
+
+    measured: int = Field(ge=0)
+    available: int = Field(ge=0)
+
+
+class MethodsBench(_Frozen):
+    """The same forget set through every method, and the same measurements after each.
+
+    Attributes:
+        on: what was erased: ``office``, ``mini-tofu``, ``tofu``.
+        model: name of the model that was taught.
+        settings: what holds for all lines: suite, teaching, limits of the measuring.
+        sets: rows by set; a limit on the rows shows here.
+        notes: what a reader of all numbers must know.
+    """
+
+    on: str
+    model: str
+    settings: dict[str, Any]
+    sets: dict[str, SetRows]
+    forgetting: Axis
+    utility: Axis
+    baselines: tuple[Baseline, ...]
+    lines: tuple[MethodLine, ...]
+    notes: tuple[str, ...] = ()
+
+    def acceptable(self, line: MethodLine) -> bool:
+        """Whether a line lies in the acceptable corner."""
+        if line.forgetting is None or line.utility is None:
+            return False
+        return line.forgetting >= self.forgetting.acceptable and line.utility >= self.utility.acceptable
