@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from console.engines.packing import PackedRow, TokenSequence, pack
+from console.errors import ModelFileError
 
 _TOLERANCE = 1e-3
 _NORM_NAMES = ("norm", "final_layer_norm", "ln_f")
@@ -30,6 +31,22 @@ def decoder_of(network: Any) -> Any:
 def final_norm_name(decoder: Any) -> str | None:
     """Attribute that holds the norm after the last block, or None where it has no name known here."""
     return next((name for name in _NORM_NAMES if hasattr(decoder, name)), None)
+
+
+def final_norm_of(network: Any) -> Any:
+    """The norm after the last block.
+
+    Raises:
+        ModelFileError: it has no name known here.
+    """
+    decoder = decoder_of(network)
+    name = final_norm_name(decoder)
+    if name is not None:
+        return getattr(decoder, name)
+    raise ModelFileError(
+        f"The architecture '{network.config.model_type}' has no final norm that this console knows, so its layers "
+        "cannot be read."
+    )
 
 
 @contextmanager

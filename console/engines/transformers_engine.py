@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from console.engines.decoding import DecodeJob, decode_batch
 from console.engines.devices import resolve_device
-from console.engines.frozen_trunk import FrozenTrunk, decoder_of, final_norm_name
+from console.engines.frozen_trunk import FrozenTrunk, decoder_of, final_norm_of
 from console.engines.gguf_snapshot import snapshot_of
 from console.engines.output_filter import OutputFilter
 from console.engines.packing import PackedRow, TokenSequence, answer_positions, pack
@@ -263,16 +263,6 @@ class TransformersModel:
         sequence = answer_sequence(self.tokenizer, prompt, answer)
         return sequence.ids[sequence.answer_start]
 
-    def _final_norm(self) -> Any:
-        decoder = decoder_of(self._network)
-        name = final_norm_name(decoder)
-        if name is not None:
-            return getattr(decoder, name)
-        raise ModelFileError(
-            f"The architecture '{self._network.config.model_type}' has no final norm that this console knows; "
-            "white-box attacks cannot run on it."
-        )
-
     def _layer_logits(
         self, prompts: Sequence[Prompt], targets: Sequence[str]
     ) -> Iterator[tuple[tuple[int, ...], int, torch.Tensor]]:
@@ -292,7 +282,7 @@ class TransformersModel:
         shown = [
             TokenSequence(sequence.ids[: sequence.answer_start + 1], sequence.answer_start) for sequence in sequences
         ]
-        norm, head = self._final_norm(), self._network.get_output_embeddings()
+        norm, head = final_norm_of(self._network), self._network.get_output_embeddings()
         for row in pack(shown, ROW_TOKENS, self.device):
             last = torch.tensor([positions[0] for positions in row.predictors], device=self.device)
             states = self._network(

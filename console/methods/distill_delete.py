@@ -1,13 +1,16 @@
 """Distillation to a model that never knew: the answers become what that model makes of them, not just something else.
 
-F_i = T^2 KL(Q_T || S_T) + states * mean over blocks ||h_S - h_Q||^2 / ||h_Q||^2, at the positions that predict the
-tokens of answer i, where S is the model under training, Q one that never knew the data, and p_T a distribution at
-temperature T (Sinha et al. 2023, Distill to Delete, arXiv 2309.16173, adapted from graph networks: the preserver is the
-loop's retain and general term, the destroyer is Q, its node embeddings are the blocks' hidden states).
+F_i = T^2 KL(Q_T || S_T) + states * mean over blocks ||h_S - h_Q||^2 / ||h_Q||^2 + lens * mean over blocks
+KL(lens(h_Q) || lens(h_S)), at the positions that predict the tokens of answer i, where S is the model under training, Q
+one that never knew the data, p_T a distribution at temperature T, and lens a hidden state's projection through final
+norm and unembedding (Sinha et al. 2023, Distill to Delete, arXiv 2309.16173, adapted from graph networks: the preserver
+is the loop's retain and general term, the destroyer is Q, its node embeddings are the blocks' hidden states).
 
 A target distribution has its minimum at the target, so the loss neither overshoots nor needs a stop level, and
-its gradient q - s does not vanish where an answer is known by heart. Matching the hidden states leaves nothing in
-between for a projection of the layers to read.
+its gradient q - s does not vanish where an answer is known by heart. Matching the hidden states takes the inside along;
+the direction of one token is a small part of a hidden state's length, though, and was measured to stay readable in the
+layers before the last, so their projections are matched too: over the tokens that matter (all answers' tokens and
+whatever either model's layers put first), because the whole vocabulary for every block would cost more than the rest.
 
 Without such a model, Q is what the model itself said before with the answer's token taken out and the rest
 renormalised (the target of CE-U); its hidden states are then no target.
@@ -22,6 +25,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from console.engines.frozen_trunk import final_norm_of
 from console.engines.packing import PackedRow, TokenSequence
 from console.engines.protocol import Capability
 from console.engines.transformers_engine import TransformersModel
@@ -45,7 +49,8 @@ from console.methods.training import accumulate
 class DistillDeleteConfig(GradientSettings):
     """Attributes:
     temperature: T of both distributions.
-    states_weight: weight of the hidden states' term.
+    states_weight, lens_weight: weights of the hidden states' term and of that of their projections.
+    lens_tokens: tokens that each block's projection of either model brings into the comparison, from the top.
     states_at: positions whose hidden states are matched: those that predict the ``answer``, or the ``sequence``'s
         all, the text about the person before its answer too.
     framed: framed forms of each fact a step beside its own two, in turn.
@@ -53,7 +58,9 @@ class DistillDeleteConfig(GradientSettings):
     """
 
     temperature: float = Field(default=1.0, gt=0)
-    states_weight: float = Field(default=4.0, ge=0)
+    states_weight: float = Field(default=1.0, ge=0)
+    lens_weight: float = Field(default=1.0, ge=0)
+    lens_tokens: int = Field(default=4, ge=1)
     states_at: Literal["answer", "sequence"] = "sequence"
     framed: int = Field(default=1, ge=0)
     close_enough: float = Field(default=0.1, gt=0)
@@ -69,6 +76,9 @@ class _Target:
         framed: for each fact, where in ``sequences`` its framed forms are.
         log_probs: for each sequence (answer tokens, vocab).
         states: for each sequence (blocks, matched positions, hidden); empty where there is no Q of its own.
+        lens: for each sequence (blocks, answer tokens, compared) log-probabilities of Q's projections; empty where
+            there is no Q of its own.
+        compared: (compared,) ids of the tokens that the projections are compared over.
         divergences: (forget examples,) mean KL from Q (nats per token) when each was last looked at.
     """
 
@@ -76,6 +86,8 @@ class _Target:
     framed: list[range]
     log_probs: list[torch.Tensor]
     states: list[torch.Tensor]
+    lens: list[torch.Tensor]
+    compared: torch.Tensor
     divergences: torch.Tensor
 
     def chosen(self, step: int, each: int) -> list[int]:
@@ -112,9 +124,10 @@ class DistillDelete(GradientMethod):
         for forms in framed:
             places.append(range(len(sequences), len(sequences) + len(forms)))
             sequences += [form.sequence for form in forms]
+        undone = torch.zeros(len(run.examples))
         if run.data.open_reference is None:
             said = _without_answer(sequences, log_probs_before(run.model, sequences, run.trunk))
-            return _Target(sequences, places, said, [], torch.zeros(len(run.examples)))
+            return _Target(sequences, places, said, [], [], torch.empty(0), undone)
         run.control.progress(0, run.config.steps, "Asking a model that never knew the data")
         reference = run.data.open_reference()
         try:
@@ -122,7 +135,8 @@ class DistillDelete(GradientMethod):
         finally:
             del reference
             gc.collect()
-        return _Target(sequences, places, said, held, torch.zeros(len(run.examples)))
+        compared, lens = _projected(run, sequences, held) if run.config.lens_weight else (torch.empty(0), [])
+        return _Target(sequences, places, said, held, lens, compared, undone)
 
     def forget_step(self, run: Run) -> torch.Tensor:
         """The loss is at its least where the target is, so it holds in the repair as it does before."""
@@ -145,6 +159,9 @@ class DistillDelete(GradientMethod):
                 if own.states and config.states_weight:
                     inside = _distance(states, row, config.states_at, [own.states[place] for place in places])
                     loss = loss + config.states_weight * inside
+                if own.lens:
+                    read = _unlike(run.model, states, row, own.compared, [own.lens[place] for place in places])
+                    loss = loss + config.lens_weight * read
                 return config.forget_weight * loss / len(sequences)
 
             nll = accumulate(run.model, sequences, loss_of, run.trunk)
@@ -228,3 +245,63 @@ def _asked(
 
         accumulate(reference, sequences, note)
     return log_probs, held
+
+
+def _lens(model: TransformersModel, states: torch.Tensor, compared: torch.Tensor) -> torch.Tensor:
+    """(..., compared) log-probabilities of hidden states' projections, among the compared tokens alone.
+
+    Args:
+        states: (..., hidden).
+    """
+    head = model.network.get_output_embeddings()
+    logits = final_norm_of(model.network)(states) @ head.weight[compared].T
+    if getattr(head, "bias", None) is not None:
+        logits = logits + head.bias[compared]
+    return torch.log_softmax(logits.float(), dim=-1)
+
+
+def _unlike(
+    model: TransformersModel, states: BlockStates, row: PackedRow, compared: torch.Tensor, wanted: list[torch.Tensor]
+) -> torch.Tensor:
+    """KL (nats) of the blocks' projections from Q's: mean over blocks and answer tokens, summed over members."""
+    given = _lens(model, states.at([position for own in row.predictors for position in own]), compared)
+    target = torch.cat(wanted, dim=1).to(given.device).float()
+    terms = (target.exp() * (target - given)).sum(dim=-1).mean(dim=0)
+    parts = terms.split([len(own) for own in row.predictors])
+    return torch.stack([part.mean() for part in parts]).sum()
+
+
+@torch.no_grad()
+def _projected(
+    run: Run, sequences: list[TokenSequence], held: list[torch.Tensor]
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Which tokens are compared, and what Q's blocks project to among them.
+
+    Q and the model share final norm and unembedding (neither is trained), so the model's own serve for both.
+
+    Args:
+        held: for each sequence Q's (blocks, positions of the sequence or of its answer, hidden).
+    """
+    model, top = run.model, run.config.lens_tokens
+    before: list[torch.Tensor] = [torch.empty(0)] * len(sequences)
+    with states_of(trained_blocks(model.network, run.config)) as states:
+
+        def note(row: PackedRow, _logits: torch.Tensor, nll: torch.Tensor) -> torch.Tensor:
+            for member, positions in zip(row.members, row.predictors, strict=True):
+                before[member] = states.at(positions)
+            return nll.sum()
+
+        accumulate(model, sequences, note, run.trunk)
+    known = {token for sequence in sequences for token in sequence.answer_ids}
+    everything = torch.arange(model.network.config.vocab_size, device=model.device)
+    answers = []
+    for sequence, mine, theirs in zip(sequences, before, held, strict=True):
+        # The last position of a whole sequence predicts nothing of it.
+        count = len(sequence.answer_ids)
+        at_answer = theirs if theirs.shape[1] == count else theirs[:, -count - 1 : -1]
+        answers.append(at_answer)
+        for inside in (mine, at_answer):
+            for block in inside:
+                known.update(_lens(model, block, everything).topk(top).indices.flatten().tolist())
+    compared = torch.tensor(sorted(known), device=model.device)
+    return compared, [_lens(model, inside, compared).half() for inside in answers]
