@@ -30,6 +30,7 @@ from console.casework.requests import append_status, approve_plan, request_state
 from console.casework.self_made import required_corpus, with_corpus
 from console.casework.sequence import EarlierRequest, check_limits, origin_of, recheck_earlier, remaining_knowledge
 from console.casework.side_effects import measured_utility
+from console.domain.advice import chosen_method
 from console.domain.case_state import MODELS, REQUESTS
 from console.domain.claims import Claim
 from console.domain.events import BatteryRecorded, ErasureRun, PlanFixed, VerdictReached, plain
@@ -204,6 +205,7 @@ def erase(
     """Carry out a granted request on a model; returns an :class:`EraseResult`.
 
     Args:
+        method: its id, or ``auto`` for the default.
         beyond_limits: why to erase from a model that earlier erasures have changed more than the limits allow.
         self_made: erase, besides the request's facts, what the model itself wrote about the person (``write_corpus``).
 
@@ -214,8 +216,10 @@ def erase(
     """
     office.require(Duty.RUN)
     _check_ready(number, request_state(office, number))
-    check_method(method)
     state = model_state(office, model)
+    snapshot = snapshot_of(office, state)
+    method = chosen_method(method, snapshot is not None)
+    check_method(method)
     knowledge = remaining_knowledge(office, state)
     suites = bound_suites(office, number, knowledge)
     suite = next((one for one in suites if recorded(office, number, Stage.BEFORE, state["name"], one.hash)), None)
@@ -225,7 +229,6 @@ def erase(
         )
     reason_beyond = check_limits(office, state["name"], beyond_limits)
     corpus = required_corpus(office, number, state["name"]) if self_made else None
-    snapshot = snapshot_of(office, state)
     artefact = _artefact_name(office, number)
     output = office.places.models / artefact
     spec = JobSpec(

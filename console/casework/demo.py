@@ -14,7 +14,7 @@ from console.casework.office import Office
 from console.casework.operation import UseCase
 from console.casework.reporting import SignedReport, check_report, make_report
 from console.casework.requests import confirm_identity, grant, register, request_state
-from console.domain.advice import DEFAULT_METHOD
+from console.domain.advice import AUTO
 from console.domain.events import BatteryRecorded
 from console.domain.request_terms import Ground, RequestStatus
 from console.domain.results import AttackRow, Battery, Outcome, Rate, Utility
@@ -56,7 +56,7 @@ def run_demo(
     office: Office,
     out: Path | None = None,
     sample_model: Path | None = None,
-    method: str = DEFAULT_METHOD,
+    method: str = AUTO,
     device: str = "auto",
 ) -> UseCase:
     """The whole case; returns a :class:`DemoResult`.

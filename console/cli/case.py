@@ -21,7 +21,7 @@ from console.cli.session import (
     parse_settings,
     rows,
 )
-from console.domain.advice import AUTO, chosen_method
+from console.domain.advice import AUTO
 from console.errors import InputError
 from console.paths import Places
 
@@ -99,7 +99,7 @@ def erase(
     chosen = parse_settings(settings or [])
     with session.office() as office:
         use_case = cases.erase(
-            *(office, number, model, chosen_method(method), chosen, device),
+            *(office, number, model, method, chosen, device),
             beyond_limits=beyond_limits,
             self_made=self_made,
         )
@@ -272,7 +272,7 @@ def demo(
     session = Session(as_json, places)
     fetch_model(places, sample_model, lambda text: sys.stderr.write(text + "\n") and None)
     with session.office() as office:
-        result, peak = session.run(office, run_demo(office, out, sample_model, chosen_method(method), device))
+        result, peak = session.run(office, run_demo(office, out, sample_model, method, device))
     value = demo_json(result, peak)
 
     def words() -> None:

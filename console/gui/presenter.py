@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from console.casework.office import Office
 from console.casework.requests import request_state
 from console.casework.views import CasePage, InboxLine, ModelLine, TimelineLine
-from console.domain.advice import DEFAULT_METHOD
+from console.domain.advice import default_method
 from console.domain.deadline import Urgency, day_text
 from console.domain.request_terms import RequestStatus
 from console.gui.tones import Mark, Tone
@@ -234,7 +234,7 @@ def method_cards(has_snapshot: bool) -> tuple[MethodCard, ...]:
         for name, place in sorted(installed.items())
         if not place.startswith("console.methods.")
     ]
-    cards.sort(key=lambda card: card.id != DEFAULT_METHOD)  # the first is the one that is offered
+    cards.sort(key=lambda card: card.id != default_method(has_snapshot))  # the first is the one that is offered
     missing = "This model has no registered version from before the training."
     return tuple(
         MethodCard(card.id, card.title, card.summary, card.technical, missing)

@@ -10,6 +10,7 @@ from console.casework.advice import parse_benchmark, shipped_benchmark
 from console.domain.advice import (
     AUTO,
     DEFAULT_METHOD,
+    DEFAULT_WITHOUT_SNAPSHOT,
     NO_REFERENCE,
     NOT_BENCHMARKED,
     OVER_BUDGET,
@@ -135,7 +136,9 @@ def test_times_say_how_they_are_known() -> None:
 
 
 def test_the_default_is_one_name() -> None:
-    assert chosen_method(AUTO) == DEFAULT_METHOD and chosen_method("retrain") == "retrain"
+    assert chosen_method(AUTO, True) == DEFAULT_METHOD
+    assert chosen_method(AUTO, False) == DEFAULT_WITHOUT_SNAPSHOT
+    assert chosen_method("retrain", False) == "retrain"
 
 
 def test_the_shipped_file_can_be_read() -> None:

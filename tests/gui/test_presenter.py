@@ -12,7 +12,7 @@ from conftest import FakeOperation
 import console
 from console.casework.operation import Status
 from console.casework.views import ModelLine, TimelineLine
-from console.domain.advice import DEFAULT_METHOD
+from console.domain.advice import default_method
 from console.domain.request_terms import RequestStatus
 from console.domain.verdict import Word
 from console.errors import InputError
@@ -66,7 +66,8 @@ def test_method_titles_are_those_of_the_methods() -> None:
 
 def test_erasers_for_comparison_are_not_offered() -> None:
     assert {card.id for card in method_cards(True)} == {"distill-delete", "npo", "retrain"}
-    assert method_cards(True)[0].id == DEFAULT_METHOD
+    for has_snapshot in (True, False):
+        assert method_cards(has_snapshot)[0].id == default_method(has_snapshot)
 
 
 def test_a_method_of_another_package_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:

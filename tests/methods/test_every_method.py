@@ -1,4 +1,4 @@
-"""What holds for every registered method: it introduces itself, refuses nothing to erase, and changes what it planned."""
+"""What holds for every registered method: it introduces itself, needs something to erase, changes what it planned."""
 
 from __future__ import annotations
 
