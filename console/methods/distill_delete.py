@@ -25,7 +25,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from console.engines.frozen_trunk import final_norm_of
+from console.engines.frozen_trunk import FrozenTrunk, final_norm_of
 from console.engines.packing import PackedRow, TokenSequence
 from console.engines.protocol import Capability
 from console.engines.transformers_engine import TransformersModel
@@ -132,14 +132,14 @@ class DistillDelete(GradientMethod):
             said = _without_answer(sequences, log_probs_before(run.model, sequences, run.trunk))
             return _Target(sequences, places, said, [], [], torch.empty(0), undone)
         run.control.progress(0, run.config.steps, "Asking a model that never knew the data")
+        mine = _inside(run.model, run, sequences[: len(run.examples)], "answer", run.trunk)[1]
+        named = _named_first(run.model, mine, run.config.lens_tokens)
         reference = run.data.open_reference()
         try:
-            said, held = _asked(reference, run, sequences)
+            return _asked(reference, run, sequences, places, named)
         finally:
             del reference
             gc.collect()
-        compared, lens = _projected(run, sequences, held) if run.config.lens_weight else (torch.empty(0), [])
-        return _Target(sequences, places, said, held, lens, compared, undone)
 
     def forget_step(self, run: Run) -> torch.Tensor:
         """The loss is at its least where the target is, so it holds in the repair as it does before."""
@@ -224,29 +224,59 @@ def _without_answer(sequences: list[TokenSequence], before: list[torch.Tensor]) 
 
 @torch.no_grad()
 def _asked(
-    reference: TransformersModel, run: Run, sequences: list[TokenSequence]
-) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """What a model that never knew the data says at each answer token, and holds at each matched position."""
-    blocks = blocks_of(reference.network)
+    reference: TransformersModel, run: Run, sequences: list[TokenSequence], places: list[range], named: set[int]
+) -> _Target:
+    """What a model that never knew the data says at each answer token, and holds at each matched position.
+
+    Args:
+        named: tokens that the model's own layers put first before the run.
+    """
     same_words = reference.network.config.vocab_size == run.model.network.config.vocab_size
-    if not same_words or len(blocks) != len(blocks_of(run.model.network)):
+    if not same_words or len(blocks_of(reference.network)) != len(blocks_of(run.model.network)):
         raise InputError(
             "The reference model is not of the same build as the model (vocabulary or layers differ); name the model "
             "from which it was fine-tuned, or choose another method."
         )
+    said, held = _inside(reference, run, sequences, run.config.states_at, None)
+    undone = torch.zeros(len(run.examples))
+    if not run.config.lens_weight:
+        return _Target(sequences, places, said, held, [], torch.empty(0), undone)
+    at_answers = []
+    for sequence, states in zip(sequences, held, strict=True):
+        # The last position of a whole sequence predicts nothing of it.
+        count = len(sequence.answer_ids)
+        at_answers.append(states if states.shape[1] == count else states[:, -count - 1 : -1])
+    # The framed forms put the same answers; what the layers name first for them is named for the plain forms as well.
+    theirs = _named_first(reference, at_answers[: len(run.examples)], run.config.lens_tokens)
+    answers = {token for sequence in sequences for token in sequence.answer_ids}
+    compared = torch.tensor(sorted(answers | named | theirs), device=reference.device)
+    lens = [_lens(reference, states, compared).half() for states in at_answers]
+    return _Target(sequences, places, said, held, lens, compared, undone)
+
+
+@torch.no_grad()
+def _inside(
+    model: TransformersModel, run: Run, sequences: list[TokenSequence], where: str, trunk: FrozenTrunk | None
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """For each sequence (answer tokens, vocab) log-probabilities and (trained blocks, positions, hidden) states.
+
+    Args:
+        where: positions of the ``answer`` or of the whole ``sequence``, a shared beginning included.
+    """
     log_probs: list[torch.Tensor] = [torch.empty(0)] * len(sequences)
     held: list[torch.Tensor] = [torch.empty(0)] * len(sequences)
-    with states_of(blocks[first_trained_layer(run.model.network, run.config.lora) :]) as states:
+    lowest = first_trained_layer(run.model.network, run.config.lora)
+    with states_of(blocks_of(model.network)[lowest:]) as states:
 
         def note(row: PackedRow, logits: torch.Tensor, nll: torch.Tensor) -> torch.Tensor:
             sizes = [len(sequences[member].answer_ids) for member in row.members]
             said = torch.log_softmax(logits.float(), dim=-1).half().split(sizes)
-            whole = row.token_positions() if run.config.states_at == "sequence" else row.predictors
-            for member, distribution, positions in zip(row.members, said, whole, strict=True):
+            shown = row.token_positions() if where == "sequence" else row.predictors
+            for member, distribution, positions in zip(row.members, said, shown, strict=True):
                 log_probs[member], held[member] = distribution, states.at(positions)
             return nll.sum()
 
-        accumulate(reference, sequences, note)
+        accumulate(model, sequences, note, trunk)
     return log_probs, held
 
 
@@ -275,44 +305,14 @@ def _unlike(
 
 
 @torch.no_grad()
-def _projected(
-    run: Run, sequences: list[TokenSequence], held: list[torch.Tensor]
-) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Which tokens are compared, and what Q's blocks project to among them.
-
-    Q and the model share final norm and unembedding (neither is trained), so the model's own serve for both.
-
-    Args:
-        held: for each sequence Q's (blocks, positions of the sequence or of its answer, hidden).
-    """
-    model, top = run.model, run.config.lens_tokens
-    before: list[torch.Tensor] = [torch.empty(0)] * len(sequences)
-    with states_of(trained_blocks(model.network, run.config)) as states:
-
-        def note(row: PackedRow, _logits: torch.Tensor, nll: torch.Tensor) -> torch.Tensor:
-            for member, positions in zip(row.members, row.predictors, strict=True):
-                before[member] = states.at(positions)
-            return nll.sum()
-
-        accumulate(model, sequences, note, run.trunk)
-    answers = []
-    for sequence, theirs in zip(sequences, held, strict=True):
-        # The last position of a whole sequence predicts nothing of it.
-        count = len(sequence.answer_ids)
-        answers.append(theirs if theirs.shape[1] == count else theirs[:, -count - 1 : -1])
-    known = {token for sequence in sequences for token in sequence.answer_ids}
-    # The framed forms put the same answers; what the layers name first for them is named for the plain forms as well.
-    for inside in (*before[: len(run.examples)], *answers[: len(run.examples)]):
-        known.update(_named_first(model, inside.flatten(0, 1), top))
-    compared = torch.tensor(sorted(known), device=model.device)
-    return compared, [_lens(model, inside, compared).half() for inside in answers]
-
-
-def _named_first(model: TransformersModel, states: torch.Tensor, top: int) -> set[int]:
+def _named_first(model: TransformersModel, inside: list[torch.Tensor], top: int) -> set[int]:
     """The tokens at the top of what each state projects to.
 
     Args:
-        states: (states, hidden).
+        inside: (blocks, positions, hidden) each.
     """
-    logits = model.network.get_output_embeddings()(final_norm_of(model.network)(states))
-    return set(logits.topk(top).indices.flatten().tolist())
+    norm, head = final_norm_of(model.network), model.network.get_output_embeddings()
+    named: set[int] = set()
+    for states in inside:
+        named.update(head(norm(states.flatten(0, 1))).topk(top).indices.flatten().tolist())
+    return named

@@ -81,6 +81,15 @@ def inside(model: TransformersModel) -> torch.Tensor:
     return states.at([position for positions in rows[0].predictors for position in positions])
 
 
+def projected_apart(target: TransformersModel, model: TransformersModel) -> float:
+    """Mean KL (nats) between what the first block's states project to, over the whole vocabulary."""
+    states = [inside(one)[0] for one in (target, model)]
+    head, norm = target.network.get_output_embeddings(), target.network.model.norm
+    with torch.no_grad():
+        p, q = (torch.log_softmax(head(norm(state)).float(), -1) for state in states)
+    return float((p.exp() * (p - q)).sum(-1).mean())
+
+
 class TestLoss:
     def test_at_the_target_there_is_none(self, untaught: TransformersModel) -> None:
         """A model that is the reference has neither loss nor gradient."""
@@ -126,6 +135,29 @@ class TestLoss:
             assert torch.allclose(target.exp().sum(-1), torch.ones(len(own)), atol=1e-4)
         assert run.own.states == []
 
+    def test_the_projections_are_compared_over_what_matters(
+        self, taught: TransformersModel, untaught: TransformersModel
+    ) -> None:
+        """Every answer's tokens, and what the last block of either model puts first."""
+        model = tiny.copy_of(taught)
+        _, run = started(model, data(untaught))
+        compared = set(run.own.compared.tolist())
+        assert {token for sequence in run.own.sequences for token in sequence.answer_ids} <= compared
+        for said in (distributions(taught, FACTS), distributions(untaught, FACTS)):
+            assert {int(token) for held in said for token in held.argmax(-1)} <= compared
+        for sequence, lens in zip(run.own.sequences, run.own.lens, strict=True):
+            assert lens.shape == (2, len(sequence.answer_ids), len(compared))
+            assert torch.allclose(lens.float().exp().sum(-1), torch.ones(lens.shape[:2]), atol=1e-2)
+
+    def test_the_last_block_s_projection_is_the_output(
+        self, taught: TransformersModel, untaught: TransformersModel
+    ) -> None:
+        _, run = started(tiny.copy_of(taught), data(untaught))
+        own = run.own
+        for said, lens in zip(own.log_probs, own.lens, strict=True):
+            among = torch.log_softmax(said[:, own.compared].float(), dim=-1)
+            assert torch.allclose(lens[-1].float(), among, atol=2e-2)
+
     def test_temperature_one_is_plain_divergence(self) -> None:
         target, logits = torch.log_softmax(torch.randn(3, 7), -1), torch.randn(3, 7)
         plain = (target.exp() * (target - torch.log_softmax(logits, -1))).sum(-1)
@@ -146,9 +178,17 @@ class TestRun:
     def test_matching_the_states_is_what_brings_the_inside_close(
         self, taught: TransformersModel, untaught: TransformersModel
     ) -> None:
-        with_it, without = (run_on(taught, data(untaught), states_weight=weight)[0] for weight in (4.0, 0.0))
+        weights = ({"states_weight": 4.0, "lens_weight": 0.0}, {"states_weight": 0.0, "lens_weight": 0.0})
+        with_it, without = (run_on(taught, data(untaught), **weight)[0] for weight in weights)
         distances = [float((inside(model) - inside(untaught)).norm()) for model in (with_it, without)]
         assert distances[0] < 0.8 * distances[1]
+
+    def test_matching_the_projections_is_what_hides_the_answers_from_them(
+        self, taught: TransformersModel, untaught: TransformersModel
+    ) -> None:
+        weights = ({"states_weight": 0.0, "lens_weight": 6.0}, {"states_weight": 0.0, "lens_weight": 0.0})
+        apart = [projected_apart(untaught, run_on(taught, data(untaught), **weight)[0]) for weight in weights]
+        assert apart[0] < 0.7 * apart[1]
 
     def test_without_a_reference_the_answers_go_too(self, taught: TransformersModel) -> None:
         after, _ = run_on(taught, data(None))
