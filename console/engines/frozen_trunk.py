@@ -28,6 +28,14 @@ def decoder_of(network: Any) -> Any:
     return network.get_decoder() if hasattr(network, "get_decoder") else network.base_model
 
 
+def blocks_of(network: Any) -> list[torch.nn.Module]:
+    """The blocks from the first on; empty where the architecture keeps them where this console does not find them."""
+    count = int(network.config.num_hidden_layers)
+    parts = decoder_of(network).children()
+    stacks = [part for part in parts if isinstance(part, torch.nn.ModuleList) and len(part) == count]
+    return list(stacks[0]) if stacks else []
+
+
 def final_norm_name(decoder: Any) -> str | None:
     """Attribute that holds the norm after the last block, or None where it has no name known here."""
     return next((name for name in _NORM_NAMES if hasattr(decoder, name)), None)

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from console.engines.decoding import DecodeJob, decode_batch
 from console.engines.devices import resolve_device
-from console.engines.frozen_trunk import FrozenTrunk, decoder_of, final_norm_of
+from console.engines.frozen_trunk import FrozenTrunk, blocks_of, final_norm_of
 from console.engines.gguf_snapshot import snapshot_of
 from console.engines.output_filter import OutputFilter
 from console.engines.packing import PackedRow, TokenSequence, answer_positions, pack
@@ -330,11 +330,9 @@ class TransformersModel:
         return found
 
     def _last_block(self) -> Any:
-        decoder = decoder_of(self._network)
-        stacks = [part for part in decoder.children() if isinstance(part, torch.nn.ModuleList)]
-        stack = next((stack for stack in stacks if len(stack) == self.layers), None)
-        if stack is not None:
-            return stack[-1]
+        blocks = blocks_of(self._network)
+        if blocks:
+            return blocks[-1]
         raise ModelFileError(
             f"The architecture '{self._network.config.model_type}' keeps its blocks where this console does not find "
             "them; the gradient attack cannot run on it."

@@ -37,7 +37,9 @@ from console.engines.protocol import Capability
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError, JobFailedError
 from console.methods.examples import Example, examples_of
-from console.methods.gradient import GradientMethod, GradientSettings, Run
+from console.methods.forgetting import Run
+from console.methods.gradient import GradientMethod
+from console.methods.gradient_settings import GradientSettings
 from console.methods.protocol import Claim, ErasureData, Family, MethodInfo, Outcome, Plan, RunControl
 from console.methods.training import accumulate
 

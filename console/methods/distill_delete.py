@@ -25,22 +25,17 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from console.engines.frozen_trunk import FrozenTrunk, final_norm_of
+from console.engines.frozen_trunk import FrozenTrunk, blocks_of, final_norm_of
 from console.engines.packing import PackedRow, TokenSequence
 from console.engines.protocol import Capability
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError
 from console.methods.block_states import BlockStates, states_of
+from console.methods.forgetting import Run, log_probs_before
 from console.methods.framings import framed_examples
-from console.methods.gradient import (
-    GradientMethod,
-    GradientSettings,
-    Run,
-    blocks_of,
-    log_probs_before,
-    trained_blocks,
-)
-from console.methods.lora import first_trained_layer
+from console.methods.gradient import GradientMethod
+from console.methods.gradient_settings import GradientSettings
+from console.methods.lora import first_trained_layer, trained_blocks
 from console.methods.losses import answer_tokens, by_member
 from console.methods.protocol import Claim, ErasureData, Family, MethodInfo
 from console.methods.training import accumulate
@@ -147,7 +142,7 @@ class DistillDelete(GradientMethod):
         chosen = own.chosen(run.stepper.step_number, config.framed)
         sequences = [own.sequences[index] for index in chosen]
         divergences = torch.zeros(len(sequences))
-        with states_of(trained_blocks(run.model.network, config)) as states:
+        with states_of(trained_blocks(run.model.network, config.lora)) as states:
 
             def loss_of(row: PackedRow, logits: torch.Tensor, nll: torch.Tensor) -> torch.Tensor:
                 places = [chosen[member] for member in row.members]

@@ -26,7 +26,8 @@ from pydantic import Field
 from console.engines.packing import PackedRow, TokenSequence
 from console.engines.protocol import Capability
 from console.methods.abstention import abstaining, abstentions
-from console.methods.gradient import ForgetRow, GradientMethod, Run
+from console.methods.forgetting import ForgetRow, Run
+from console.methods.gradient import GradientMethod
 from console.methods.known_by_heart import SOURCE_NOTE, ByHeartSettings, known_by_heart, push_by_heart
 from console.methods.losses import member_log_odds, npo_loss
 from console.methods.protocol import Claim, ErasureData, Family, MethodInfo

@@ -12,7 +12,9 @@ import torch
 from pydantic import Field
 
 from console.engines.protocol import Capability
-from console.methods.gradient import ForgetRow, GradientMethod, GradientSettings, Run
+from console.methods.forgetting import ForgetRow, Run
+from console.methods.gradient import GradientMethod
+from console.methods.gradient_settings import GradientSettings
 from console.methods.lora import LoraSettings
 from console.methods.protocol import Claim, ErasureData, Family, MethodInfo
 

@@ -14,7 +14,8 @@ import torch
 from pydantic import Field
 
 from console.engines.protocol import Capability
-from console.methods.gradient import ForgetRow, GradientMethod
+from console.methods.forgetting import ForgetRow
+from console.methods.gradient import GradientMethod
 from console.methods.known_by_heart import SOURCE_NOTE, ByHeartSettings, push_by_heart
 from console.methods.protocol import Claim, Family, MethodInfo
 
@@ -60,7 +61,7 @@ class GradDiffKl(GradDiff):
 
     info = MethodInfo(
         id="graddiff-kl",
-        title="Push the answers away and hold what the rest was answered (gradient difference with KL)",
+        title="Push the answers away and hold how the rest is answered",
         summary=(
             "Makes the person's answers less likely with every step, while keeping everything the model said to other "
             "questions as it was; answers known by heart get a push of our own that the published method lacks."

@@ -22,216 +22,40 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
-from console.engines.frozen_trunk import FrozenTrunk, decoder_of
-from console.engines.packing import PackedRow, TokenSequence, pack
+from console.engines.packing import PackedRow, TokenSequence
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
 from console.errors import ConsoleError, InputError
 from console.methods import run_state
 from console.methods.activation_checkpoints import activations_recomputed
 from console.methods.examples import Example, examples_of, questions_of, text_sequences
+from console.methods.forgetting import (
+    ForgetRow,
+    Run,
+    forget_row,
+    forgetting_of,
+    general_text,
+    log_probs_before,
+    said,
+)
+from console.methods.gradient_settings import GradientSettings
 from console.methods.lora import (
-    LoraSettings,
     first_trained_layer,
     merged,
     resolve_modules,
     resolve_tensors,
     trainable_parameters,
+    trained_blocks,
     with_adapter,
 )
-from console.methods.losses import answer_tokens, by_member, forward_kl
+from console.methods.losses import forward_kl
 from console.methods.memory import MemoryEstimate, available_mb, estimate, require_room
 from console.methods.protocol import ErasureData, MethodInfo, Outcome, Plan, RunControl
 from console.methods.rehearsal import Rehearsal
-from console.methods.training import Stepper, accumulate, accumulate_nll, cycled
-
-
-class GradientSettings(BaseModel):
-    """Settings that every gradient method has.
-
-    Defaults are for an adapter on a model of up to about 1.5 billion parameters.
-
-    Attributes:
-        tensors: train these weights themselves instead of an adapter: last segments of module paths
-            ("down_proj"), in the blocks from ``lora.first_layer`` on.
-        forget_weight, retain_weight, general_weight: gamma, alpha, and the weight of the general text.
-        retain_loss: ``nll`` of the retained answers, or ``kl`` from what the model said to them before.
-        steps: most steps that push the answers away; fewer, where all have come to the reference's level.
-        bounded: an example that has come to the level pushes no more; without, every step pushes every example.
-        repair_steps: steps after that, in which what slipped is rehearsed and the answers are only held.
-        repair_limit: most further steps of that kind, taken while a retained answer is lost.
-        hold_share: share of the level to which an answer may come back in the repair before it is pushed again.
-        retain_batch: facts of other people a step, half in turn and half those that slip.
-        general_batch: general texts that are laid into one row.
-        overshoot: how far past the reference's level (nats per token) an example may go before it is drawn back.
-        pull_back_weight: weight of the mean NLL of the examples that have gone too far.
-        enough_nll: an answer this unlikely (nats per token) need not become more so, even where a model that
-            never knew it finds it less likely still.
-        assumed_reference_nll: stop level (nats per token) where there is no reference model.
-        general_limit: the governor: a step after one in which the general text moved further than this (KL, nats per
-            token) does not push.
-        loss_balance: ``initial`` divides each term by its size at the start where that is above 1, so that a large
-            forget term cannot drown the others (the principle of LAPTOP-Diff).
-        ignore_top_share: share of each changed weight's entries, those that moved furthest, that are put back at the
-            end ("ignore-k", Sun et al. 2025, How new data permeates LLM knowledge).
-        gradient_checkpointing: compute activations again instead of keeping them: slower, much less memory.
-        precision: of the forward pass; ``auto`` is bfloat16 on a GPU that has it. Weights and losses stay float32.
-        keep_state_every: steps after which an interrupted run can go on.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    lora: LoraSettings = LoraSettings(rank=16, alpha=32, b_ratio=4.0, first_layer=0.6)
-    tensors: tuple[str, ...] = ()
-    learning_rate: float = Field(default=3e-4, gt=0)
-    forget_weight: float = Field(default=1.0, ge=0)
-    retain_weight: float = Field(default=8.0, ge=0)
-    retain_loss: Literal["nll", "kl"] = "nll"
-    general_weight: float = Field(default=4.0, ge=0)
-    steps: int = Field(default=12, ge=1)
-    bounded: bool = True
-    repair_steps: int = Field(default=8, ge=0)
-    repair_limit: int = Field(default=24, ge=0)
-    hold_share: float = Field(default=0.5, ge=0, le=1)
-    retain_batch: int = Field(default=12, ge=1)
-    general_batch: int = Field(default=3, ge=0)
-    overshoot: float = Field(default=1.0, gt=0)
-    pull_back_weight: float = Field(default=1.0, ge=0)
-    enough_nll: float = Field(default=4.0, gt=0)
-    assumed_reference_nll: float = Field(default=3.0, gt=0)
-    general_limit: float = Field(default=0.2, gt=0)
-    loss_balance: Literal["none", "initial"] = "none"
-    ignore_top_share: float = Field(default=0.0, ge=0, lt=1)
-    gradient_checkpointing: bool = False
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    keep_state_every: int = Field(default=10, ge=1)
-    seed: int = 1
-
-
-@dataclass(frozen=True)
-class ForgetRow:
-    """One packed row of forget examples, as a forget loss sees it. ``tokens`` are all members' answer tokens.
-
-    Attributes:
-        row: the packed row; ``row.members`` index the run's forget examples.
-        logits: (tokens, vocab) that predict them, with gradient.
-        targets: (tokens,) the answer tokens themselves.
-        owner: (tokens,) which of the row's members each token is of.
-        nll: (members,) summed NLL of each answer, with gradient.
-        before_nll: (members,) the same under the model as it was.
-        before_log_probs: (tokens, vocab) what the model said before; None unless the method asks for it.
-        lengths: (members,) answer tokens.
-        pushing: (members,) which of them are still known better than the level.
-    """
-
-    row: PackedRow
-    logits: torch.Tensor
-    targets: torch.Tensor
-    owner: torch.Tensor
-    nll: torch.Tensor
-    before_nll: torch.Tensor
-    before_log_probs: torch.Tensor | None
-    lengths: torch.Tensor
-    pushing: torch.Tensor
-
-    def summed(self, values: torch.Tensor) -> torch.Tensor:
-        """(members,) sums of (tokens,) values."""
-        return by_member(values, self.owner, len(self.lengths))
-
-    def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """(members,) means of (tokens,) values."""
-        return self.summed(values) / self.lengths
-
-
-@dataclass(frozen=True)
-class Forgetting:
-    """What is to be forgotten, and where each example stands.
-
-    Attributes:
-        before_nll: (examples,) summed NLL under the model as it was.
-        before_log_probs: for each example (answer tokens, vocab) in half precision; empty unless asked for.
-        level: (examples,) mean NLL (nats per token) at which an example counts as forgotten.
-        limit: (examples,) mean NLL beyond which it is drawn back.
-        lengths: (examples,) answer tokens.
-    """
-
-    sequences: list[TokenSequence]
-    before_nll: torch.Tensor
-    before_log_probs: list[torch.Tensor]
-    level: torch.Tensor
-    limit: torch.Tensor
-    lengths: torch.Tensor
-
-    def held(self, share: float) -> Forgetting:
-        """The same, with the push beginning only below this share of the level."""
-        return replace(self, level=self.level * share)
-
-    def pushing(self, nll: torch.Tensor) -> int:
-        """Number of examples that are still known better than the level."""
-        return int((nll / self.lengths < self.level).sum())
-
-    def unsettled(self, nll: torch.Tensor) -> int:
-        """Number of examples that are still known, or far less likely than to a model that never knew them."""
-        mean = nll / self.lengths
-        return int(((mean < self.level) | (mean > self.limit)).sum())
-
-
-@dataclass(frozen=True)
-class General:
-    """General text and what the model as it was says to it.
-
-    Attributes:
-        reference: log-probabilities (tokens, vocab) of each row in half precision, computed once.
-    """
-
-    rows: list[PackedRow]
-    sequences: list[list[TokenSequence]]
-    reference: list[torch.Tensor]
-
-
-@dataclass
-class Run:
-    """A run under way: what it works on, and where it stands.
-
-    Attributes:
-        aim: the forget examples with the level that holds in this step.
-        retain_before: for each retained fact (answer tokens, vocab) log-probabilities before; empty with ``nll``.
-        own: whatever the method computed in ``begin``.
-        holding: in this step answers are only held: it repairs, or the governor has stopped the push.
-        pushed: steps that push; fewer once the rule ends them.
-        scale: what each loss term is multiplied with (``loss_balance``).
-    """
-
-    model: TransformersModel
-    data: ErasureData
-    config: Any
-    control: RunControl
-    plan: Plan
-    examples: list[Example]
-    forgetting: Forgetting
-    aim: Forgetting
-    rehearsal: Rehearsal
-    retain_before: list[torch.Tensor]
-    general: General
-    general_order: Iterator[list[int]]
-    trunk: FrozenTrunk | None
-    stepper: Stepper
-    said_before: frozenset[int]
-    pushed: int
-    own: Any = None
-    holding: bool = False
-    last: dict[str, float] = field(default_factory=dict)
-    scale: dict[str, float] = field(default_factory=dict)
-    reason: str = ""
-
-    @property
-    def repairing(self) -> bool:
-        return self.stepper.step_number >= self.pushed
+from console.methods.training import Stepper, accumulate, cycled
 
 
 class GradientMethod:
@@ -332,7 +156,7 @@ class GradientMethod:
         run = self._started(model, data, config, control, plan)
         with (
             _number_format(model.device, config.precision),
-            activations_recomputed(trained_blocks(model.network, config), config.gradient_checkpointing),
+            activations_recomputed(trained_blocks(model.network, config.lora), config.gradient_checkpointing),
         ):
             _resume(run)
             while not _over(run):
@@ -355,8 +179,8 @@ class GradientMethod:
         near = frozenset(item.id for item in data.retain.items if item.subject in data.neighbours)
         rehearsal = Rehearsal(retain, near, config.retain_batch, config.seed)
         with torch.no_grad(), _number_format(model.device, config.precision):
-            forgetting = _forgetting(model, examples, data.reference_nll, config, trunk, self.needs_before_log_probs)
-            general = _general(model, text_sequences(model, data.general_texts), config, trunk)
+            forgetting = forgetting_of(model, examples, data.reference_nll, config, trunk, self.needs_before_log_probs)
+            general = general_text(model, text_sequences(model, data.general_texts), config, trunk)
             kl = config.retain_loss == "kl"
             retain_before = log_probs_before(model, rehearsal.sequences, trunk) if kl else []
             said_before = said(model, rehearsal.sequences, trunk)
@@ -395,7 +219,7 @@ class GradientMethod:
 
             def of_row(row: PackedRow, logits: torch.Tensor, nll: torch.Tensor) -> torch.Tensor:
                 nonlocal forget
-                forget += float(self.forget_loss(_forget_row(run, row, logits, nll), run.config).sum())
+                forget += float(self.forget_loss(forget_row(run, row, logits, nll), run.config).sum())
                 return nll.sum()
 
             accumulate(run.model, run.aim.sequences, of_row, run.trunk)
@@ -407,7 +231,7 @@ class GradientMethod:
         weight = config.forget_weight * run.scale.get("forget", 1.0)
 
         def loss_of(row: PackedRow, logits: torch.Tensor, nll: torch.Tensor) -> torch.Tensor:
-            given = _forget_row(run, row, logits, nll)
+            given = forget_row(run, row, logits, nll)
             mean = nll / given.lengths
             loss = weight * (given.pushing * self.forget_loss(given, config)).sum()
             if config.bounded:
@@ -478,123 +302,13 @@ def _memory(
 ) -> MemoryEstimate:
     longest = [len(example.sequence.ids) for example in examples] + [len(text.ids) for text in texts]
     row_tokens = max(ROW_TOKENS, *longest)
-    blocks = len(trained_blocks(model.network, config))
+    blocks = len(trained_blocks(model.network, config.lora))
     together = sorted(len(text.ids) for text in texts)[-config.general_batch or len(texts) :]
     answers = max(sum(len(example.sequence.answer_ids) for example in examples), sum(together), 1)
     return estimate(model.network, trained, blocks, row_tokens, min(answers, row_tokens), recomputed)
 
 
-def blocks_of(network: Any) -> list[torch.nn.Module]:
-    """The blocks from the first on; empty where the architecture keeps them where this console does not find them."""
-    count = int(network.config.get_text_config().num_hidden_layers)
-    stacks = [
-        part for part in decoder_of(network).modules() if isinstance(part, torch.nn.ModuleList) and len(part) == count
-    ]
-    return list(stacks[0]) if stacks else []
-
-
-def trained_blocks(network: Any, config: GradientSettings) -> list[torch.nn.Module]:
-    """The blocks that the run trains."""
-    return blocks_of(network)[first_trained_layer(network, config.lora) :]
-
-
-def _forgetting(
-    model: TransformersModel,
-    examples: list[Example],
-    reference_nll: Mapping[str, float],
-    config: GradientSettings,
-    trunk: FrozenTrunk | None,
-    whole: bool,
-) -> Forgetting:
-    sequences = [example.sequence for example in examples]
-    before = accumulate_nll(model, sequences, lambda nll, _lengths, _members: nll.sum(), trunk)
-    unknown = torch.tensor([reference_nll.get(example.id, config.assumed_reference_nll) for example in examples])
-    level = unknown.clamp(max=config.enough_nll)
-    limit = unknown + config.overshoot
-    lengths = torch.tensor([len(sequence.answer_ids) for sequence in sequences])
-    return Forgetting(
-        sequences, before, log_probs_before(model, sequences, trunk) if whole else [], level, limit, lengths
-    )
-
-
-@torch.no_grad()
-def log_probs_before(
-    model: TransformersModel, sequences: list[TokenSequence], trunk: FrozenTrunk | None
-) -> list[torch.Tensor]:
-    """For each sequence (answer tokens, vocab) log-probabilities in half precision."""
-    found: list[torch.Tensor] = [torch.empty(0)] * len(sequences)
-
-    def note(row: PackedRow, logits: torch.Tensor, nll: torch.Tensor) -> torch.Tensor:
-        log_probs = torch.log_softmax(logits.float(), dim=-1).half()
-        parts = log_probs.split([len(sequences[member].answer_ids) for member in row.members])
-        for member, part in zip(row.members, parts, strict=True):
-            found[member] = part
-        return nll.sum()
-
-    accumulate(model, sequences, note, trunk)
-    return found
-
-
-def _general(
-    model: TransformersModel, texts: list[TokenSequence], config: GradientSettings, trunk: FrozenTrunk | None
-) -> General:
-    if not config.general_batch or not config.general_weight:
-        return General([], [], [])
-    rows: list[PackedRow] = []
-    sequences: list[list[TokenSequence]] = []
-    for start in range(0, len(texts), config.general_batch):
-        chosen = texts[start : start + config.general_batch]
-        for row in pack(chosen, ROW_TOKENS, model.device):
-            rows.append(row)
-            sequences.append(chosen)
-    reference = [
-        torch.log_softmax(model.row_logits(row, held, trunk).float(), dim=-1).half()
-        for row, held in zip(rows, sequences, strict=True)
-    ]
-    return General(rows, sequences, reference)
-
-
-@torch.no_grad()
-def said(model: TransformersModel, sequences: list[TokenSequence], trunk: FrozenTrunk | None) -> frozenset[int]:
-    """Indices of the sequences whose every answer token is the most likely one: what greedy decoding would say."""
-    found: set[int] = set()
-
-    def note(row: PackedRow, logits: torch.Tensor, nll: torch.Tensor) -> torch.Tensor:
-        best = logits.argmax(dim=-1).tolist()
-        start = 0
-        for member in row.members:
-            answer = list(sequences[member].answer_ids)
-            if best[start : start + len(answer)] == answer:
-                found.add(member)
-            start += len(answer)
-        return nll.sum()
-
-    accumulate(model, sequences, note, trunk)
-    return frozenset(found)
-
-
 # -- a step --------------------------------------------------------------------------------------
-
-
-def _forget_row(run: Run, row: PackedRow, logits: torch.Tensor, nll: torch.Tensor) -> ForgetRow:
-    members, aim = list(row.members), run.aim
-    lengths = aim.lengths[members].to(nll.device)
-    targets, owner = answer_tokens(row, aim.sequences)
-    mean = nll.detach() / lengths
-    known = mean < aim.level[members].to(nll.device)
-    pushing = known if run.config.bounded else torch.full_like(known, not run.holding)
-    before = aim.before_log_probs
-    return ForgetRow(
-        row=row,
-        logits=logits,
-        targets=targets.to(logits.device),
-        owner=owner.to(logits.device),
-        nll=nll,
-        before_nll=aim.before_nll[members].to(nll.device),
-        before_log_probs=torch.cat([before[member] for member in members]) if before else None,
-        lengths=lengths,
-        pushing=pushing,
-    )
 
 
 def _retain_step(run: Run) -> float:

@@ -25,7 +25,8 @@ from pydantic import Field
 from console.engines.protocol import Capability
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError
-from console.methods.gradient import ForgetRow, GradientMethod, Run
+from console.methods.forgetting import ForgetRow, Run
+from console.methods.gradient import GradientMethod
 from console.methods.known_by_heart import SOURCE_NOTE, ByHeartSettings, push_by_heart
 from console.methods.lora import LoraSettings, resolve_modules
 from console.methods.protocol import Claim, ErasureData, Family, MethodInfo, Plan

@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from console.methods.gradient import ForgetRow, GradientSettings
+from console.methods.forgetting import ForgetRow
+from console.methods.gradient_settings import GradientSettings
 from console.methods.losses import log_odds
 
 SOURCE_NOTE = "with a push of our own for answers known by heart"

@@ -27,7 +27,8 @@ from console.engines.protocol import Capability
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError, JobFailedError
 from console.methods.examples import text_sequences
-from console.methods.gradient import ForgetRow, GradientMethod, Run
+from console.methods.forgetting import ForgetRow, Run
+from console.methods.gradient import GradientMethod
 from console.methods.importance import importance
 from console.methods.known_by_heart import SOURCE_NOTE, ByHeartSettings, push_by_heart
 from console.methods.memory import available_mb

@@ -10,6 +10,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from pydantic import BaseModel, ConfigDict, Field
 
+from console.engines.frozen_trunk import blocks_of
 from console.errors import InputError
 
 
@@ -39,6 +40,11 @@ def _layer_number(path: str) -> int | None:
 def first_trained_layer(network: Any, settings: LoraSettings) -> int:
     """Number of the lowest block that an adapter with these settings touches."""
     return int(settings.first_layer * network.config.num_hidden_layers)
+
+
+def trained_blocks(network: Any, settings: LoraSettings) -> list[torch.nn.Module]:
+    """The blocks that an adapter with these settings touches."""
+    return blocks_of(network)[first_trained_layer(network, settings) :]
 
 
 def resolve_modules(network: Any, settings: LoraSettings) -> tuple[str, ...]:

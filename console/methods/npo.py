@@ -13,7 +13,9 @@ import torch
 from pydantic import Field
 
 from console.engines.protocol import Capability
-from console.methods.gradient import ForgetRow, GradientMethod, GradientSettings
+from console.methods.forgetting import ForgetRow
+from console.methods.gradient import GradientMethod
+from console.methods.gradient_settings import GradientSettings
 from console.methods.losses import log_odds, npo_loss
 from console.methods.protocol import Claim, Family, MethodInfo
 

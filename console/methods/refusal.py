@@ -20,7 +20,9 @@ from console.engines.protocol import Capability, Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError
 from console.methods.abstention import abstaining, abstentions
-from console.methods.gradient import GradientMethod, GradientSettings, Run
+from console.methods.forgetting import Run
+from console.methods.gradient import GradientMethod
+from console.methods.gradient_settings import GradientSettings
 from console.methods.protocol import Claim, ErasureData, Family, MethodInfo, Plan
 from console.methods.training import accumulate_nll, cycled
 

@@ -30,7 +30,9 @@ from console.engines.packing import PackedRow, TokenSequence, pack, shared_lengt
 from console.engines.protocol import Capability
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
 from console.methods.edit_sites import DownProjection, down_projections
-from console.methods.gradient import GradientMethod, GradientSettings, Run
+from console.methods.forgetting import Run
+from console.methods.gradient import GradientMethod
+from console.methods.gradient_settings import GradientSettings
 from console.methods.lora import LoraSettings
 from console.methods.protocol import Claim, ErasureData, Family, MethodInfo, Outcome, Plan, RunControl
 from console.methods.training import accumulate

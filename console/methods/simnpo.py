@@ -12,7 +12,8 @@ import torch.nn.functional as functional
 from pydantic import Field
 
 from console.engines.protocol import Capability
-from console.methods.gradient import ForgetRow, GradientMethod
+from console.methods.forgetting import ForgetRow
+from console.methods.gradient import GradientMethod
 from console.methods.known_by_heart import SOURCE_NOTE, ByHeartSettings, push_by_heart
 from console.methods.protocol import Claim, Family, MethodInfo
 

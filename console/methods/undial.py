@@ -14,7 +14,8 @@ import torch
 from pydantic import Field
 
 from console.engines.protocol import Capability
-from console.methods.gradient import ForgetRow, GradientMethod
+from console.methods.forgetting import ForgetRow
+from console.methods.gradient import GradientMethod
 from console.methods.known_by_heart import ByHeartSettings, known_by_heart
 from console.methods.losses import log_odds
 from console.methods.protocol import Claim, Family, MethodInfo

@@ -13,7 +13,8 @@ import torch.nn.functional as functional
 from pydantic import Field
 
 from console.engines.protocol import Capability
-from console.methods.gradient import ForgetRow, GradientMethod
+from console.methods.forgetting import ForgetRow
+from console.methods.gradient import GradientMethod
 from console.methods.known_by_heart import SOURCE_NOTE, ByHeartSettings, push_by_heart
 from console.methods.protocol import Claim, Family, MethodInfo
 
@@ -48,7 +49,7 @@ class Wga(GradientMethod):
 
     info = MethodInfo(
         id="wga",
-        title="Push the answers away, the likely words most (weighted gradient ascent)",
+        title="Push the answers away, their likely words most",
         summary=(
             "Makes the person's answers less likely, word by word, and leaves alone what has become unlikely, while "
             "rehearsing what the model must keep; answers known by heart get a push of our own that the published "

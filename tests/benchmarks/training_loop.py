@@ -31,7 +31,7 @@ from console.engines.packing import TokenSequence, pack
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
 from console.jobs.worker import peak_rss_mb
 from console.methods.finetune import FinetuneConfig, finetune
-from console.methods.gradient import Run
+from console.methods.forgetting import Run
 from console.methods.losses import answer_tokens
 from console.methods.npo import Npo, NpoConfig
 from console.methods.protocol import ErasureData

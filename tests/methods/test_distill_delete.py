@@ -16,12 +16,12 @@ from console.engines.packing import pack
 from console.engines.protocol import GREEDY, Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError
-from console.methods import distill_delete, gradient, training
+from console.methods import distill_delete, forgetting, training
 from console.methods.block_states import states_of
 from console.methods.distill_delete import DistillDelete, DistillDeleteConfig
 from console.methods.examples import examples_of, mean_nlls
+from console.methods.forgetting import Run
 from console.methods.framings import framed_examples
-from console.methods.gradient import Run
 from console.methods.lora import LoraSettings
 from console.methods.protocol import ErasureData, Outcome
 
@@ -64,7 +64,7 @@ def answers(model: TransformersModel, items: tuple[ForgetItem, ...]) -> int:
 
 def distributions(model: TransformersModel, items: tuple[ForgetItem, ...]) -> list[torch.Tensor]:
     sequences = [example.sequence for example in examples_of(model, items)]
-    return [held.float() for held in gradient.log_probs_before(model, sequences, None)]
+    return [held.float() for held in forgetting.log_probs_before(model, sequences, None)]
 
 
 def divergence(target: TransformersModel, model: TransformersModel) -> float:

@@ -18,7 +18,8 @@ from console.errors import InputError, JobFailedError
 from console.methods import gradient, memory
 from console.methods.activation_checkpoints import activations_recomputed
 from console.methods.examples import examples_of, mean_nlls
-from console.methods.gradient import ForgetRow, GradientMethod
+from console.methods.forgetting import ForgetRow, Run
+from console.methods.gradient import GradientMethod
 from console.methods.lora import LoraSettings
 from console.methods.memory import MemoryEstimate, estimate, require_room
 from console.methods.npo import Npo, NpoConfig
@@ -124,7 +125,7 @@ class TestWeights:
         seen: list[dict[str, float]] = []
 
         class Seen(Npo):
-            def further_step(self, run: gradient.Run) -> dict[str, float]:
+            def further_step(self, run: Run) -> dict[str, float]:
                 seen.append(dict(run.scale))
                 return {}
 

@@ -25,9 +25,10 @@ from console.methods.abstention import abstaining, abstentions
 from console.methods.ce_u import CeU, unlearned_tokens, without_answer
 from console.methods.dpo_idk import DpoIdk, preference_loss
 from console.methods.examples import mean_nlls
+from console.methods.forgetting import ForgetRow, Run
 from console.methods.ga import GaConfig, GradientAscent
 from console.methods.graddiff import GradDiff, GradDiffKl
-from console.methods.gradient import ForgetRow, GradientMethod, Run
+from console.methods.gradient import GradientMethod
 from console.methods.known_by_heart import known_by_heart
 from console.methods.lora import LoraSettings
 from console.methods.losses import answer_tokens, log_odds, member_nll

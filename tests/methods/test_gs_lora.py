@@ -19,7 +19,7 @@ from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError
 from console.methods import training
 from console.methods.examples import examples_of, mean_nlls
-from console.methods.gradient import Run
+from console.methods.forgetting import Run
 from console.methods.gs_lora import Group, GsLora, GsLoraConfig, soft_threshold
 from console.methods.lora import LoraSettings
 from console.methods.protocol import ErasureData, Outcome

@@ -19,7 +19,7 @@ from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError, JobFailedError
 from console.methods import loku, training
 from console.methods.examples import examples_of, mean_nlls
-from console.methods.gradient import Run
+from console.methods.forgetting import Run
 from console.methods.loku import Loku, LokuConfig, fila_factors, inverted_hinge, leading_parts, row_weights
 from console.methods.lora import LoraSettings
 from console.methods.losses import answer_tokens, by_member

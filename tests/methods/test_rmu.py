@@ -21,7 +21,7 @@ from console.errors import InputError
 from console.methods import rmu, training
 from console.methods.edit_sites import down_projections
 from console.methods.examples import examples_of, questions_of
-from console.methods.gradient import Run
+from console.methods.forgetting import Run
 from console.methods.protocol import Claim, ErasureData, Outcome
 from console.methods.rmu import Rmu, RmuConfig, direction, direction_hash, mean_square, pushed_from
 
