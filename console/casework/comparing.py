@@ -10,7 +10,7 @@ from console.casework.side_effects import unfairly_suppressed
 from console.domain.case_state import REQUESTS
 from console.domain.comparing import fisher_exact, holm
 from console.domain.events import BatteryRecorded
-from console.domain.results import AttackRow, Rate
+from console.domain.results import AttackRow, Behaviour, Rate
 from console.errors import NotPossibleError
 
 
@@ -37,6 +37,7 @@ class Comparison:
     Attributes:
         suppressed: unfair suppression: other people's facts that the left model tells step by step and the right one
             does not, of those that the left one tells; None where nobody was asked so.
+        behaviour: how each of the two behaves besides; None where it was not measured.
     """
 
     number: str
@@ -44,6 +45,7 @@ class Comparison:
     right: str
     rows: tuple[ComparedRow, ...]
     suppressed: Rate | None = None
+    behaviour: tuple[Behaviour | None, Behaviour | None] = (None, None)
 
 
 def _batteries(office: Office, model: str) -> dict[tuple[str, str], BatteryRecorded]:
@@ -86,4 +88,4 @@ def compare(office: Office, left: str, right: str) -> Comparison:
         for row, other in pairs
     )
     suppressed = unfairly_suppressed(office.ledger.unseal(a.attempts), office.ledger.unseal(b.attempts))
-    return Comparison(key[0], names[0], names[1], rows, suppressed)
+    return Comparison(key[0], names[0], names[1], rows, suppressed, (a.behaviour, b.behaviour))

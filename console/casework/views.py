@@ -13,7 +13,7 @@ from console.domain.case_state import MODELS, REQUESTS
 from console.domain.deadline import Deadline, Urgency, days_left, urgency
 from console.domain.events import BatteryRecorded, VerdictReached
 from console.domain.request_terms import Channel, Ground, RequestStatus
-from console.domain.results import AttackRow, Status
+from console.domain.results import AttackRow, Behaviour, Status
 from console.errors import InputError
 
 S = RequestStatus
@@ -103,6 +103,7 @@ class CasePage:
         blocked: for each of locate, erase, verify, report: why it cannot be done now, or an empty text.
         model: the model the case works on, where one is known.
         artefact: the latest erased model of the case.
+        behaviour: how the model behaved besides, before and after; None where it was not measured.
     """
 
     line: InboxLine
@@ -121,6 +122,7 @@ class CasePage:
     artefact: str | None
     reports: tuple[tuple[str, str], ...]
     blocked: dict[str, str]
+    behaviour: tuple[Behaviour | None, Behaviour | None] = (None, None)
 
 
 @dataclass(frozen=True)
@@ -344,6 +346,10 @@ def selectable_models(office: Office) -> tuple[str, ...]:
     return tuple(name for name, state in sorted(originals, key=lambda pair: (not pair[1]["snapshot"], pair[0])))
 
 
+def _behaviour(batteries: dict[str, BatteryRecorded], stage: str) -> Behaviour | None:
+    return batteries[stage].behaviour if stage in batteries else None
+
+
 def case_page(office: Office, number: str) -> CasePage:
     """The page of one request.
 
@@ -377,6 +383,7 @@ def case_page(office: Office, number: str) -> CasePage:
             for report in state["reports"]
         ),
         blocked=_blocked(office, state, artefact),
+        behaviour=(_behaviour(batteries, "before"), _behaviour(batteries, "after")),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from console.cli.behaviour import behaviour_json, behaviour_words
 from console.cli.sequence import chain_json, chain_words, earlier_json, earlier_words
 from console.cli.session import (
     DataDir,
@@ -26,6 +27,7 @@ from console.errors import InputError
 from console.paths import Places
 
 app = typer.Typer()
+_STAGES = ("before", "after")
 
 
 @app.command()
@@ -145,6 +147,7 @@ def attack(
         result, _ = session.run(office, cases.attack(office, number, artefact, device))
         measure = measure_of(office, result.artefact)
     verdict = result.verdict
+    behaved = (result.before.behaviour, result.after.behaviour)
     value = {
         **verdict.model_dump(mode="json"),
         "verdict": verdict.word.value,
@@ -152,6 +155,7 @@ def attack(
         "after": battery_json(result.after),
         "reference": battery_json(result.reference) if result.reference else None,
         "utility": utility_json(result.utility),
+        "behaviour": behaviour_json(*behaved, _STAGES),
         "earlier": earlier_json(result.earlier),
         "chain": chain_json(measure),
     }
@@ -161,6 +165,7 @@ def attack(
         for line in (*verdict.reasons, *verdict.caps, *verdict.not_counted):
             sys.stdout.write(f"  - {line}\n")
         battery_words(value["after"])
+        behaviour_words(*behaved, _STAGES)
         earlier_words(result.earlier)
         chain_words(measure)
 

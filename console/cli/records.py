@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from console.cli.behaviour import behaviour_json, behaviour_words
 from console.cli.session import (
     DataDir,
     Json,
@@ -192,6 +193,7 @@ def compare(
             for row in found.rows
         },
         "suppressed": None if found.suppressed is None else rate_json(found.suppressed),
+        "behaviour": behaviour_json(*found.behaviour, ("left", "right")),
     }
 
     def gains(row: AttackRow) -> dict[str, str]:
@@ -227,5 +229,6 @@ def compare(
                 f"Other people's facts told step by step by {found.left} and no longer by {found.right} (unfair "
                 f"suppression): {lost.hits} of {lost.trials}, 95 % interval {lost.low:.2f} to {lost.high:.2f}\n"
             )
+        behaviour_words(*found.behaviour, (found.left, found.right))
 
     session.show(value, words)

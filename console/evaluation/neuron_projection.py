@@ -17,7 +17,7 @@ word. That there is none is a normal result, and the rule for the names of priva
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -36,6 +36,8 @@ LOGITS_AT_ONCE = 25_000_000  # entries of one chunk's projection: 100 MB in sing
 FEWEST_LETTERS = 3
 SHOWN_TOKENS = 6
 COHERENT_TOKENS = 2
+
+OnLayer = Callable[[int, int], None]
 
 
 class Role(StrEnum):
@@ -296,6 +298,7 @@ def neurons_about(
     top: int = 10,
     roles: Sequence[Role] = tuple(Role),
     layers: Sequence[int] | None = None,
+    on_layer: OnLayer = lambda _done, _of: None,
 ) -> NeuronsFound:
     """The ``top`` vectors in whose spelling one of the words stands highest; nothing is changed.
 
@@ -304,6 +307,7 @@ def neurons_about(
 
     Args:
         layers: only these (0 is the first); all where none are named.
+        on_layer: told after every layer how many are done and how many there are; may raise to stop.
 
     Raises:
         InputError: no word, or an architecture whose neurons cannot be read.
@@ -318,7 +322,8 @@ def neurons_about(
     tokens = list(named)
     directions = torch.nn.functional.normalize(unembedding.head[tokens], dim=1)
     kept: list[_Candidate] = []
-    for block in (block for block in blocks if layers is None or block.layer in layers):
+    read = [block for block in blocks if layers is None or block.layer in layers]
+    for done, block in enumerate(read, start=1):
         for role in (role for role in roles if role in block.modules):
             vectors = block.vectors(role)
             for start, logits in unembedding.chunks(vectors):
@@ -328,6 +333,7 @@ def neurons_about(
                     for row, sign, token, rank, near in _best_of_part(logits, tokens, directions, part, top)
                 ]
         kept = sorted(kept, key=lambda one: one.order)[:top]
+        on_layer(done, len(read))
     return NeuronsFound(asked, tuple(_described(model, blocks, unembedding, one, named[one.token]) for one in kept))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from console.casework.views import AttackLine, CasePage
+from console.domain.behaviour_lines import NOT_COMPARABLE, NOT_MEASURED, behaviour_lines, comparable
 from console.domain.results import AttackRow, Evidence, Outcome, Rate, Status
 
 STAGES = ("Before", "After", "Never knew")
@@ -161,3 +162,32 @@ def number_rows(page: CasePage) -> tuple[NumberRow, ...]:
             facts = _counts(row.outcome.items)
             rows.append(NumberRow(line.attack, STAGES[stage], bar.label, interval, facts, str(row.budget)))
     return tuple(rows)
+
+
+@dataclass(frozen=True)
+class BehaviourRow:
+    """One measure of how the model behaves besides, as ``6 of 8 → 0 of 8``; ``words`` is the row read out."""
+
+    title: str
+    change: str
+
+    @property
+    def words(self) -> str:
+        return f"{self.title}: {self.change.replace(' → ', ' before, ')}{' after' if ' → ' in self.change else ''}"
+
+
+def behaviour_rows(page: CasePage) -> tuple[BehaviourRow, ...]:
+    """What the model does besides, before and after; empty where it was not measured."""
+    return tuple(
+        BehaviourRow(line.title, line.before if line.after == NOT_MEASURED else f"{line.before} → {line.after}")
+        for line in behaviour_lines(*page.behaviour)
+    )
+
+
+def behaviour_note(page: CasePage) -> str:
+    """What a reader of these rows must know."""
+    before, after = page.behaviour
+    told = "These measures are no part of the verdict."
+    if after is None:
+        told += " Nothing has been erased yet."
+    return told if comparable(before, after) else f"{told} {NOT_COMPARABLE}"

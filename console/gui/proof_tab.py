@@ -9,7 +9,14 @@ from console.gui.flow_box import FlowBox
 from console.gui.paired_bars import PairedBars
 from console.gui.pieces import Card, Chip, Disclosure, Text, clear
 from console.gui.presenter import verdict_words
-from console.gui.proof import bar_groups, in_words, number_rows, proof_sentence
+from console.gui.proof import (
+    bar_groups,
+    behaviour_note,
+    behaviour_rows,
+    in_words,
+    number_rows,
+    proof_sentence,
+)
 from console.gui.theme import GRID, PADDING
 from console.gui.tones import Tone
 
@@ -17,7 +24,7 @@ _HEADINGS = ("Attack", "Model", "Attempts", "95 % interval", "Facts", "Answers a
 
 
 class ProofTab(QWidget):
-    """Sentence, verdict, bars, numbers."""
+    """Sentence, verdict, bars, behaviour, numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,6 +52,16 @@ class ProofTab(QWidget):
         self.bars = PairedBars()
         self._picture.column.addWidget(self.bars)
         column.addWidget(self._picture)
+        self.behaviour = Card()
+        self.behaviour.column.addWidget(Text("How the model behaves besides, before → after", bold=True))
+        self._behaviour = QGridLayout()
+        self._behaviour.setHorizontalSpacing(PADDING)
+        self._behaviour.setVerticalSpacing(GRID // 2)
+        self._behaviour.setColumnStretch(0, 1)
+        self.behaviour.column.addLayout(self._behaviour)
+        self._behaviour_note = Text(tone=Tone.QUIET)
+        self.behaviour.column.addWidget(self._behaviour_note)
+        column.addWidget(self.behaviour)
         table = QWidget()
         self._numbers = QGridLayout(table)
         self._numbers.setContentsMargins(0, 0, 0, 0)
@@ -64,6 +81,7 @@ class ProofTab(QWidget):
         groups = bar_groups(page)
         self._picture.setVisible(bool(groups))
         self.bars.show_groups(groups)
+        self._show_behaviour(page)
         self.numbers.setVisible(bool(groups))
         self._page = page
         self._show_numbers(self.numbers.button.isChecked())
@@ -82,6 +100,17 @@ class ProofTab(QWidget):
         self._caps.setText("\n".join(f"•  {in_words(cap, page)}" for cap in page.verdict_caps))
         self.caps.setVisible(bool(page.verdict_caps))
 
+    def _show_behaviour(self, page: CasePage) -> None:
+        rows = behaviour_rows(page)
+        self.behaviour.setVisible(bool(rows))
+        clear(self._behaviour)
+        for index, row in enumerate(rows):
+            title, change = Text(row.title, tone=Tone.QUIET), Text(row.change)
+            change.setAccessibleName(row.words)
+            self._behaviour.addWidget(title, index, 0)
+            self._behaviour.addWidget(change, index, 1)
+        self._behaviour_note.setText(behaviour_note(page))
+
     def _show_numbers(self, opened: bool) -> None:
         """Fill the table when somebody looks: a hundred labels take longer than the rest of the page."""
         clear(self._numbers)
@@ -97,4 +126,4 @@ class ProofTab(QWidget):
 
 def _evidence(page: CasePage) -> tuple[object, ...]:
     """Everything of a page that the proof shows."""
-    return page.attacks, page.verdict_word, page.verdict_rule, page.verdict_reasons, page.verdict_caps
+    return page.attacks, page.verdict_word, page.verdict_rule, page.verdict_reasons, page.verdict_caps, page.behaviour

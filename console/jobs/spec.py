@@ -31,6 +31,8 @@ class JobKind(StrEnum):
     EVALUATE = "evaluate"
     ADVISE = "advise"
     CORPUS = "corpus"
+    SCAN = "scan"
+    NEURONS = "neurons"
 
 
 class ModelReference(_Frozen):
@@ -133,6 +135,7 @@ class JobPayload(_Frozen):
         behaviour: what else is measured on a model beside the probes; None where nothing is.
         finished: results of attacks that an interrupted run of the same suite has left, by attack.
         benchmark: rows of the user's own files for ``evaluate``; None for every other job.
+        words: to look for in a model's neurons, or to try as triggers in a scan.
         teaching: training data for ``teach`` and exact retraining, the person already left out.
     """
 
@@ -148,6 +151,8 @@ class JobPayload(_Frozen):
     finished: dict[str, dict[str, Any]] = {}
     behaviour: BehaviourPayload | None = None
     benchmark: BenchmarkFiles | None = None
+    # Left out where there are none, so that the hash of a payload stays what it was before this field came.
+    words: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
 
     @model_serializer(mode="wrap")
     def _without_what_says_nothing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -122,6 +122,14 @@ def _task(kind: JobKind) -> Task:
         from console.jobs.tasks.corpus import self_made_corpus
 
         return self_made_corpus
+    if kind is JobKind.SCAN:
+        from console.jobs.tasks.scan import scan
+
+        return scan
+    if kind is JobKind.NEURONS:
+        from console.jobs.tasks.neurons import browse_neurons
+
+        return browse_neurons
     from console.jobs.tasks.erase import erase
 
     return erase

@@ -10,9 +10,20 @@ from pytestqt.qtbot import QtBot
 
 from console.casework.office import Office
 from console.casework.views import AttackLine, CasePage, case_page
-from console.domain.results import Access, AreaUnderCurve, AttackRow, Evidence, Outcome, Rate, Status
+from console.domain.results import (
+    Access,
+    AreaUnderCurve,
+    AttackRow,
+    Behaviour,
+    DeletionAnswers,
+    Evidence,
+    Outcome,
+    Rate,
+    Status,
+)
 from console.gui.paired_bars import PairedBars
-from console.gui.proof import bar_groups, in_words, number_rows, proof_sentence
+from console.gui.pieces import Text
+from console.gui.proof import bar_groups, behaviour_note, behaviour_rows, in_words, number_rows, proof_sentence
 from console.gui.proof_tab import ProofTab
 
 
@@ -150,3 +161,48 @@ def test_tab_shows_verdict_and_rule(page: CasePage, qtbot: QtBot) -> None:
     assert tab._caps.isVisible()
     tab.show_page(replace(page, verdict_word=None))
     assert not tab._verdict.isVisible()
+
+
+class TestBehaviour:
+    @pytest.fixture
+    def behaved(self, page: CasePage) -> CasePage:
+        def measured(right: int, refused: int) -> Behaviour:
+            parts = [Rate(hits=hits, trials=8) for hits in (right, 0, 8 - right)]
+            return Behaviour(
+                sets="a" * 64,
+                deletion=DeletionAnswers(right=parts[0], abstained=parts[1], other=parts[2]),
+                harmful_refused=Rate(hits=refused, trials=8),
+                harmless_refused=Rate(hits=1, trials=8),
+                stereotyped=Rate(hits=9, trials=18),
+                entropy="5.1",
+                repetition="0.02",
+            )
+
+        return replace(page, behaviour=(measured(7, 6), measured(0, 5)))
+
+    def test_rows_read_before_and_after(self, behaved: CasePage) -> None:
+        rows = behaviour_rows(behaved)
+        assert (rows[0].title, rows[0].change) == ("Gives the person's facts when asked for them", "7 of 8 → 0 of 8")
+        assert rows[0].words.endswith("7 of 8 before, 0 of 8 after")
+        assert behaviour_note(behaved) == "These measures are no part of the verdict."
+        before_only = replace(behaved, behaviour=(behaved.behaviour[0], None))
+        assert behaviour_rows(before_only)[0].change == "7 of 8"
+        assert "Nothing has been erased yet" in behaviour_note(before_only)
+        assert behaviour_rows(replace(behaved, behaviour=(None, None))) == ()
+
+    def test_other_questions_are_said_to_be_others(self, behaved: CasePage) -> None:
+        before, after = behaved.behaviour
+        assert after is not None
+        mixed = replace(behaved, behaviour=(before, after.model_copy(update={"sets": "b" * 64})))
+        assert "must not be compared" in behaviour_note(mixed)
+
+    @pytest.mark.gui
+    def test_the_tab_shows_them_and_nothing_where_there_is_none(self, behaved: CasePage, qtbot: QtBot) -> None:
+        tab = ProofTab()
+        qtbot.addWidget(tab)
+        tab.show()
+        tab.show_page(behaved)
+        shown = [label.text() for label in tab.behaviour.findChildren(Text)]
+        assert "7 of 8 → 0 of 8" in shown and "6 of 8 → 5 of 8" in shown
+        tab.show_page(replace(behaved, behaviour=(None, None)))
+        assert not tab.behaviour.isVisible()

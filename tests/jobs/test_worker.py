@@ -27,8 +27,8 @@ from console.jobs import worker
 from console.jobs.events import Artefact, CancelledEvent, Done, Failed, Metric, Progress, decode
 from console.jobs.runner import part_folder
 from console.jobs.spec import BankPayload, JobKind, JobPayload, JobSpec, ModelReference
-from console.jobs.tasks import erase as erase_task
-from console.jobs.tasks.erase import TensorChange, changed_tensors, embedding_names, notes_on, tensor_changes
+from console.jobs.tasks import changes as changes_task
+from console.jobs.tasks.changes import TensorChange, changed_tensors, embedding_names, notes_on, tensor_changes
 from console.jobs.tasks.files import write_artefact
 from console.jobs.tasks.probes import answered, perplexity
 from console.jobs.worker import EventWriter
@@ -43,6 +43,7 @@ PAYLOAD = JobPayload(
     held_out=GENERAL[:1],
     benchmark=EvokeFiles(prompts=(OverfitPrompt(task="multi-hop", prompt="He lives in", correct="a", target="b"),)),
     teaching=teaching_of(OTHERS),
+    words=("lighthouse",),
     bank=BankPayload(
         paraphrases=BANK.paraphrases,
         wrappers=BANK.wrappers,
@@ -122,6 +123,8 @@ def spec(taught_folder: Path, tmp_path: Path) -> Callable[..., JobSpec]:
             fields["settings"] = QUICK_TEACHING
         if kind is JobKind.ADVISE:
             fields["settings"] = {"methods": ["npo"]}
+        if kind is JobKind.SCAN:
+            fields["reference"] = fields["model"]
         return JobSpec(**(fields | changed))
 
     return make
@@ -451,7 +454,7 @@ class TestShapeOfTheChange:
         self, change: Callable[..., list[TensorChange]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """There is time for one rank of two, and the result says so."""
-        monkeypatch.setattr(erase_task, "_MOST_OPERATIONS", 3e6)
+        monkeypatch.setattr(changes_task, "_MOST_OPERATIONS", 3e6)
         spread = torch.randn(64, 128, generator=torch.Generator().manual_seed(3))
         changes = change(**{self.DOWN: spread / 10, self.UP: spread.T / 1000})
         assert [(found.name, found.effective_rank is None) for found in changes] == [
@@ -470,7 +473,7 @@ class TestShapeOfTheChange:
         assert found.effective_rank is None and not found.rank_one
 
     def test_a_run_puts_its_notes_into_the_result(self, spec: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(erase_task, "looks_like_rank_one", lambda _values: True)
+        monkeypatch.setattr(changes_task, "looks_like_rank_one", lambda _values: True)
         result = run(spec(JobKind.ERASE)).result
         assert any("lies in one direction" in note and "and 11 more" in note for note in result["notes"])
         assert all(1 <= float(entry["effective_rank"]) <= 8.5 for entry in result["changed"])  # the adapter has rank 8
