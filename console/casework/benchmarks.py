@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from console.casework.lone_jobs import Say, run_alone
 from console.casework.models import new_job_id
 from console.domain.benchmark_files import (
     Benchmark,
@@ -18,15 +19,12 @@ from console.domain.benchmark_files import (
 from console.domain.benchmark_results import BenchmarkResult
 from console.domain.importers import decode_text
 from console.errors import InputError, ModelFileError
-from console.jobs.events import Progress
-from console.jobs.runner import JobRun
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 from console.paths import Places
 
 WITH_REFERENCE = frozenset({Benchmark.TOFU, Benchmark.MUSE, Benchmark.RESTOR})
 WITH_BEFORE = frozenset({Benchmark.RESTOR, Benchmark.EVOKE, Benchmark.PRIMING, Benchmark.TRACES})
 WITHOUT_FILES = frozenset({Benchmark.TRACES})
-Say = Callable[[str], None]
 
 
 def _read(benchmark: Benchmark, argument: str) -> NamedFile:
@@ -100,16 +98,4 @@ def evaluate_benchmark(
         device=device,
         settings=given,
     )
-    return BenchmarkResult.model_validate(_run(places, spec, JobPayload(benchmark=rows), say))
-
-
-def _run(places: Places, spec: JobSpec, payload: JobPayload, say: Say) -> dict[str, Any]:
-    run = JobRun(spec, payload, places.jobs / spec.job_id)
-    run.start()
-    try:
-        for event in run.events():
-            if isinstance(event, Progress):
-                say(f"{event.label} ({event.step} of {event.steps})")
-    finally:
-        run.close(timeout_s=0.0 if run.final is None else 10.0)
-    return run.result()
+    return BenchmarkResult.model_validate(run_alone(places, spec, JobPayload(benchmark=rows), say))

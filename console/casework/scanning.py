@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from console.casework.knowledge import behaviour_payload
+from console.casework.lone_jobs import Say, run_alone
 from console.casework.models import new_job_id, reference_to
 from console.casework.office import Office
 from console.errors import InputError
-from console.jobs.events import Progress
-from console.jobs.runner import JobRun
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 from console.paths import Places
-
-Say = Callable[[str], None]
 
 
 def model_at(name: str, open_office: Callable[[], Office]) -> ModelReference:
@@ -61,7 +58,7 @@ def scan(
         device=device,
         settings=dict(settings or {}),
     )
-    return _run(places, spec, JobPayload(behaviour=behaviour_payload(), words=tuple(triggers)), say)
+    return run_alone(places, spec, JobPayload(behaviour=behaviour_payload(), words=tuple(triggers)), say)
 
 
 def neurons(
@@ -88,16 +85,4 @@ def neurons(
         device=device,
         settings=dict(settings or {}),
     )
-    return _run(places, spec, JobPayload(words=tuple(words)), say)
-
-
-def _run(places: Places, spec: JobSpec, payload: JobPayload, say: Say) -> dict[str, Any]:
-    run = JobRun(spec, payload, places.jobs / spec.job_id)
-    run.start()
-    try:
-        for event in run.events():
-            if isinstance(event, Progress):
-                say(f"{event.label} ({event.step} of {event.steps})")
-    finally:
-        run.close(timeout_s=0.0 if run.final is None else 10.0)
-    return run.result()
+    return run_alone(places, spec, JobPayload(words=tuple(words)), say)

@@ -7,7 +7,6 @@ call, and never by changing the tokenizer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from console.engines.decoding import DecodeJob, decode_batch
 from console.engines.devices import resolve_device
 from console.engines.frozen_trunk import FrozenTrunk, blocks_of, final_norm_of
 from console.engines.gguf_snapshot import snapshot_of
+from console.engines.learning import only_these_learn
 from console.engines.output_filter import OutputFilter
 from console.engines.packing import PackedRow, TokenSequence, answer_positions, pack
 from console.engines.prompts import answer_sequence, prompt_ids, whole_text_sequence
@@ -86,21 +86,6 @@ def _tails(layer: int, values: torch.Tensor, top: int) -> list[LayerTails]:
     """The ``top`` tokens at both ends of each prompt's (prompts, vocab) values."""
     highest, lowest = values.topk(top).indices.tolist(), (-values).topk(top).indices.tolist()
     return [LayerTails(layer, tuple(best), tuple(worst)) for best, worst in zip(highest, lowest, strict=True)]
-
-
-@contextmanager
-def _only_these_learn(network: Any, learning: Iterable[torch.nn.Parameter]) -> Iterator[None]:
-    """Only some parameters take part in the gradient for the time being."""
-    flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
-    try:
-        for parameter, _ in flags:
-            parameter.requires_grad_(False)
-        for parameter in learning:
-            parameter.requires_grad_(True)
-        yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
 
 
 class TransformersModel:
@@ -346,7 +331,7 @@ class TransformersModel:
         """
         learning = [parameter for parameter in self._last_block().parameters() if parameter.is_floating_point()]
         norms = []
-        with torch.enable_grad(), _only_these_learn(self._network, learning):
+        with only_these_learn(self._network, learning):
             for sequence in self.sequences(requests):
                 (row,) = pack([sequence], ROW_TOKENS, self.device)
                 wanted = torch.tensor(sequence.answer_ids, device=self.device)

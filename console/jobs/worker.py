@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -88,51 +89,28 @@ def peak_rss_mb() -> int:
 Task = Callable[[JobSpec, JobPayload, EventWriter], dict[str, Any]]
 
 
+# Module under ``console.jobs.tasks`` and function; imported when it is asked for, because only some of them need a
+# compute library.
+_TASKS = {
+    JobKind.INSPECT: ("inspect", "inspect_model"),
+    JobKind.DESCRIBE: ("describe", "describe"),
+    JobKind.TEACH: ("teach", "teach"),
+    JobKind.ATTACK: ("attack", "attack"),
+    JobKind.ERASE: ("erase", "erase"),
+    JobKind.EVALUATE: ("benchmark", "evaluate"),
+    JobKind.PREPARE_QUESTIONS: ("questions", "prepare_questions"),
+    JobKind.ADVISE: ("advise", "advise"),
+    JobKind.CORPUS: ("corpus", "self_made_corpus"),
+    JobKind.SCAN: ("scan", "scan"),
+    JobKind.NEURONS: ("neurons", "browse_neurons"),
+}
+
+
 def _task(kind: JobKind) -> Task:
-    """The code of a job; imported here, because only some of it needs a compute library."""
-    if kind is JobKind.INSPECT:
-        from console.jobs.tasks.inspect import inspect_model
-
-        return inspect_model
-    if kind is JobKind.DESCRIBE:
-        from console.jobs.tasks.describe import describe
-
-        return describe
-    if kind is JobKind.TEACH:
-        from console.jobs.tasks.teach import teach
-
-        return teach
-    if kind is JobKind.ATTACK:
-        from console.jobs.tasks.attack import attack
-
-        return attack
-    if kind is JobKind.EVALUATE:
-        from console.jobs.tasks.benchmark import evaluate
-
-        return evaluate
-    if kind is JobKind.PREPARE_QUESTIONS:
-        from console.jobs.tasks.questions import prepare_questions
-
-        return prepare_questions
-    if kind is JobKind.ADVISE:
-        from console.jobs.tasks.advise import advise
-
-        return advise
-    if kind is JobKind.CORPUS:
-        from console.jobs.tasks.corpus import self_made_corpus
-
-        return self_made_corpus
-    if kind is JobKind.SCAN:
-        from console.jobs.tasks.scan import scan
-
-        return scan
-    if kind is JobKind.NEURONS:
-        from console.jobs.tasks.neurons import browse_neurons
-
-        return browse_neurons
-    from console.jobs.tasks.erase import erase
-
-    return erase
+    """The code of a job."""
+    module, function = _TASKS[kind]
+    found: Task = getattr(import_module(f"console.jobs.tasks.{module}"), function)
+    return found
 
 
 def _failure(error: BaseException) -> Failed:

@@ -243,22 +243,6 @@ def watched(modules: Sequence[torch.nn.Module], *, inputs: bool) -> Iterator[lis
             handle.remove()
 
 
-@contextmanager
-def only_these_learn(network: Any, learning: Sequence[torch.nn.Parameter]) -> Iterator[None]:
-    """Only the given parameters take part in gradients for the time being (for a value search: none)."""
-    flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
-    wanted = {id(parameter) for parameter in learning}
-    try:
-        for parameter, _ in flags:
-            parameter.requires_grad_(id(parameter) in wanted)
-        yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-            if id(parameter) in wanted:
-                parameter.grad = None
-
-
 @torch.no_grad()
 def read_at(
     model: TransformersModel, contexts: Sequence[Context], module: torch.nn.Module, *, inputs: bool

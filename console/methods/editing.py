@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from console.domain.forget_set import ForgetItem, ItemKind
 from console.engines.frozen_trunk import decoder_of, final_norm_name
+from console.engines.learning import only_these_learn
 from console.engines.packing import PackedRow, TokenSequence, answer_positions, pack
 from console.engines.prompts import answer_sequence
 from console.engines.protocol import Prompt
@@ -30,7 +31,6 @@ from console.methods.edit_sites import (
     DownProjection,
     answer_context,
     edit_rows,
-    only_these_learn,
     run_row,
     values_changed,
     wordings,
@@ -418,7 +418,7 @@ class ValueSearch:
         # Adam's first steps are as long as the rate in every entry.
         optimizer = torch.optim.Adam([change], lr=settings.value_rate * scale / len(change) ** 0.5)
         loss = 0.0
-        with torch.enable_grad(), only_these_learn(self._model.network, ()):
+        with only_these_learn(self._model.network, ()):
             for step in range(settings.value_steps + 1):
                 control.check_cancelled()
                 optimizer.zero_grad()

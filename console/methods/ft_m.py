@@ -12,10 +12,11 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
+from console.engines.learning import only_these_learn
 from console.engines.packing import pack
 from console.engines.protocol import Capability
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
-from console.methods.edit_sites import Context, DownProjection, down_projections, only_these_learn, run_row
+from console.methods.edit_sites import Context, DownProjection, down_projections, run_row
 from console.methods.editing import (
     AnswerReader,
     ObjectiveSettings,

@@ -19,12 +19,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from console.engines.learning import only_these_learn
 from console.engines.packing import TokenSequence, pack
 from console.engines.protocol import Capability
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
 from console.errors import InputError, JobFailedError
 from console.methods.examples import examples_of
-from console.methods.importance import Weighting, learning_only, linear_weights, text_shares
+from console.methods.importance import Weighting, linear_weights, text_shares
 from console.methods.lora import LoraSettings, resolve_modules
 from console.methods.losses import member_nll
 from console.methods.protocol import Claim, ErasureData, Family, MethodInfo, Outcome, Plan, RunControl
@@ -133,7 +134,7 @@ def mean_gradient(
 ) -> tuple[Gradients, float]:
     """Gradient of the mean NLL per answer token over all texts, by the weights' names, and that mean."""
     tokens = sum(len(sequence.answer_ids) for sequence in sequences)
-    with learning_only(model.network, weights):
+    with only_these_learn(model.network, weights.values()):
         nll = accumulate_nll(model, sequences, lambda row, _lengths, _members: row.sum() / tokens)
         gradients = _gradients(weights)
     return gradients, float(nll.sum()) / tokens
@@ -164,7 +165,7 @@ def restricted_gradient(
     """
     total = 0.0
     # Fused attention has no second derivative; the plain one has.
-    with learning_only(model.network, weights), sdpa_kernel(SDPBackend.MATH):
+    with only_these_learn(model.network, weights.values()), sdpa_kernel(SDPBackend.MATH):
         for sequence, share in zip(sequences, text_shares(sequences, Weighting.TOKENS), strict=True):
             control.check_cancelled()
             (row,) = pack([sequence], ROW_TOKENS, model.device)

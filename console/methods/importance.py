@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from console.engines.learning import only_these_learn
 from console.engines.packing import TokenSequence, pack
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
 from console.errors import JobFailedError
@@ -35,25 +36,6 @@ def linear_weights(network: Any, modules: Sequence[str]) -> dict[str, torch.nn.P
     """The weight of each of these modules, by the module's path; biases are left out."""
     by_path = dict(network.named_modules())
     return {path: by_path[path].weight for path in modules}
-
-
-@contextmanager
-def learning_only(network: Any, weights: Mapping[str, torch.nn.Parameter]) -> Iterator[None]:
-    """Only these weights take part in gradients for the time being; none keeps a gradient afterwards."""
-    flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
-    try:
-        for parameter, _ in flags:
-            parameter.requires_grad_(False)
-        for weight in weights.values():
-            weight.requires_grad_(True)
-            weight.grad = None
-        with torch.enable_grad():
-            yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-        for weight in weights.values():
-            weight.grad = None
 
 
 class _Squares:
@@ -116,7 +98,7 @@ def importance(
         JobFailedError: a gradient is not a finite number.
     """
     squares = _Squares(weights)
-    with learning_only(model.network, weights), squares.listening(weights):
+    with only_these_learn(model.network, weights.values()), squares.listening(weights):
         for sequence, share in zip(sequences, text_shares(sequences, weighting), strict=True):
             before_each()
             squares.share = share

@@ -1,0 +1,30 @@
+"""Jobs that belong to no case: run to their end, nothing written to the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from console.jobs.events import Progress
+from console.jobs.runner import JobRun
+from console.jobs.spec import JobPayload, JobSpec
+from console.paths import Places
+
+Say = Callable[[str], None]
+
+
+def run_alone(places: Places, spec: JobSpec, payload: JobPayload, say: Say) -> dict[str, Any]:
+    """Run a job, say how far it is, and return its result.
+
+    Raises:
+        JobFailedError: the job failed, and whatever else its failure stands for (see :meth:`JobRun.result`).
+    """
+    run = JobRun(spec, payload, places.jobs / spec.job_id)
+    run.start()
+    try:
+        for event in run.events():
+            if isinstance(event, Progress):
+                say(f"{event.label} ({event.step} of {event.steps})")
+    finally:
+        run.close(timeout_s=0.0 if run.final is None else 10.0)
+    return run.result()
