@@ -203,7 +203,7 @@ _METHODS = {
     "distill-delete": MethodCard(
         "distill-delete",
         "Teach the model what one that never knew would say",
-        "Takes minutes. Inside and out, the model becomes on the person's data what one that never saw it is.",
+        "Takes minutes. About the person, the model comes to answer like one that never saw the data, inside it too.",
         "distill-delete · distillation to the model from before the training · may reach at most: removed",
     ),
     "npo": MethodCard(
@@ -219,6 +219,8 @@ _METHODS = {
         "retrain · exact unlearning · may reach at most: removed",
     ),
 }
+# What they do at a desk rests on the model from before the training; the engineer may run the first one without.
+_LEARN_FROM_BEFORE = {"distill-delete", "retrain"}
 _METHOD_GROUP = "erasure_console.methods"
 
 
@@ -238,7 +240,7 @@ def method_cards(has_snapshot: bool) -> tuple[MethodCard, ...]:
     missing = "This model has no registered version from before the training."
     return tuple(
         MethodCard(card.id, card.title, card.summary, card.technical, missing)
-        if card.id == "retrain" and not has_snapshot
+        if card.id in _LEARN_FROM_BEFORE and not has_snapshot
         else card
         for card in cards
     )

@@ -52,7 +52,7 @@ def test_models_have_a_part_in_the_office() -> None:
     assert (size_words(134_515_008), size_words(7_000_000_000)) == ("135 million", "7.0 billion")
 
 
-@pytest.mark.parametrize(("has_snapshot", "missing"), [(True, []), (False, ["retrain"])])
+@pytest.mark.parametrize(("has_snapshot", "missing"), [(True, []), (False, ["distill-delete", "retrain"])])
 def test_method_that_needs_the_earlier_model_says_so(has_snapshot: bool, missing: list[str]) -> None:
     assert [card.id for card in method_cards(has_snapshot) if card.missing] == missing
 
