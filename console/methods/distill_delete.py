@@ -1,19 +1,16 @@
 """Distillation to a model that never knew: the answers become what that model makes of them, not just something else.
 
 F_i = T^2 KL(Q_T || S_T) + states * mean over blocks ||h_S - h_Q||^2 / ||h_Q||^2 + lens * mean over blocks
-KL(lens(h_Q) || lens(h_S)) + excess * H(max(0, log p_S(y) - log p_Q(y))), at the positions that predict the tokens y
-of answer i, where S is the model under training, Q one that never knew the data, p_T a distribution at temperature T,
-lens a hidden state's projection through final norm and unembedding, and H Huber's function (Sinha et al. 2023, Distill
-to Delete, arXiv 2309.16173, adapted from graph networks: the preserver is the loop's retain and general term, the
-destroyer is Q, its node embeddings are the blocks' hidden states; lens and excess are our own).
+KL(lens(h_Q) || lens(h_S)), at the positions that predict the tokens of answer i, where S is the model under training, Q
+one that never knew the data, p_T a distribution at temperature T, and lens a hidden state's projection through final
+norm and unembedding (Sinha et al. 2023, Distill to Delete, arXiv 2309.16173, adapted from graph networks: the preserver
+is the loop's retain and general term, the destroyer is Q, its node embeddings are the blocks' hidden states).
 
 A target distribution has its minimum at the target, so the loss neither overshoots nor needs a stop level, and
 its gradient q - s does not vanish where an answer is known by heart. Matching the hidden states takes the inside along;
 the direction of one token is a small part of a hidden state's length, though, and was measured to stay readable in the
 layers before the last, so their projections are matched too: over the tokens that matter (all answers' tokens and
 whatever either model's layers put first), because the whole vocabulary for every block would cost more than the rest.
-And where Q is unsure, as among ten digits, a divergence hardly sees that the right one is twice as likely as the
-others, which is all that membership inference needs; so what is left above Q is pushed down by itself.
 
 Without such a model, Q is what the model itself said before with the answer's token taken out and the rest
 renormalised (the target of CE-U); its hidden states are then no target.
@@ -26,7 +23,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as functional
 from pydantic import Field
 
 from console.engines.frozen_trunk import FrozenTrunk, blocks_of, final_norm_of
@@ -51,7 +47,6 @@ class DistillDeleteConfig(GradientSettings):
     Attributes:
     temperature: T of both distributions.
     states_weight, lens_weight: weights of the hidden states' term and of that of their projections.
-    excess_weight: weight of what an answer's tokens are likelier than to Q (nats per token).
     lens_tokens: tokens that each block's projection of either model brings into the comparison, from the top.
     states_at: positions whose hidden states are matched: those that predict the ``answer``, or the ``sequence``'s
         all, the text about the person before its answer too.
@@ -63,7 +58,6 @@ class DistillDeleteConfig(GradientSettings):
     forget_weight: float = Field(default=2.0, ge=0)
     states_weight: float = Field(default=0.5, ge=0)
     lens_weight: float = Field(default=6.0, ge=0)
-    excess_weight: float = Field(default=1.0, ge=0)
     lens_tokens: int = Field(default=4, ge=1)
     states_at: Literal["answer", "sequence"] = "sequence"
     framed: int = Field(default=1, ge=0)
@@ -153,14 +147,12 @@ class DistillDelete(GradientMethod):
             def loss_of(row: PackedRow, logits: torch.Tensor, nll: torch.Tensor) -> torch.Tensor:
                 places = [chosen[member] for member in row.members]
                 target = torch.cat([own.log_probs[place] for place in places]).to(logits.device).float()
-                answers, owner = (part.to(logits.device) for part in answer_tokens(row, sequences))
+                owner = answer_tokens(row, sequences)[1].to(logits.device)
                 lengths = torch.tensor([len(sequences[member].answer_ids) for member in row.members])
                 lengths = lengths.to(logits.device)
                 plain = _kl(target, logits.float(), 1.0)
                 divergences[list(row.members)] = (by_member(plain.detach(), owner, len(places)) / lengths).cpu()
                 soft = plain if config.temperature == 1.0 else _kl(target, logits.float(), config.temperature)
-                if config.excess_weight:
-                    soft = soft + config.excess_weight * _excess(target, logits.float(), answers)
                 loss = (by_member(soft, owner, len(places)) / lengths).sum()
                 if own.states and config.states_weight:
                     inside = _distance(states, row, config.states_at, [own.states[place] for place in places])
@@ -191,22 +183,6 @@ def _kl(target: torch.Tensor, logits: torch.Tensor, temperature: float) -> torch
     # A token taken out of the target has probability 0, and 0 x infinity is none.
     terms = torch.where(wanted.isinf(), torch.zeros_like(wanted), wanted.exp() * (wanted - given))
     return temperature**2 * terms.sum(dim=-1)
-
-
-def _excess(target: torch.Tensor, logits: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
-    """(tokens,) Huber's function of how much likelier each answer token is than in the target (nats).
-
-    Quadratic up to one nat, so that it comes to rest at the target, which is kept in half precision.
-
-    Args:
-        target, logits: (tokens, vocab); the target's are log-probabilities.
-        answers: (tokens,) ids.
-    """
-    wanted = target.gather(-1, answers[:, None]).squeeze(-1)
-    given = torch.log_softmax(logits, dim=-1).gather(-1, answers[:, None]).squeeze(-1)
-    # Where the answer was taken out of the target there is nothing to come down to; the divergence does all of it.
-    above = torch.where(wanted.isinf(), torch.zeros_like(given), (given - wanted).clamp(min=0))
-    return functional.huber_loss(above, torch.zeros_like(above), reduction="none")
 
 
 def _matched(row: PackedRow, where: str) -> list[list[int]]:

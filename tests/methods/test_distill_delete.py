@@ -135,22 +135,6 @@ class TestLoss:
             assert torch.allclose(target.exp().sum(-1), torch.ones(len(own)), atol=1e-4)
         assert run.own.states == []
 
-    def test_what_is_likelier_than_to_the_target_is_pushed_and_nothing_else(self) -> None:
-        target = torch.log_softmax(torch.tensor([[2.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), -1)
-        logits = torch.tensor([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0], [0.0, 1.0, 0.0]], requires_grad=True)
-        found = distill_delete._excess(target, logits, torch.tensor([0, 0, 1]))
-        above = (torch.log_softmax(logits, -1).detach() - target).tolist()
-        assert 0 < above[1][0] < 1 < 2 * above[2][1] < 2
-        assert found.tolist() == pytest.approx([0.0, above[1][0] ** 2 / 2, above[2][1] ** 2 / 2], abs=1e-6)
-        far = distill_delete._excess(target, 10 * logits.detach(), torch.tensor([1, 0, 1]))
-        assert float(far[2]) == pytest.approx(
-            float(torch.log_softmax(10 * logits.detach(), -1)[2, 1] - target[2, 1]) - 0.5
-        )
-        found.sum().backward()
-        assert logits.grad is not None and not logits.grad[0].any() and logits.grad[1:, :].any()
-        without = target.index_fill(-1, torch.tensor([0]), float("-inf"))
-        assert float(distill_delete._excess(without, logits, torch.tensor([0, 0, 0])).detach().abs().max()) == 0
-
     def test_the_projections_are_compared_over_what_matters(
         self, taught: TransformersModel, untaught: TransformersModel
     ) -> None:
