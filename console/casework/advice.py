@@ -16,6 +16,7 @@ from console.casework.sequence import remaining_knowledge
 from console.domain.advice import Advice, BenchmarkedMethod, MethodBenchmark, MethodFacts
 from console.domain.advice import advise as ordered
 from console.domain.claims import Claim
+from console.domain.results import Evidence
 from console.domain.roles import Duty
 from console.errors import InputError
 from console.jobs.spec import JobKind, JobSpec
@@ -50,7 +51,8 @@ def benchmark_of(result: BenchResult, model: str, device: str) -> MethodBenchmar
         methods[line.method] = BenchmarkedMethod(
             verdict=line.verdict.word,
             kept_share=round(sum(rate.hits for rate in kept) / asked, 4) if asked else 0.0,
-            found_by=sum(len(attacks) for attacks in line.found_by.values()),
+            found_by=sum(len(attacks) for kind, attacks in line.found_by.items() if kind != Evidence.MEMBERSHIP),
+            recognised_by=len(line.found_by.get(Evidence.MEMBERSHIP, [])),
             seconds=line.erase_seconds,
         )
     return MethodBenchmark(

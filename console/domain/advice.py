@@ -1,9 +1,9 @@
 """Which erasure method to take: those that can run in order, each with its reason, and why the others cannot run.
 
 The order is the benchmark's and nobody's taste. First come the methods that fit into the time at hand, and among
-them those that the benchmark saw work, by its word, by what they keep of the rest, by how many attacks still find the
-data, and by their time; then those that nobody has measured; last those that the benchmark saw leave the data in place
-or break the model.
+them those that the benchmark saw work, by its word, by what they keep of the rest, by how many attacks still bring
+the data back, by how many only recognise it, and by their time; then those that nobody has measured; last those that
+the benchmark saw leave the data in place or break the model.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from console.domain.claims import NEVER_REMOVES, Claim
 from console.domain.verdict import Word
 from console.errors import InputError
 
-# What runs where nobody chose, in the command line, the window and the demo: the best of the shipped benchmark, and the
-# best of those that need no model from before the training.
+# What runs where nobody chose, in the command line, the window and the demo: in the shipped benchmark the best method
+# that does not train from the beginning, and the best of those that need no model from before the training.
 DEFAULT_METHOD = "distill-delete"
 DEFAULT_WITHOUT_SNAPSHOT = "npo"
 AUTO = "auto"
@@ -52,13 +52,15 @@ class BenchmarkedMethod(_Frozen):
 
     Attributes:
         kept_share: facts of other people that are still answered, of those answered before, 0 to 1.
-        found_by: attacks that still find the data.
+        found_by: attacks that still bring the data back.
+        recognised_by: attacks that still recognise the person's texts as training texts, without bringing them back.
         seconds: wall time of the erasure on the bench's machine.
     """
 
     verdict: Word
     kept_share: float = Field(ge=0, le=1)
     found_by: int = Field(ge=0)
+    recognised_by: int = Field(default=0, ge=0)
     seconds: float = Field(ge=0)
 
 
@@ -160,9 +162,10 @@ def _benchmark_sentence(found: BenchmarkedMethod | None, benchmark: MethodBenchm
     if found is None:
         return NOT_BENCHMARKED
     attacks = {0: "no attack", 1: "1 attack"}.get(found.found_by, f"{found.found_by} attacks")
+    recognised = f", {found.recognised_by} only recognised it" if found.recognised_by else ""
     return (
         f"On the benchmark ({benchmark.model}, suite {benchmark.suite}) it reached '{found.verdict.value}': {attacks} "
-        f"still found the data, and {found.kept_share:.0%} of other people's facts were kept."
+        f"still brought the data back{recognised}, and {found.kept_share:.0%} of other people's facts were kept."
     )
 
 
@@ -199,13 +202,14 @@ def advise(
         )
         return Advised(one, strongest_word(one.claim, has_reference), time_sentence(one), reasons, over)
 
-    def place(one: Advised) -> tuple[bool, int, float, int, int, bool, float, str]:
+    def place(one: Advised) -> tuple[bool, int, float, int, int, int, bool, float, str]:
         found = benchmark.methods.get(one.facts.id)
         return (
             one.over_budget,
             _WORDS.index(found.verdict if found is not None else None),
             -found.kept_share if found is not None else 0.0,
             found.found_by if found is not None else 0,
+            found.recognised_by if found is not None else 0,
             _CLAIMS.index(one.facts.claim),
             one.facts.at_least,
             # The times on this machine are the ones that count; the bench's were measured on another.
