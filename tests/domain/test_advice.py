@@ -123,8 +123,7 @@ def test_the_benchmark_in_words() -> None:
     (one,) = advise([facts("a")], benchmark(a=measured(Word.SUPPRESSED, 0.875, 1)), True).methods
     assert one.reasons == (
         "On the benchmark (sample, suite standard) it reached 'suppressed': 1 attack still brought the data back, and "
-        "88% of "
-        "other people's facts were kept.",
+        "88% of other people's facts were kept.",
     )
 
 
