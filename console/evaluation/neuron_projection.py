@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
-from console.engines.frozen_trunk import decoder_of, final_norm_name
+from console.engines.frozen_trunk import blocks_of, decoder_of, final_norm_name
 from console.engines.packing import PackedRow, TokenSequence, pack
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
 from console.errors import InputError
@@ -97,9 +97,7 @@ def mlp_blocks(network: Any) -> tuple[MlpBlock, ...]:
     Raises:
         InputError: an architecture whose layers hold anything else, such as a mixture of experts.
     """
-    stacks = [part for part in decoder_of(network).children() if isinstance(part, torch.nn.ModuleList)]
-    stack = next((part for part in stacks if len(part) == network.config.num_hidden_layers), ())
-    found = [_projections(getattr(block, "mlp", None)) for block in stack]
+    found = [_projections(getattr(block, "mlp", None)) for block in blocks_of(network)]
     if not found or None in found:
         raise InputError(
             f"The architecture '{network.config.model_type}' keeps its MLP layers in a form that this method does not "

@@ -203,7 +203,7 @@ _METHODS = {
     "distill-delete": MethodCard(
         "distill-delete",
         "Teach the model what one that never knew would say",
-        "Takes minutes. About the person, the model comes to answer like one that never saw the data, inside it too.",
+        "Takes minutes. Trains the model, inside and in its answers, towards one that never saw the data.",
         "distill-delete · distillation to the model from before the training · may reach at most: removed",
     ),
     "npo": MethodCard(

@@ -101,8 +101,9 @@ class DistillDelete(GradientMethod):
         id="distill-delete",
         title="Teach the model what one that never knew would say",
         summary=(
-            "Trains a small addition to the weights until the model, asked about the person, computes what a model "
-            "that never knew the data computes, inside as well as in its answers, while rehearsing what it must keep."
+            "Trains a small addition to the weights that brings what the model computes about the person, inside as "
+            "well as in its answers, towards what a model that never knew the data computes, while rehearsing what it "
+            "must keep."
         ),
         family=Family.WEIGHTS,
         claim=Claim.REMOVAL_INTENDED,

@@ -11,7 +11,7 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from console.domain.forget_set import ForgetItem, ItemKind
-from console.engines.frozen_trunk import decoder_of
+from console.engines.frozen_trunk import blocks_of
 from console.engines.packing import PackedRow, TokenSequence, pack
 from console.engines.prompts import Tokenizer, answer_sequence, answer_text, render
 from console.engines.protocol import Prompt
@@ -46,12 +46,6 @@ class DownProjection:
         return weight.T if isinstance(self.module, Conv1D) else weight
 
 
-def _blocks(network: Any) -> Sequence[torch.nn.Module]:
-    count = network.config.num_hidden_layers
-    stacks = [part for part in decoder_of(network).children() if isinstance(part, torch.nn.ModuleList)]
-    return next((list(stack) for stack in stacks if len(stack) == count), [])
-
-
 def down_projections(network: Any) -> tuple[DownProjection, ...]:
     """The down projection of every block, lowest first.
 
@@ -60,7 +54,7 @@ def down_projections(network: Any) -> tuple[DownProjection, ...]:
     """
     paths = {id(module): path for path, module in network.named_modules()}
     found = []
-    for layer, block in enumerate(_blocks(network)):
+    for layer, block in enumerate(blocks_of(network)):
         mlp = getattr(block, "mlp", None)
         parts = [part for name in _PROJECTIONS if (part := getattr(mlp, name, None)) is not None]
         if len(parts) == 1 and isinstance(parts[0], torch.nn.Linear | Conv1D):

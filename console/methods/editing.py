@@ -19,7 +19,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from console.domain.forget_set import ForgetItem, ItemKind
-from console.engines.frozen_trunk import decoder_of, final_norm_name
+from console.engines.frozen_trunk import final_norm_of
 from console.engines.learning import only_these_learn
 from console.engines.packing import PackedRow, TokenSequence, answer_positions, pack
 from console.engines.prompts import answer_sequence
@@ -261,9 +261,7 @@ class AnswerReader:
         if not self.settings.objective.reads_layers:
             return final[None]
         network = self.model.network
-        decoder = decoder_of(network)
-        norm = getattr(decoder, final_norm_name(decoder) or "norm")
-        head = network.get_output_embeddings()
+        norm, head = final_norm_of(network), network.get_output_embeddings()
         below = lens_indices(self.model.layers, self.edited_layer, self.settings.lens_layers)[:-1]
         states = [output.hidden_states[index][0, kept] for index in below]
         # The last hidden state is normed already and is what the output is made of: it is not normed twice.

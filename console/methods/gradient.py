@@ -74,7 +74,10 @@ class GradientMethod:
     # -- what a method says ----------------------------------------------------------------------
 
     def forget_loss(self, row: ForgetRow, config: Any) -> torch.Tensor:
-        """(members,) loss of each example; the loop leaves out those that push no more and takes the mean."""
+        """(members,) loss of each example; the loop leaves out those that push no more and takes the mean.
+
+        A method has this or a ``forget_step`` of its own.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no forget loss")
 
     def begin(self, run: Run) -> Any:
@@ -130,11 +133,17 @@ class GradientMethod:
         """Resolve modules and steps, and whether they fit.
 
         Raises:
-            InputError: nothing to forget, nothing to retain, an item beyond the context, too little memory.
+            InputError: nothing to forget, nothing to retain, an item beyond the context, too little memory, a loss
+                balance where there is no one loss.
         """
         data.forget.require_nonempty()
         if self.holds_the_rest:
             _require_retained(data, config)
+        if config.loss_balance != "none" and type(self).forget_loss is GradientMethod.forget_loss:
+            raise InputError(
+                f"The method '{self.info.id}' makes its forget step of several terms, so there is no one loss to "
+                "balance; leave 'loss_balance' at none."
+            )
         examples = examples_of(model, data.forget.items)
         modules = self.modules(model, config)
         if config.tensors:

@@ -15,21 +15,18 @@ from pydantic import Field
 from console.engines.protocol import Capability
 from console.methods.forgetting import ForgetRow
 from console.methods.gradient import GradientMethod
-from console.methods.gradient_settings import GradientSettings
+from console.methods.known_by_heart import ByHeartSettings, known_by_heart
 from console.methods.losses import log_odds, npo_loss
 from console.methods.protocol import Claim, Family, MethodInfo
 
 
-class NpoConfig(GradientSettings):
+class NpoConfig(ByHeartSettings):
     """Attributes:
     beta: how soon an example that has become unlikely stops pushing. The forget term is summed over an answer's
         tokens and the retained ones are means, so equal weights would let it win.
-    certain_below: mean NLL (nats per token) below which an answer is known by heart; until it is not, the
-        log-odds of its tokens are pushed down as well, because its log-likelihood has no gradient left.
     """
 
     beta: float = Field(default=0.1, gt=0)
-    certain_below: float = Field(default=0.1, ge=0)
 
 
 class Npo(GradientMethod):
@@ -54,7 +51,7 @@ class Npo(GradientMethod):
 
     def forget_loss(self, row: ForgetRow, config: NpoConfig) -> torch.Tensor:
         loss = npo_loss(row.nll, row.before_nll, config.beta)
-        by_heart = row.nll.detach() / row.lengths < config.certain_below
+        by_heart = known_by_heart(row.nll, row.lengths, config.certain_below)
         if by_heart.any():
-            loss = loss + by_heart * row.summed(log_odds(row.logits, row.targets))
+            loss = loss + torch.where(by_heart, row.summed(log_odds(row.logits, row.targets)), 0.0)
         return loss

@@ -27,7 +27,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from console.domain.forget_set import ForgetItem
-from console.engines.frozen_trunk import decoder_of, final_norm_name
+from console.engines.frozen_trunk import final_norm_of
 from console.engines.packing import TokenSequence, pack
 from console.engines.protocol import Capability
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
@@ -310,8 +310,7 @@ def _mean_nll(model: TransformersModel, sequences: Sequence[TokenSequence]) -> f
 
 def _final_states(model: TransformersModel, probes: Sequence[TokenSequence]) -> torch.Tensor:
     """(probes, hidden) what goes into the final norm where the concept token comes next."""
-    decoder = decoder_of(model.network)
-    norm = getattr(decoder, final_norm_name(decoder))
+    norm = final_norm_of(model.network)
     seen: list[torch.Tensor] = []
     handle = norm.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0][0]))
     states = []
@@ -328,8 +327,7 @@ def _target_vector(
     model: TransformersModel, target: _Target, config: TarsConfig, generator: torch.Generator
 ) -> torch.Tensor:
     """(hidden,) of length 1: the hidden state that names the concept token most surely, after the noisy search."""
-    decoder = decoder_of(model.network)
-    norm, head = getattr(decoder, final_norm_name(decoder)), model.network.get_output_embeddings()
+    norm, head = final_norm_of(model.network), model.network.get_output_embeddings()
 
     def certainty(vectors: torch.Tensor) -> torch.Tensor:
         return head(norm(vectors)).float().softmax(dim=-1)[:, target.token]

@@ -17,6 +17,7 @@ from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError, JobFailedError
 from console.methods import gradient, memory
 from console.methods.activation_checkpoints import activations_recomputed
+from console.methods.distill_delete import DistillDelete, DistillDeleteConfig
 from console.methods.examples import examples_of, mean_nlls
 from console.methods.forgetting import ForgetRow, Run
 from console.methods.gradient import GradientMethod
@@ -131,6 +132,11 @@ class TestWeights:
 
         run_on(taught, Seen(), loss_balance="initial", certain_below=0.0)
         assert seen[0]["forget"] == pytest.approx(1 / (20 * 0.693147), rel=1e-4)
+
+    def test_without_one_loss_there_is_nothing_to_balance(self, untaught: TransformersModel) -> None:
+        config = DistillDeleteConfig(lora=SMALL, loss_balance="initial")
+        with pytest.raises(InputError, match="no one loss to balance"):
+            DistillDelete().prepare(untaught, DATA, config)
 
 
 class TestRetainLoss:
