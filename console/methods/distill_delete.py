@@ -107,7 +107,10 @@ class DistillDelete(GradientMethod):
         ),
         family=Family.WEIGHTS,
         claim=Claim.REMOVAL_INTENDED,
-        source="Sinha et al. 2023, Distill to Delete, arXiv 2309.16173, adapted from graph networks to language models",
+        source=(
+            "Sinha et al. 2023, Distill to Delete, arXiv 2309.16173, adapted from graph networks to language models; "
+            "matching what the layers project to is an addition of our own"
+        ),
         needs=frozenset({Capability.GRADIENTS, Capability.HIDDEN_STATES, Capability.SAVE}),
     )
     config_class = DistillDeleteConfig
