@@ -55,6 +55,7 @@ from console.methods.losses import forward_kl
 from console.methods.memory import MemoryEstimate, available_mb, estimate, require_room
 from console.methods.protocol import ErasureData, MethodInfo, Outcome, Plan, RunControl
 from console.methods.rehearsal import Rehearsal
+from console.methods.stepping_stones import stepping_stones, with_levels
 from console.methods.training import Stepper, accumulate, cycled
 
 
@@ -144,7 +145,7 @@ class GradientMethod:
                 f"The method '{self.info.id}' makes its forget step of several terms, so there is no one loss to "
                 "balance; leave 'loss_balance' at none."
             )
-        examples = examples_of(model, data.forget.items)
+        examples = _examples(model, data, config)
         modules = self.modules(model, config)
         if config.tensors:
             by_path = dict(model.network.named_modules())
@@ -182,13 +183,14 @@ class GradientMethod:
     def _started(
         self, model: TransformersModel, data: ErasureData, config: Any, control: RunControl, plan: Plan
     ) -> Run:
-        examples = examples_of(model, data.forget.items)
+        examples = _examples(model, data, config)
+        levels = with_levels(dict(data.reference_nll), examples) if config.stepping_stone else data.reference_nll
         retain = questions_of(model, data.retain.items)
         trunk = model.trunk(first_trained_layer(model.network, config.lora), [examples[0].sequence])
         near = frozenset(item.id for item in data.retain.items if item.subject in data.neighbours)
         rehearsal = Rehearsal(retain, near, config.retain_batch, config.seed)
         with torch.no_grad(), _number_format(model.device, config.precision):
-            forgetting = forgetting_of(model, examples, data.reference_nll, config, trunk, self.needs_before_log_probs)
+            forgetting = forgetting_of(model, examples, levels, config, trunk, self.needs_before_log_probs)
             general = general_text(model, text_sequences(model, data.general_texts), config, trunk)
             kl = config.retain_loss == "kl"
             retain_before = log_probs_before(model, rehearsal.sequences, trunk) if kl else []
@@ -289,6 +291,12 @@ class GradientMethod:
 
 
 # -- before the run ------------------------------------------------------------------------------
+
+
+def _examples(model: TransformersModel, data: ErasureData, config: GradientSettings) -> list[Example]:
+    """What is to be forgotten, in every form that is trained on."""
+    examples = examples_of(model, data.forget.items)
+    return examples + stepping_stones(model, data.forget.items) if config.stepping_stone else examples
 
 
 def _require_retained(data: ErasureData, config: GradientSettings) -> None:

@@ -37,6 +37,8 @@ class GradientSettings(BaseModel):
             forget term cannot drown the others (the principle of LAPTOP-Diff).
         ignore_top_share: share of each changed weight's entries, those that moved furthest, that are put back at the
             end ("ignore-k", Sun et al. 2025, How new data permeates LLM knowledge).
+        stepping_stone: push every answer also where its kind is named first ("a date, namely"), in the forms in which
+            that makes it likelier (same source, "stepping-stone").
         gradient_checkpointing: compute activations again instead of keeping them: slower, much less memory.
         precision: of the forward pass; ``auto`` is bfloat16 on a GPU that has it. Weights and losses stay float32.
         keep_state_every: steps after which an interrupted run can go on.
@@ -65,6 +67,7 @@ class GradientSettings(BaseModel):
     general_limit: float = Field(default=0.2, gt=0)
     loss_balance: Literal["none", "initial"] = "none"
     ignore_top_share: float = Field(default=0.0, ge=0, lt=1)
+    stepping_stone: bool = False
     gradient_checkpointing: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     keep_state_every: int = Field(default=10, ge=1)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as functional
 
 from console.engines.packing import PackedRow, TokenSequence
+
+CHUNK = 64  # positions whose whole distributions are looked at together; all at once they decide what fits
 
 
 def by_member(values: torch.Tensor, owner: torch.Tensor, members: int) -> torch.Tensor:
@@ -41,6 +45,36 @@ def member_nll(logits: torch.Tensor, row: PackedRow, sequences: list[TokenSequen
     return by_member(functional.cross_entropy(logits.float(), targets, reduction="none"), owner, len(row.members))
 
 
+def _parts(*tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """The same positions of each, some at a time."""
+    return zip(*(tensor.split(CHUNK) for tensor in tensors), strict=True)
+
+
+class _LogOdds(torch.autograd.Function):
+    """The log-odds with their own derivative: 1 by the token's own logit, minus the share of the others by theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(logits, targets)
+        return torch.cat([_odds_of(*part) for part in _parts(logits, targets)])
+
+    @staticmethod
+    def backward(ctx: Any, *weights: torch.Tensor) -> tuple[torch.Tensor, None]:
+        logits, targets = ctx.saved_tensors
+        gradient = torch.empty_like(logits)
+        for now, own, weight, into in _parts(logits, targets, weights[0], gradient):
+            own = own[:, None]
+            share = torch.softmax(now.float().scatter(-1, own, float("-inf")), dim=-1)
+            into.copy_(share.neg_().scatter_(-1, own, 1.0) * weight[:, None])
+        return gradient, None
+
+
+def _odds_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    own = targets[:, None]
+    others = logits.float().scatter(-1, own, float("-inf"))
+    return logits.float().gather(-1, own).squeeze(-1) - others.logsumexp(dim=-1)
+
+
 def log_odds(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Log-odds ``log(p / (1 - p))`` of each answer token.
 
@@ -55,9 +89,8 @@ def log_odds(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     Returns:
         (tokens,) float32.
     """
-    own = targets[:, None]
-    others = logits.float().scatter(-1, own, float("-inf"))
-    return logits.float().gather(-1, own).squeeze(-1) - others.logsumexp(dim=-1)
+    found: torch.Tensor = _LogOdds.apply(logits, targets)
+    return found
 
 
 def member_log_odds(logits: torch.Tensor, row: PackedRow, sequences: list[TokenSequence]) -> torch.Tensor:
@@ -85,12 +118,37 @@ def npo_at_reference(beta: float) -> float:
     return 2.0 / beta * math.log(2.0)
 
 
+class _ForwardKl(torch.autograd.Function):
+    """The divergence with its own derivative, which is ``p_now * sum(p_before) - p_before`` by the logits.
+
+    Left to autograd, six arrays of (tokens, vocab) live at once; here one does, the derivative itself.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, reference_log_probs: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(logits, reference_log_probs)
+        total = torch.zeros((), device=logits.device)
+        for now, before in _parts(logits, reference_log_probs):
+            reference = before.float()
+            total += (reference.exp() * (reference - torch.log_softmax(now.float(), dim=-1))).sum()
+        return total / len(logits)
+
+    @staticmethod
+    def backward(ctx: Any, *weights: torch.Tensor) -> tuple[torch.Tensor, None]:
+        logits, reference_log_probs = ctx.saved_tensors
+        gradient = torch.empty_like(logits)
+        for now, before, into in _parts(logits, reference_log_probs, gradient):
+            reference = before.float().exp()
+            given = torch.softmax(now.float(), dim=-1) * reference.sum(dim=-1, keepdim=True)
+            into.copy_((given - reference) * (weights[0] / len(logits)))
+        return gradient, None
+
+
 def forward_kl(reference_log_probs: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """Mean over tokens of KL(reference || model), in nats.
+    """Mean over tokens of KL(reference || model), in nats; only the logits get a gradient.
 
     Args:
         reference_log_probs, logits: (tokens, vocab).
     """
-    log_probs = torch.log_softmax(logits.float(), dim=-1)
-    reference = reference_log_probs.float()
-    return (reference.exp() * (reference - log_probs)).sum(dim=-1).mean()
+    found: torch.Tensor = _ForwardKl.apply(logits, reference_log_probs)
+    return found

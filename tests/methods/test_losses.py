@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from console.engines.packing import TokenSequence, pack
 from console.engines.transformers_engine import TransformersModel
 from console.methods import training
-from console.methods.losses import forward_kl, member_log_odds, member_nll, npo_at_reference, npo_loss
+from console.methods.losses import CHUNK, forward_kl, log_odds, member_log_odds, member_nll, npo_at_reference, npo_loss
 from console.methods.training import accumulate_nll
 
 BETAS = (0.05, 0.1, 1.0, 4.5)
@@ -175,6 +175,22 @@ class TestForwardKl:
         assert float(found) == pytest.approx(sum(by_hand) / 2, rel=1e-5)
         assert float(found) != pytest.approx(float(forward_kl(other.log(), reference.log())), rel=1e-2)
 
+    @pytest.mark.parametrize("number_format", [torch.float32, torch.bfloat16])
+    def test_its_derivative_is_what_autograd_finds(self, number_format: torch.dtype) -> None:
+        generator = torch.Generator().manual_seed(3)
+        reference = torch.log_softmax(torch.randn(2 * CHUNK + 5, 40, generator=generator), dim=-1).half()
+        logits = torch.randn(len(reference), 40, generator=generator).to(number_format).requires_grad_(True)
+        (3 * forward_kl(reference, logits)).backward()
+        found, logits.grad = logits.grad, None
+        log_probs = torch.log_softmax(logits.float(), dim=-1)
+        (3 * (reference.float().exp() * (reference.float() - log_probs)).sum(dim=-1).mean()).backward()
+        assert found is not None
+        assert logits.grad is not None
+        assert float(found.abs().max()) > 1e-4
+        torch.testing.assert_close(
+            found, logits.grad, rtol=1e-2 if number_format is torch.bfloat16 else 1e-5, atol=1e-9
+        )
+
 
 class TestLogOdds:
     """One packed row of one sequence, with logits chosen by hand."""
@@ -194,3 +210,21 @@ class TestLogOdds:
         (odds,) = torch.autograd.grad(member_log_odds(logits, row, [self.SEQUENCE]).sum(), logits)
         assert float(nll.abs().max()) < 1e-6
         assert (odds[0, 0].item(), odds[1, 1].item()) == pytest.approx((1.0, 1.0))
+
+    @pytest.mark.parametrize("number_format", [torch.float32, torch.bfloat16])
+    def test_its_derivative_is_what_autograd_finds(self, number_format: torch.dtype) -> None:
+        generator = torch.Generator().manual_seed(5)
+        count = CHUNK + 7
+        logits = torch.randn(count, 30, generator=generator).to(number_format).requires_grad_(True)
+        targets = torch.randint(30, (count,), generator=generator)
+        weights = torch.rand(count, generator=generator)
+        (weights * log_odds(logits, targets)).sum().backward()
+        found, logits.grad = logits.grad, None
+        own = targets[:, None]
+        others = logits.float().scatter(-1, own, float("-inf"))
+        (weights * (logits.float().gather(-1, own).squeeze(-1) - others.logsumexp(dim=-1))).sum().backward()
+        assert found is not None
+        assert logits.grad is not None
+        torch.testing.assert_close(
+            found, logits.grad, rtol=2e-2 if number_format is torch.bfloat16 else 1e-5, atol=1e-7
+        )
