@@ -12,7 +12,8 @@ import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from console.engines.gguf_header import GgufHeader, GgufTensor, read_gguf_header
+from console.engines import gguf_header
+from console.engines.gguf_header import GgufHeader, GgufTensor, read_gguf_header, read_gguf_layout
 from console.engines.transformers_engine import TransformersModel
 from console.errors import ModelFileError
 
@@ -127,6 +128,36 @@ class TestWhole:
     )
     def test_strange_strings_are_only_text(self, read: Callable[[bytes], GgufHeader], raw: bytes, kept: str) -> None:
         assert read(file([entry("general.name", STRING, text(raw))])).metadata["general.name"] == kept
+
+    @given(sizes=st.lists(st.integers(0, 40), max_size=30), piece=st.integers(8, 64))
+    def test_arrays_of_strings_are_passed_over_in_pieces(
+        self, tmp_path_factory: pytest.TempPathFactory, sizes: list[int], piece: int
+    ) -> None:
+        """Wherever a piece ends, the entry behind the array is found."""
+        entries = [entry("k", ARRAY, strings(["x" * size for size in sizes])), entry("after", STRING, text("here"))]
+        path = tmp_path_factory.getbasetemp() / "pieces.gguf"
+        path.write_bytes(file(entries))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(gguf_header, "_PIECE", piece)
+            header = read_gguf_header(path)
+        assert (header.array_lengths, header.metadata) == ({"k": len(sizes)}, {"after": "here"})
+
+    def test_entries_and_tensors_lie_where_the_layout_says(self, tmp_path: Path) -> None:
+        path = tmp_path / "m.gguf"
+        path.write_bytes(content := file())
+        layout = read_gguf_layout(path)
+        assert [content[one.start : one.end] for one in layout.entries] == ENTRIES
+        assert [content[slice(*one.info)] for one in layout.tensors] == TENSORS
+        assert content[layout.data_start :] == DATA
+        assert [one.offset - layout.data_start for one in layout.tensors] == [0, 64]
+        assert layout.header.types_held == {"Q4_0": 64, "F32": 8}
+
+    def test_an_adapter_has_a_layout_and_is_no_model(self, tmp_path: Path) -> None:
+        path = tmp_path / "m.gguf"
+        path.write_bytes(file([entry("general.type", STRING, text("adapter"))]))
+        assert len(read_gguf_layout(path).tensors) == 2
+        with pytest.raises(ModelFileError, match="is a LoRA adapter, not a model"):
+            read_gguf_header(path)
 
 
 class TestDamaged:
