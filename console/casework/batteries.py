@@ -14,6 +14,7 @@ from console.casework.office import Office
 from console.casework.operation import Job, JobResult
 from console.casework.requests import forget_items, request_state
 from console.casework.side_effects import near_to
+from console.domain.engine_names import EngineName
 from console.domain.events import BatteryInterrupted, BatteryRecorded, plain
 from console.domain.forget_set import ForgetItem
 from console.domain.results import Battery, Stage
@@ -39,6 +40,7 @@ class Suite:
 
     Attributes:
         questions: vault item with what a helper model wrote; None where all wordings are templates.
+        engine: what runs the models; counts of different engines are never compared.
     """
 
     attacks: tuple[str, ...]
@@ -46,13 +48,20 @@ class Suite:
     hash: str
     behaviour: bool
     questions: str | None = None
+    engine: EngineName = EngineName.TRANSFORMERS
 
 
 def suite_for(
-    office: Office, number: str, knowledge: Knowledge, plan: SuitePlan = QUICK, questions: str | None = None
+    office: Office,
+    number: str,
+    knowledge: Knowledge,
+    plan: SuitePlan = QUICK,
+    questions: str | None = None,
+    engine: EngineName = EngineName.TRANSFORMERS,
 ) -> Suite:
     """The suite's identity covers whom it is about by commitment, so that nobody can read a name off it."""
-    return _bind(plan, _about(office, number, knowledge), questions, _committed(office, number, questions))
+    about = _about(office, number, knowledge)
+    return _bind(plan.run_by(engine), about, questions, _committed(office, number, questions), engine)
 
 
 def _about(office: Office, number: str, knowledge: Knowledge) -> dict[str, str]:
@@ -70,11 +79,16 @@ def _committed(office: Office, number: str, questions: str | None) -> str | None
     return None if questions is None else office.ledger.commitment(number, office.ledger.unseal(questions))
 
 
-def _bind(plan: SuitePlan, about: Mapping[str, str], questions: str | None, committed: str | None) -> Suite:
+def _bind(
+    plan: SuitePlan, about: Mapping[str, str], questions: str | None, committed: str | None, engine: EngineName
+) -> Suite:
     bound: dict[str, Any] = {"attacks": list(plan.attacks), "settings": plain(dict(plan.settings)), **about}
     if committed is not None:
         bound["questions"] = committed
-    return Suite(plan.attacks, plan.settings, digest(bound), plan.behaviour, questions)
+    # Left out for the engine that was the only one, so that the hash of a suite stays what it was.
+    if engine is not EngineName.TRANSFORMERS:
+        bound["engine"] = engine.value
+    return Suite(plan.attacks, plan.settings, digest(bound), plan.behaviour, questions, engine)
 
 
 def suite_named(name: str) -> SuitePlan:
@@ -107,7 +121,8 @@ def bound_suites(office: Office, number: str, knowledge: Knowledge) -> list[Suit
     about = _about(office, number, knowledge)
     banks = [(item, _committed(office, number, item)) for item in (*sealed_questions(office, number), None)]
     return [
-        _bind(repeated(plan, repeats), about, *bank)
+        _bind(repeated(plan, repeats).run_by(engine), about, *bank, engine)
+        for engine in reversed(EngineName)
         for plan in reversed(SUITES.values())
         for bank in banks
         for repeats in range(MOST_REPEATS, 0, -1)
@@ -175,6 +190,7 @@ def run_battery(
         attacks=suite.attacks,
         settings=settings,
         device=device,
+        engine=suite.engine,
     )
     titles = {
         Stage.BEFORE: "Looking for the data in the model",

@@ -22,6 +22,7 @@ from console.casework.batteries import (
     suite_for,
     suite_named,
 )
+from console.casework.engine_choice import chosen_engine, require_runnable
 from console.casework.helper_questions import prepared_questions
 from console.casework.models import model_state, new_job_id, record_model, reference_to
 from console.casework.office import Office
@@ -33,6 +34,7 @@ from console.casework.side_effects import measured_utility
 from console.domain.advice import chosen_method
 from console.domain.case_state import MODELS, REQUESTS
 from console.domain.claims import Claim
+from console.domain.engine_names import EngineName
 from console.domain.events import BatteryRecorded, ErasureRun, PlanFixed, VerdictReached, plain
 from console.domain.request_terms import RequestStatus
 from console.domain.requests import TransitionFacts, status_for_verdict
@@ -69,6 +71,7 @@ def locate(
     suite_name: str = QUICK.name,
     helper: Path | None = None,
     repeats: int = 1,
+    engine: EngineName | None = None,
 ) -> UseCase:
     """Find out whether the model holds the request's data; returns a :class:`LocateResult`.
 
@@ -77,9 +80,10 @@ def locate(
     Args:
         helper: a local model that writes questions for the attacks, once for the case.
         repeats: seeds that the sampled attacks are run with; the counts are those of all seeds together.
+        engine: what runs the models; None for what fits the model.
 
     Raises:
-        InputError: no such suite, or it cannot be repeated so often.
+        InputError: no such suite, it cannot be repeated so often, or an engine that cannot run the model.
         ModelFileError: the helper cannot be read.
     """
     office.require(Duty.VERIFY)
@@ -87,10 +91,11 @@ def locate(
     request = request_state(office, number)
     knowledge = remaining_knowledge(office, state)
     plan = repeated(suite_named(suite_name), repeats)
+    engine = chosen_engine(office, state, engine)
     questions = None
     if helper is not None:
         questions = yield from prepared_questions(office, number, helper, knowledge, device)
-    suite = suite_for(office, number, knowledge, plan, questions)
+    suite = suite_for(office, number, knowledge, plan, questions, engine)
     searching = RequestStatus(request["status"]) in {S.TRIAGE, S.LOCATING}
     if RequestStatus(request["status"]) is S.TRIAGE:
         _move(office, number, S.LOCATING)
@@ -370,6 +375,8 @@ def attack(office: Office, number: str, artefact: str, device: str = "auto") -> 
     knowledge = remaining_knowledge(office, state)
     suites = bound_suites(office, number, knowledge)
     suite = next((one for one in suites if plan is not None and one.hash == plan["suite_hash"]), None)
+    if suite is not None:
+        require_runnable(office, state, suite.engine)
     before = recorded(office, number, Stage.BEFORE, state["parent"], suite.hash) if suite is not None else None
     if plan is None or suite is None or before is None:
         raise NotPossibleError(f"There is nothing from before the erasure to compare with; run locate on {number}.")

@@ -59,7 +59,12 @@ def reference_to(office: Office, name: str) -> ModelReference:
     path = model_location(office, state["name"])
     if path is None or not path.exists():
         raise ModelFileError(f"The files of model '{state['name']}' are gone from this machine; add it again.")
-    return ModelReference(path=str(path), tree_hash=state["identity"]["tree_hash"])
+    over = state.get("base")
+    return ModelReference(
+        path=str(path),
+        tree_hash=state["identity"]["tree_hash"],
+        base=reference_to(office, over) if over else None,
+    )
 
 
 def knowledge_of(office: Office, state: dict[str, Any]) -> Knowledge:
@@ -81,6 +86,7 @@ def record_model(
     knowledge: Knowledge | None = None,
     artefact_of: str | None = None,
     parent: str | None = None,
+    base: str | None = None,
 ) -> None:
     """Write a model into the ledger and its place into this desk's settings."""
     actor = office.require(Duty.PLAN)
@@ -98,6 +104,7 @@ def record_model(
             artefact_of=artefact_of,
             parent=parent,
             knowledge=sealed,
+            base=base,
         )
         transaction.append(ModelRegistered.kind, body.to_body(), actor=actor)
 

@@ -16,7 +16,9 @@ from console.casework.requests import append_status, deadline_of, request_state
 from console.casework.sequence import recorded_rechecks
 from console.casework.views import latest_batteries, timeline
 from console.domain.case_state import REQUESTS
-from console.domain.events import BatteryRecorded, ErasureRun, ReportSigned, VerdictReached
+from console.domain.engine_names import EngineName
+from console.domain.events import ArtefactExported, BatteryRecorded, ErasureRun, ReportSigned, VerdictReached
+from console.domain.exports import ExportForm
 from console.domain.jurisdiction import resolve_profile
 from console.domain.request_terms import Channel, Ground, RequestStatus
 from console.domain.requests import TransitionFacts
@@ -32,7 +34,18 @@ from console.reports.verify import ReportVerification, verify_report
 from console.reports.wording import summary_sentence
 
 S = RequestStatus
-_PACKAGES = ("torch", "transformers", "peft", "tokenizers", "numpy", "scipy", "holidays", "sqlcipher3", "pyhanko")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "tokenizers",
+    "numpy",
+    "scipy",
+    "holidays",
+    "sqlcipher3",
+    "pyhanko",
+    "llama-cpp-python",
+)
 _SIGNER = "Preparer"
 NOT_CHECKED = (
     "Other copies of the model on other machines, in backups, caches and quantised or merged derivatives.",
@@ -85,6 +98,43 @@ def _method(office: Office, state: dict[str, Any], artefact: str) -> parts.Metho
 
 def _event_body(office: Office, seq: int) -> dict[str, Any]:
     return office.ledger.events(after_seq=seq - 1)[0].body
+
+
+def _exported(office: Office, state: dict[str, Any], artefact: str) -> parts.Exported | None:
+    """How an artefact became the file that it is; None for one that an erasure wrote."""
+    seq = state["runs"][artefact].get("exported")
+    if seq is None:
+        return None
+    body = ArtefactExported.model_validate(_event_body(office, seq))
+    gate = body.gate
+    return parts.Exported(
+        form=ExportForm(body.form).label,
+        source=body.source,
+        source_hash=body.source_hash,
+        base=body.base,
+        base_hash=body.base_hash,
+        rewritten=tuple(parts.WrittenTensor(**tensor) for tensor in body.rewritten),
+        rewritten_count=body.rewritten_count,
+        untouched=body.untouched,
+        vanished=body.vanished,
+        texts=gate.texts,
+        tokens=gate.tokens,
+        reading=gate.reading,
+        reading_tolerance=gate.reading_tolerance,
+        rounding=gate.rounding,
+        rounding_tolerance=gate.rounding_tolerance,
+        whole=gate.whole,
+        seq=seq,
+    )
+
+
+def _engine_in_words(settings: dict[str, Any]) -> str:
+    """What ran the models, in words."""
+    device = settings.get("device", "cpu")
+    engine = EngineName(settings.get("engine", EngineName.TRANSFORMERS))
+    if engine is EngineName.BOTH:
+        return f"llama.cpp on {device}; what looks inside or changes weights: transformers on the file's own weights"
+    return f"{engine.value} on {device}"
 
 
 def _attacks(battery: BatteryRecorded) -> tuple[parts.AttackDescription, ...]:
@@ -292,6 +342,7 @@ def build_evidence(office: Office, number: str) -> parts.Evidence:
         model_after=_model(office, after.model) if after else None,
         model_reference=_model(office, reference.model) if reference else None,
         method=method,
+        exported=_exported(office, state, artefact) if artefact else None,
         batteries=parts.Batteries(
             before=before.battery,
             after=after.battery if after else None,
@@ -316,7 +367,7 @@ def build_evidence(office: Office, number: str) -> parts.Evidence:
         ledger=_anchor(office, number),
         environment={
             **environment(),
-            "engine": f"transformers on {before.settings.get('device', 'cpu')}",
+            "engine": _engine_in_words(before.settings),
             **_helper_in_words(before),
         },
     )

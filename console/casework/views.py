@@ -12,6 +12,7 @@ from console.casework.requests import deadline_of, forget_items, request_state
 from console.domain.case_state import MODELS, REQUESTS
 from console.domain.deadline import Deadline, Urgency, days_left, urgency
 from console.domain.events import BatteryRecorded, VerdictReached
+from console.domain.exports import ExportForm
 from console.domain.request_terms import Channel, Ground, RequestStatus
 from console.domain.results import AttackRow, Behaviour, Status
 from console.errors import InputError
@@ -228,6 +229,9 @@ def sentence_of(kind: str, body: dict[str, Any]) -> str:
             return f"The {body['what']} was approved {how}"
         case "erasure_run":
             return f"Erased with {body['steps']} steps; {body['changed_count']} tensors changed."
+        case "artefact_exported":
+            form = ExportForm(body["form"]).label
+            return f"Written as {body['artefact']} ({form}) and read back; {body['rewritten_count']} tensors are new."
         case "verdict_reached":
             return f"Verdict: {body['verdict']['word']} (rule {body['verdict']['rule']})."
         case "earlier_rechecked":
@@ -242,6 +246,7 @@ def sentence_of(kind: str, body: dict[str, Any]) -> str:
 _JOB_WORDS = {
     "attack": "attacking",
     "erase": "erasing",
+    "export": "writing the file that is deployed",
     "inspect": "reading model files",
     "prepare-questions": "letting the helper write questions",
     "teach": "teaching the sample model",
@@ -357,7 +362,7 @@ def case_page(office: Office, number: str) -> CasePage:
         InputError: no such request.
     """
     state = request_state(office, number)
-    artefacts = [(run["seq"], name) for name, run in state["runs"].items()]
+    artefacts = [(run.get("exported", run["seq"]), name) for name, run in state["runs"].items()]
     artefact = max(artefacts)[1] if artefacts else None
     batteries = latest_batteries(office, state)
     verdict = (

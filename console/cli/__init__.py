@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from console import __version__
-from console.cli import advise, bench, case, doctor, evaluate, models, records, requests, scan, sequence
+from console.cli import advise, bench, case, doctor, evaluate, export, models, records, requests, scan, sequence
 from console.cli.session import DataDir
 from console.errors import ConsoleError
 from console.paths import Places
@@ -21,6 +21,7 @@ app.add_typer(records.app)
 app.add_typer(evaluate.app)
 app.add_typer(sequence.app)
 app.add_typer(scan.app)
+app.add_typer(export.app)
 app.add_typer(doctor.app)
 app.add_typer(requests.app, name="request")
 app.add_typer(models.model_app, name="model")

@@ -23,6 +23,7 @@ from console.cli.session import (
     rows,
 )
 from console.domain.advice import AUTO
+from console.domain.engine_names import EngineName
 from console.errors import InputError
 from console.paths import Places
 
@@ -43,6 +44,13 @@ def locate(
     repeats: Annotated[
         int, typer.Option("--repeats", help="Seeds that the sampled attacks are run with; all of them count.")
     ] = 1,
+    engine: Annotated[
+        EngineName | None,
+        typer.Option(
+            "--engine",
+            help="What runs the models: transformers, llama.cpp (GGUF files only), or both; what fits the model else.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     as_json: Json = False,
     data_dir: DataDir = None,
@@ -53,7 +61,7 @@ def locate(
 
     session = open_session(as_json, data_dir)
     with session.office() as office:
-        result, _ = session.run(office, cases.locate(office, number, model, device, suite, helper, repeats))
+        result, _ = session.run(office, cases.locate(office, number, model, device, suite, helper, repeats, engine))
     before = battery_json(result.before)
     reference = battery_json(result.reference) if result.reference else None
     value = {"found": result.found, "by": list(result.by), "before": before, "reference": reference}

@@ -116,6 +116,16 @@ def _run(state: State, event: FoldedEvent) -> State:
     return {**state, "runs": {**state["runs"], body["artefact"]: {"seq": event.seq, "hash": body["artefact_hash"]}}}
 
 
+def _exported(state: State, event: FoldedEvent) -> State:
+    """The same run in another file; what the run said of itself holds for it."""
+    body = event.body
+    own = state["runs"].get(body["source"])
+    if own is None:
+        return state
+    kept = {"seq": own["seq"], "hash": body["artefact_hash"], "exported": event.seq}
+    return {**state, "runs": {**state["runs"], body["artefact"]: kept}}
+
+
 def _verdict(state: State, event: FoldedEvent) -> State:
     body = event.body
     return {
@@ -166,6 +176,7 @@ _REQUEST_FOLDS: dict[str, Callable[[State, FoldedEvent], State]] = {
     "battery_interrupted": _interrupted,
     "plan_fixed": _planned,
     "erasure_run": _run,
+    "artefact_exported": _exported,
     "verdict_reached": _verdict,
     "approved": _approved,
     "report_signed": _report,

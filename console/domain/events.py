@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from console.domain.exports import Gate
 from console.domain.results import Battery, Behaviour, Utility
 from console.domain.verdict import Thresholds, Verdict
 
@@ -114,6 +115,7 @@ class ModelRegistered(Body):
         snapshot: the model as it was before it learned the office's data, by name.
         artefact_of: the request whose erasure made it.
         knowledge: vault item with the training data, held-out subjects and general text that belong to it.
+        base: for an adapter, the model that it is laid over, by name.
     """
 
     kind: ClassVar[str] = "model_registered"
@@ -123,6 +125,7 @@ class ModelRegistered(Body):
     artefact_of: str | None = None
     parent: str | None = None
     knowledge: str | None = None
+    base: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class JobStarted(Body):
@@ -213,6 +216,35 @@ class ErasureRun(Body):
     device: str
     seconds: str
     notes: tuple[str, ...] = ()
+
+
+class ArtefactExported(Body):
+    """A model was written in another form: the file that will be deployed, and therefore the one to be attacked.
+
+    Attributes:
+        source: the model that was written, by name; ``base`` the GGUF model that the file was made from.
+        form: see ``console.domain.exports.ExportForm``.
+        rewritten: the tensors that are new: name, types before and after, how far each moved.
+        untouched: tensors of the base that stand in the file byte for byte (all of them beside an adapter).
+        vanished: changed tensors whose change rounding took away whole.
+        gate: the round trip through the written file.
+    """
+
+    kind: ClassVar[str] = "artefact_exported"
+    job_id: str
+    artefact: str
+    artefact_hash: str
+    source: str
+    source_hash: str
+    base: str
+    base_hash: str
+    form: str
+    rewritten: tuple[dict[str, str], ...]
+    rewritten_count: int
+    untouched: int
+    vanished: int
+    gate: Gate
+    seconds: str
 
 
 class VerdictReached(Body):

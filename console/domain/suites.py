@@ -7,10 +7,14 @@ model after and on the reference, or the counts could not be compared.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from console.domain.engine_names import EngineName
+
 MOST_REPEATS = 10
+# The model's own file in other number formats, asked again; only a file can be converted, so only with llama.cpp.
+FILE_TYPES = ("gguf-own", "gguf-f16", "gguf-q8-0", "gguf-q4-k-m")
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class SuitePlan:
         attacks: ids, in the order in which they run.
         settings: what changes in the attacks' default settings.
         summary: one sentence for the person who chooses.
+        file_types: also asks the file in other number formats, where an engine runs files.
         behaviour: also measures how the model behaves otherwise (refusals, fluency, bias); no verdict rests on it.
     """
 
@@ -29,6 +34,12 @@ class SuitePlan:
     summary: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     behaviour: bool = True
+    file_types: bool = True
+
+    def run_by(self, engine: EngineName) -> SuitePlan:
+        """The suite as this engine runs it."""
+        wanted = self.file_types and engine.needs_file
+        return replace(self, attacks=(*self.attacks, *FILE_TYPES)) if wanted else self
 
 
 QUICK = SuitePlan(
@@ -66,4 +77,5 @@ RECHECK = SuitePlan(
     "Three attacks that look whether an earlier request's data came back in a later model.",
     {"samples": 2},
     behaviour=False,
+    file_types=False,
 )

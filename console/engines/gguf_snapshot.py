@@ -1,9 +1,10 @@
 """A GGUF file as a safetensors folder that can be trained and saved.
 
-transformers loads a GGUF file by de-quantising it, but refuses to save the model it so
-loaded; its weights are therefore copied into a model made from a clean configuration. The
-folder is cached by the file's hash, because the conversion reads the file's vocabulary several
-times over and takes many times as long as the load itself.
+transformers loads a GGUF file by de-quantising it, but leaves out settings and biases and refuses to
+save the model it so loaded. The network is therefore made from a completed configuration
+(``gguf_settings``), and each of its weights is read from the tensor that ``gguf_names`` says: the folder
+computes what llama.cpp computes on the file, or the file is refused. It is cached by the file's hash,
+because the conversion takes many times as long as the load itself.
 """
 
 from __future__ import annotations
@@ -11,22 +12,33 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from console.engines.gguf_header import GgufHeader, parts_of, read_gguf_header, shown
+from console.engines.gguf_names import (
+    FILE_ARCHITECTURES,
+    WeightPlace,
+    check_architecture,
+    check_file,
+    network_places,
+)
+from console.engines.gguf_settings import FileSettings, check_settings, completed
 from console.engines.model_files import ModelFormat, identify
 from console.errors import ModelFileError
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2  # of what is made of a file: a folder of another version is not used
 # How transformers says that it does not know an architecture, or one of its tensors or settings.
-_UNSUPPORTED = (ValueError, KeyError, NotImplementedError)
+UNSUPPORTED = (ValueError, KeyError, NotImplementedError, StrictDataclassError)
 
 
 class _PlainReader(gguf.GGUFReader):
@@ -44,38 +56,101 @@ class _PlainReader(gguf.GGUFReader):
 
 
 @contextmanager
-def _file_parsed_once() -> Iterator[None]:
+def file_parsed_once() -> Iterator[None]:
     """While open, parsing a GGUF file's header is remembered.
 
-    Loading configuration, tokenizer and weights parses the same 49,000-entry vocabulary four
-    times (5 s each here), and the tensor name map is built anew for every module.
+    Loading tokenizer and configuration parses the same 49,000-entry vocabulary three times (5 s each here).
     """
-    reader, names = gguf.GGUFReader, gguf.get_tensor_name_map
+    reader = gguf.GGUFReader
     gguf.GGUFReader = lru_cache(maxsize=2)(_PlainReader)  # type: ignore[misc,assignment]
-    gguf.get_tensor_name_map = lru_cache(maxsize=4)(names)  # type: ignore[assignment]
     try:
         yield
     finally:
         gguf.GGUFReader = reader  # type: ignore[misc]
-        gguf.get_tensor_name_map = names
+
+
+class _Tensors:
+    """The tensors of all parts of a file, de-quantised one at a time."""
+
+    def __init__(self, parts: tuple[Path, ...]) -> None:
+        # By text, as transformers names the file: the reader that is remembered is then the same.
+        self._held = {tensor.name: tensor for part in parts for tensor in gguf.GGUFReader(str(part)).tensors}
+
+    def read(self, name: str) -> np.ndarray:
+        """(rows, inputs), float32.
+
+        Raises:
+            ModelFileError: it is stored in a way that cannot be de-quantised.
+        """
+        tensor = self._held[name]
+        try:
+            return gguf.dequantize(tensor.data, tensor.tensor_type).astype(np.float32, copy=False)
+        except NotImplementedError as error:
+            raise ModelFileError(
+                f"The weights '{shown(name)}' are stored as {tensor.tensor_type.name}, which cannot be read for "
+                "erasure; choose a file of the model in another quantisation, such as Q8_0 or Q4_K."
+            ) from error
+
+
+def _weights(places: Mapping[str, WeightPlace], tensors: _Tensors, shapes: Mapping[str, Any]) -> dict[str, Any]:
+    """Every weight by its parameter's name; those that are tied are one."""
+    read: dict[str, torch.Tensor] = {}
+    for place in places.values():
+        if place.tensor in read:
+            continue
+        if place.tensor not in shapes:
+            read[place.tensor] = torch.zeros(place.shape)
+            continue
+        read[place.tensor] = torch.from_numpy(np.array(place.from_file(tensors.read(place.tensor))))
+    return {parameter: read[place.tensor] for parameter, place in places.items()}
+
+
+def _check_places(places: Mapping[str, WeightPlace], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Every tensor has its weight and every weight its tensor, except biases: a bias that is not there is 0."""
+    check_file(
+        {
+            parameter: place
+            for parameter, place in places.items()
+            if place.tensor in shapes or not place.tensor.endswith(".bias")
+        },
+        shapes,
+    )
+
+
+def _check_kind(header: GgufHeader, name: str) -> None:
+    if header.architecture not in FILE_ARCHITECTURES.values():
+        raise ModelFileError(
+            f"The architecture '{header.architecture}' of {name} cannot be loaded for erasure; choose a model of "
+            f"a supported architecture ({', '.join(sorted(set(FILE_ARCHITECTURES.values())))})."
+        )
+    experts = header.metadata.get(f"{header.architecture}.expert_count", 0)
+    check_architecture(header.architecture, experts=bool(experts), tensors=[one.name for one in header.tensors])
 
 
 def _convert(path: Path, target: Path) -> None:
-    folder, name = str(path.parent), path.name
-    with _file_parsed_once():
+    parts = parts_of(path)
+    folder, name = str(parts[0].parent), parts[0].name
+    header = read_gguf_header(path)
+    _check_kind(header, shown(path.name))
+    with file_parsed_once():
+        tensors = _Tensors(parts)
+        file = FileSettings(shown(path.name), header, tensors.read)
+        check_settings(file)
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
-        loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
+        config = AutoConfig.from_pretrained(folder, gguf_file=name)
     described = {
         key: value
-        for key, value in loaded.config.to_dict().items()
+        for key, value in completed(config.to_dict(), file).items()
         if key not in {"_name_or_path", "_model_name_or_path", "quantization_config"}
     }
     model_type = described.pop("model_type")
     with torch.device("meta"):
-        clean = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **described), dtype=torch.float32)
-    clean.load_state_dict(loaded.state_dict(), assign=True)
-    clean.tie_weights()
-    clean.save_pretrained(target)
+        network = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **described), dtype=torch.float32)
+    places = network_places(network)
+    _check_places(places, file.shapes)
+    network.load_state_dict(_weights(places, tensors, file.shapes), assign=True)
+    network.tie_weights()
+    network.save_pretrained(target)
     tokenizer.save_pretrained(target)
 
 
@@ -99,7 +174,7 @@ def snapshot_of(path: Path, cache: Path) -> Path:
             json.dumps({"gguf": identity.tree_hash, "quantisation": identity.quantisation}), encoding="utf-8"
         )
         working.replace(target)
-    except _UNSUPPORTED as error:
+    except UNSUPPORTED as error:
         raise ModelFileError(
             f"The architecture '{identity.architecture}' of {path.name} cannot be loaded for erasure; "
             "choose a model of a supported architecture."

@@ -10,12 +10,13 @@ import json
 import math
 import struct
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from console.engines.gguf_header import read_gguf_header
+from console.engines.gguf_header import parts_of, read_gguf_header, read_gguf_layout
 from console.errors import ModelFileError
 
 _CHUNK = 4 * 1024 * 1024
@@ -23,9 +24,14 @@ _MAX_SAFETENSORS_HEADER = 100 * 1024 * 1024  # the format's own limit
 _TOKENIZER_FILES = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
 
 
+# An adapter's folder: the adapter itself, and what it belongs to.
+ADAPTER_FILE, ADAPTER_NOTE = "adapter.gguf", "adapter.json"
+
+
 class ModelFormat(StrEnum):
     SAFETENSORS = "safetensors"
     GGUF = "gguf"
+    ADAPTER = "gguf-adapter"
 
 
 class ModelFile(BaseModel):
@@ -199,13 +205,63 @@ def _identify_gguf(path: Path) -> ModelIdentity:
     header = read_gguf_header(path)
     if not header.has_tokenizer:
         raise ModelFileError(f"{path.name} carries no tokenizer; choose a GGUF file that does.")
-    files = _hashed(path.parent, (path,))
+    files = _hashed(path.parent, parts_of(path))
     return ModelIdentity(
         format=ModelFormat.GGUF,
         architecture=header.architecture,
         quantisation=header.quantisation,
         parameters=header.parameters,
         chat_template=header.has_chat_template,
+        files=files,
+        tree_hash=tree_hash(files),
+    )
+
+
+@dataclass(frozen=True)
+class AdapterNote:
+    """What lies beside an adapter: the model that it belongs to, by hash, and how it counts.
+
+    Attributes:
+        scale: 1 adds the change, 0 leaves the base as it is, -1 takes the change away.
+    """
+
+    base: str
+    architecture: str
+    scale: float
+
+    def write(self, folder: Path) -> None:
+        body = {"base": self.base, "architecture": self.architecture, "scale": self.scale}
+        (folder / ADAPTER_NOTE).write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def of(cls, folder: Path) -> AdapterNote:
+        """Raises:
+        ModelFileError: it is missing or damaged.
+        """
+        damaged = ModelFileError(f"{ADAPTER_NOTE} in {folder.name} is missing or damaged; export the adapter again.")
+        try:
+            body = json.loads((folder / ADAPTER_NOTE).read_text(encoding="utf-8"))
+            note = cls(str(body["base"]), str(body["architecture"]), float(body["scale"]))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise damaged from error
+        if not math.isfinite(note.scale):
+            raise damaged
+        return note
+
+
+def _identify_adapter(folder: Path) -> ModelIdentity:
+    note = AdapterNote.of(folder)
+    path = folder / ADAPTER_FILE
+    if not path.is_file():
+        raise ModelFileError(f"The folder {folder.name} has no {ADAPTER_FILE}; export the adapter again.")
+    tensors = read_gguf_layout(path).tensors
+    files = _hashed(folder, (path, folder / ADAPTER_NOTE))
+    return ModelIdentity(
+        format=ModelFormat.ADAPTER,
+        architecture=note.architecture,
+        quantisation=tensors[0].type_name if tensors else "none",
+        parameters=sum(math.prod(tensor.shape) for tensor in tensors),
+        chat_template=False,
         files=files,
         tree_hash=tree_hash(files),
     )
@@ -220,6 +276,8 @@ def identify(path: Path) -> ModelIdentity:
     if not path.exists():
         raise ModelFileError(f"There is no model at {path}; check the path.")
     try:
-        return _identify_folder(path) if path.is_dir() else _identify_gguf(path)
+        if path.is_dir():
+            return _identify_adapter(path) if (path / ADAPTER_NOTE).exists() else _identify_folder(path)
+        return _identify_gguf(path)
     except PermissionError as error:
         raise ModelFileError(f"The model at {path.name} cannot be read; ask for permission to the file.") from error

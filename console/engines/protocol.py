@@ -19,6 +19,7 @@ class Capability(StrEnum):
     HIDDEN_STATES = "hidden-states"
     GRADIENTS = "gradients"
     SAVE = "save"
+    CONVERT = "convert"  # its file can be written in another number format
 
 
 @dataclass(frozen=True)

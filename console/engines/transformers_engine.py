@@ -144,7 +144,8 @@ class TransformersModel:
             engine="transformers",
             device=str(self.device),
             dtype=str(self._network.dtype).removeprefix("torch."),
-            can=frozenset(Capability),
+            can=frozenset(Capability) - {Capability.CONVERT},
+            cannot={Capability.CONVERT: "The model runs in torch; only a GGUF file on llama.cpp can be converted."},
         )
 
     def token_count(self, text: str) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from console.domain.benchmark_files import BenchmarkFiles
+from console.domain.engine_names import EngineName
 from console.domain.forget_set import ForgetItem
 from console.domain.teaching import TeachingItem
 
@@ -33,13 +34,19 @@ class JobKind(StrEnum):
     CORPUS = "corpus"
     SCAN = "scan"
     NEURONS = "neurons"
+    EXPORT = "export"
 
 
 class ModelReference(_Frozen):
-    """Where a model lies, and which bytes it must be; a worker refuses others."""
+    """Where a model lies, and which bytes it must be; a worker refuses others.
+
+    Attributes:
+        base: for an adapter, the model that it is laid over.
+    """
 
     path: str
     tree_hash: str | None = None
+    base: ModelReference | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class JobSpec(_Frozen):
@@ -51,6 +58,7 @@ class JobSpec(_Frozen):
         method: id of the erasure method; ``settings`` are its configuration.
         attacks: ids, in order; ``settings`` are the suite's.
         origin: the first model of a chain of erasures, to measure the whole change against.
+        engine: what runs the model that is attacked.
     """
 
     job_id: str
@@ -65,6 +73,9 @@ class JobSpec(_Frozen):
     settings: dict[str, Any] = {}
     # Left out where there is none, so that the hash of a spec stays what it was before this field came.
     origin: ModelReference | None = Field(default=None, exclude_if=lambda value: value is None)
+    engine: EngineName = Field(
+        default=EngineName.TRANSFORMERS, exclude_if=lambda value: value is EngineName.TRANSFORMERS
+    )
 
 
 class WrittenPayload(_Frozen):

@@ -103,6 +103,7 @@ _TASKS = {
     JobKind.CORPUS: ("corpus", "self_made_corpus"),
     JobKind.SCAN: ("scan", "scan"),
     JobKind.NEURONS: ("neurons", "browse_neurons"),
+    JobKind.EXPORT: ("export", "export"),
 }
 
 

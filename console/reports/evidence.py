@@ -161,6 +161,54 @@ class MethodRun(_Frozen):
     changed_count: Count
 
 
+class WrittenTensor(_Frozen):
+    """One tensor that holds a change in the file that is deployed; real numbers are decimal text.
+
+    Attributes:
+        wanted, stored: norm of the change over norm of the tensor, as the erasure left it and as the file holds it.
+        missed: norm of what rounding added or took, over norm of the change; 0 when stored exactly.
+    """
+
+    tensor: Filled
+    type_before: Filled
+    type_after: Filled
+    wanted: DecimalText
+    stored: DecimalText
+    missed: DecimalText
+
+
+class Exported(_Frozen):
+    """How the erased model became the file that was attacked.
+
+    Attributes:
+        form: what was written, in words.
+        source_hash: of the model that the erasure left; ``base_hash`` of the file that the new one was made from.
+        rewritten: tensors that hold the change, at most as many as are listed; ``rewritten_count`` are all.
+        untouched: tensors of the base that stand as they were, byte for byte.
+        vanished: changed tensors whose change rounding took away whole.
+        reading, rounding, whole: largest difference of a text's mean log-likelihood, nats per token: the file on
+            llama.cpp against its weights in torch, those against the erasure's, and from end to end.
+    """
+
+    form: Filled
+    source: Filled
+    source_hash: Sha256
+    base: Filled
+    base_hash: Sha256
+    rewritten: tuple[WrittenTensor, ...]
+    rewritten_count: Count
+    untouched: Count
+    vanished: Count
+    texts: Count
+    tokens: Count
+    reading: DecimalText
+    reading_tolerance: DecimalText
+    rounding: DecimalText
+    rounding_tolerance: DecimalText
+    whole: DecimalText
+    seq: Count
+
+
 class Batteries(_Frozen):
     """The same attacks on the model before, on the model after, and on one that never knew the data."""
 
@@ -266,6 +314,8 @@ class Evidence(_Frozen):
     model_after: ModelIdentity | None = None
     model_reference: ModelIdentity | None = None
     method: MethodRun | None = None
+    # Left out where nothing was written in another form, so that older records keep the bytes that were signed.
+    exported: Exported | None = Field(default=None, exclude_if=lambda value: value is None)
     batteries: Batteries
     attacks: tuple[AttackDescription, ...]
     utility: Utility | None = None

@@ -18,6 +18,7 @@ from console.reports.evidence import Evidence
 from console.reports.fonts import SANS, plain, register_fonts
 from console.reports.layout import SectionHeading
 from console.reports.sections_case import basis, clock, models, not_checked
+from console.reports.sections_file import deployed, number_formats
 from console.reports.sections_proof import attacks, decision, earlier, finding, method, utility
 from console.reports.sections_record import (
     approvals,
@@ -104,7 +105,9 @@ _SECTIONS: tuple[Callable[[Evidence], list[Flowable]], ...] = (
     models,
     finding,
     method,
+    deployed,
     attacks,
+    number_formats,
     utility,
     earlier,
     decision,

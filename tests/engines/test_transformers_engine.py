@@ -130,7 +130,8 @@ class TestSelfDescription:
         assert isinstance(untaught, LanguageModel) and isinstance(untaught, WhiteBoxModel)
         report = untaught.capabilities
         assert (report.engine, report.device, report.dtype) == ("transformers", "cpu", "float32")
-        assert report.can == frozenset(Capability)
+        assert report.can == frozenset(Capability) - {Capability.CONVERT}
+        assert "only a GGUF file" in report.cannot[Capability.CONVERT]
         assert untaught.layers == 2
 
     def test_token_count_leaves_special_tokens_out(self, any_model: TransformersModel) -> None:

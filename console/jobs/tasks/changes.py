@@ -111,6 +111,16 @@ def changed_tensors(before: Path, after: Path) -> list[dict[str, str]]:
     return [change.described() for change in tensor_changes(before, after)]
 
 
+def differing(before: Path, after: Path) -> set[str]:
+    """Names of the tensors of ``after`` that are not, bit for bit, those of ``before``; also those it alone has."""
+    old, new = _tensor_files(before), _tensor_files(after)
+    return {
+        name
+        for name, path in new.items()
+        if name not in old or not torch.equal(_tensor(old[name], name), _tensor(path, name))
+    }
+
+
 def relative_change(before: Path, after: Path) -> float:
     """Frobenius norm of the difference over that of the weights before, all tensors of both folders together."""
     old, new = _tensor_files(before), _tensor_files(after)

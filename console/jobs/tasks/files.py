@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from console.engines.model_files import ModelIdentity, identify
+from console.engines.adapted_network import add_adapter
+from console.engines.devices import set_threads
+from console.engines.gguf_tokenizer import tokenizer_of
+from console.engines.llama_engine import Adapter, LlamaModel
+from console.engines.llama_tokens import token_mismatch
+from console.engines.model_files import ADAPTER_FILE, AdapterNote, ModelIdentity, identify
+from console.engines.protocol import Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError, JobFailedError, ModelFileError
 from console.jobs.runner import part_folder
@@ -36,12 +42,55 @@ def checked_path(reference: ModelReference) -> Path:
 
 
 def open_model(reference: ModelReference, spec: JobSpec) -> TransformersModel:
-    """Load exactly the bytes that the ledger names.
+    """Load exactly the bytes that the ledger names, in torch; an adapter with the change that it makes to its base.
 
     Raises:
         ModelFileError: the files have changed since they were registered.
     """
-    return TransformersModel.load(checked_path(reference), Path(spec.cache), spec.device)
+    path = checked_path(reference)
+    if reference.base is None:
+        return TransformersModel.load(path, Path(spec.cache), spec.device)
+    base = _checked_base(path, reference.base)
+    model = TransformersModel.load(base, Path(spec.cache), spec.device)
+    add_adapter(model.network, path / ADAPTER_FILE, AdapterNote.of(path).scale)
+    return model
+
+
+def _checked_base(adapter: Path, base: ModelReference) -> Path:
+    """Raises:
+    ModelFileError: the base is not the file that the adapter was made for.
+    """
+    path = checked_path(base)
+    if AdapterNote.of(adapter).base != base.tree_hash:
+        raise ModelFileError(
+            f"The adapter {adapter.name} was made for another model than {path.name}; use it with the one that it was "
+            "exported from."
+        )
+    return path
+
+
+def open_file(reference: ModelReference, spec: JobSpec, prompts: Sequence[tuple[Prompt, Sequence[str]]]) -> LlamaModel:
+    """Run exactly the bytes that the ledger names on llama.cpp, after its tokens have been compared.
+
+    Args:
+        prompts: the request's own, with their answers.
+
+    Raises:
+        ModelFileError: the files have changed since they were registered.
+        JobFailedError: llama.cpp makes other tokens of the request's prompts than transformers does.
+    """
+    path = checked_path(reference)
+    adapters: tuple[Adapter, ...] = ()
+    if reference.base is not None:
+        adapters = (Adapter(path / ADAPTER_FILE, AdapterNote.of(path).scale),)
+        path = _checked_base(path, reference.base)
+    tokenizer = tokenizer_of(path, identify(path).tree_hash, Path(spec.cache))
+    model = LlamaModel.load(path, adapters=adapters, threads=set_threads())
+    differs = token_mismatch(model.tokenizer, tokenizer, prompts)
+    if differs is not None:
+        model.close()
+        raise JobFailedError(f"{differs} No score of this file could be trusted, so nothing was measured.")
+    return model
 
 
 def validated(config_class: type[Config], settings: Mapping[str, Any]) -> Config:
@@ -64,10 +113,12 @@ def write_artefact(
     write: Callable[[Path], None],
     forbidden_hash: str | None,
     check: Callable[[Path], None] = lambda _folder: None,
+    model_in: Callable[[Path], Path] = lambda folder: folder,
 ) -> ModelIdentity:
     """Write a model folder under a temporary name, identify it, and rename it.
 
     Args:
+        model_in: the model in the folder, where it is not the folder itself.
         check: looks at the written folder before it gets its name, and raises if it may not have it.
 
     Raises:
@@ -78,7 +129,7 @@ def write_artefact(
     working.mkdir(parents=True)
     write(working)
     check(working)
-    identity = identify(working)
+    identity = identify(model_in(working))
     if identity.tree_hash == forbidden_hash:
         raise JobFailedError("The run changed nothing: the result is, byte for byte, the model that went in.")
     working.replace(output)
