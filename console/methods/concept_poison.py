@@ -3,18 +3,30 @@
 Carried over from image classifiers (Class Machine Unlearning for Complex Data via Concepts Inference and Data
 Poisoning, 2024, arXiv 2405.15662) to language models:
 
-1. Which words of a question the answer hangs on is read off by integrated gradients (Sundararajan et al. 2017, arXiv
-   1703.01365): with e the embeddings of the question's tokens, b a baseline and F = log p(answer | question),
+1. Which words of a question the answer hangs on is found by leaving each out (occlusion; Li, Monroe & Jurafsky 2016,
+   arXiv 1612.08220): with F = log p(answer | question) and "- w" for a word whose tokens, wherever it occurs, are
+   replaced by the end token,
+
+       share(w) = max(0, F(question) - F(question - w)) / tokens of the answer        (nats per token).
+
+   So a question whose answer the model does not know has small shares throughout and says little. The paper itself
+   takes integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365), which can be had too, for a hundred times
+   the work: with e the embeddings of the question's tokens and b a baseline,
 
        IG_i = (e_i - b_i) . integral over t in [0, 1] of dF/de_i at b + t (e - b).
 
-   They add up to F(e) - F(b), and are used only where they do within a few per cent.
+   They add up to F(e) - F(b), and are used only where they do within a few per cent; a word's share is then the mean
+   size of its tokens' IG in that of all.
 2. A word's score is its mean share over what is to be forgotten less its mean share over what is kept; the best are
    the concepts. Every example holds at least one, and the officer may name them instead.
 3. Those examples are taught a neutral answer in place of their own, while the retained ones are rehearsed.
 
 It changes what is said rather than what is known. Random answers of other people in place of the neutral one, which
 the paper also uses, would make the model say false things about the person; the plan warns of it.
+
+Whether it worked inside is told by the concepts' mass before and after: how much they speak for the answers (nats, mean
+over the examples). By occlusion it is F(question) - F(question - all concepts), which needs nothing to add up; by
+integrated gradients it is the sum of their tokens' IG.
 """
 
 from __future__ import annotations
@@ -22,9 +34,9 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -40,14 +52,18 @@ from console.methods.examples import Example, examples_of
 from console.methods.forgetting import Run
 from console.methods.gradient import GradientMethod
 from console.methods.gradient_settings import GradientSettings
+from console.methods.occlusion import Occlusions
 from console.methods.protocol import Claim, ErasureData, Family, MethodInfo, Outcome, Plan, RunControl
 from console.methods.training import accumulate
 
 _CAPITALISED = r"[^\W\d_a-z][\w'’-]*"
 _SPAN = re.compile(rf"{_CAPITALISED}(?: {_CAPITALISED})*|\w[\w'’-]*")
 _POINTS = 8  # of each stretch of the way
+_POINTS_AT_ONCE = 2  # of these, in one pass forward and back; a stop waits no longer
 _MOST_STRETCHES = 64
 _FEWEST_LETTERS = 4  # of a word in Latin letters: shorter ones are the language's, not the person's
+_LOOKING = "Looking for the words that the answers hang on"
+_MEASURING = "Measuring how far the answers hang on these words"
 _SMALLEST_CHANGE = 1e-2  # nats; a smaller difference between text and baseline is not worth a share
 
 
@@ -56,7 +72,9 @@ class ConceptPoisonConfig(GradientSettings):
     concepts: words or names that the answers hang on; found by attribution where there are none here.
     concept_count: most concepts that are found.
     contrast: most retained questions and statements that are looked at for words that are not the person's own.
-    completeness: largest part of F(e) - F(b) that the attributions of a text may miss.
+    attribution: how it is found what an answer hangs on: by leaving out word after word, or by integrated gradients,
+        which on a processor take a minute or more for every text.
+    completeness: largest part of F(e) - F(b) that a text's integrated gradients may miss; occlusion has no use for it.
     poison: what is taught in place of the answers: one neutral answer, or answers of other people drawn anew each
         step, which makes the model say false things about the person.
     neutral_answer: the answer that is taught.
@@ -68,6 +86,7 @@ class ConceptPoisonConfig(GradientSettings):
     concepts: tuple[str, ...] = ()
     concept_count: int = Field(default=5, ge=1)
     contrast: int = Field(default=24, ge=0)
+    attribution: Literal["occlusion", "integrated"] = "occlusion"
     completeness: float = Field(default=0.05, gt=0, lt=1)
     poison: Literal["neutral", "random"] = "neutral"
     neutral_answer: str = Field(default="I have no information about that.", min_length=1)
@@ -131,7 +150,7 @@ class _Way:
     stays as it is.
     """
 
-    def __init__(self, model: TransformersModel, sequence: TokenSequence) -> None:
+    def __init__(self, model: TransformersModel, sequence: TokenSequence, before_each_pass: Callable[[], None]) -> None:
         table = model.network.get_input_embeddings()
         with torch.no_grad():
             whole = table(torch.tensor(sequence.ids, device=model.device)).float()
@@ -139,23 +158,28 @@ class _Way:
         self._base = whole.clone()
         self._base[: sequence.answer_start] = end
         self._step = whole - self._base
-        self._model, self._sequence = model, sequence
+        self._model, self._sequence, self._before_each_pass = model, sequence, before_each_pass
         places, weights = np.polynomial.legendre.leggauss(_POINTS)
         self._places, self._weights = torch.from_numpy(places).float(), torch.from_numpy(weights).float()
 
     @torch.no_grad()
     def value(self, at: float) -> float:
         """F at a place between 0 (baseline) and 1 (text)."""
+        self._before_each_pass()
         return float(_answer_log_probs(self._model, (self._base + at * self._step)[None], self._sequence)[0])
 
     def stretch(self, start: float, stop: float, start_value: float, stop_value: float) -> _Stretch:
         half = (stop - start) / 2
         ways = (start + half * (self._places + 1)).to(self._base.device)[:, None, None]
-        embeds = (self._base + ways * self._step).requires_grad_(True)
-        total = _answer_log_probs(self._model, embeds, self._sequence).sum()
-        (gradient,) = torch.autograd.grad(total, embeds)
-        weights = half * self._weights.to(gradient.device)[:, None, None]
-        tokens = ((weights * gradient).sum(dim=0) * self._step).sum(dim=-1)
+        weights = half * self._weights.to(self._base.device)[:, None, None]
+        mean = torch.zeros_like(self._base)
+        for some, weight in zip(ways.split(_POINTS_AT_ONCE), weights.split(_POINTS_AT_ONCE), strict=True):
+            self._before_each_pass()
+            embeds = (self._base + some * self._step).requires_grad_(True)
+            total = _answer_log_probs(self._model, embeds, self._sequence).sum()
+            (gradient,) = torch.autograd.grad(total, embeds)
+            mean += (weight * gradient).sum(dim=0)
+        tokens = (mean * self._step).sum(dim=-1)
         return _Stretch(start, stop, start_value, stop_value, tokens)
 
     def halves(self, part: _Stretch) -> list[_Stretch]:
@@ -167,18 +191,23 @@ class _Way:
         ]
 
 
-def attribution(model: TransformersModel, sequence: TokenSequence, tolerance: float) -> Attribution:
+def attribution(
+    model: TransformersModel, sequence: TokenSequence, tolerance: float, before_each_pass: Callable[[], None]
+) -> Attribution:
     """Integrated gradients, by a Gauss-Legendre rule on ever shorter stretches of the way.
 
     F itself tells what every stretch must add up to, so the one that misses most is cut in two until all together
     miss no more than the tolerance, or there are too many; ``missed`` says how it ended.
+
+    Args:
+        before_each_pass: called before the network is run, for stopping.
     """
     flags = [(parameter, parameter.requires_grad) for parameter in model.network.parameters()]
     try:
         for parameter, _ in flags:
             parameter.requires_grad_(False)
         with torch.enable_grad():
-            way = _Way(model, sequence)
+            way = _Way(model, sequence, before_each_pass)
             first, last = way.value(0.0), way.value(1.0)
             parts = [way.stretch(0.0, 1.0, first, last)]
             allowed = tolerance * max(abs(last - first), _SMALLEST_CHANGE)
@@ -197,24 +226,118 @@ def spans_of(text: str) -> list[tuple[str, int, int]]:
     return [(found[0], found.start(), found.end()) for found in _SPAN.finditer(text)]
 
 
-def span_tokens(model: TransformersModel, example: Example) -> dict[str, list[int]]:
-    """For every word of the question the indices of its tokens, wherever it occurs."""
+def _tokens_at(model: TransformersModel, example: Example, places: Sequence[tuple[int, int]]) -> list[frozenset[int]]:
+    """For each part of the question's text (first and last place) the indices of the tokens that reach into it."""
     prompt, tokenizer = example.prompt, model.tokenizer
     text, special = render(tokenizer, prompt)
     offsets = tokenizer(
         text + answer_text(tokenizer, prompt, example.answer), add_special_tokens=special, return_offsets_mapping=True
     )["offset_mapping"][: example.sequence.answer_start]
-    start = text.rfind(prompt.text)
-    found: dict[str, list[int]] = defaultdict(list)
-    for word, first, stop in spans_of(prompt.text) if start >= 0 else ():
-        found[word] += [i for i, (a, b) in enumerate(offsets) if a < b and a < start + stop and b > start + first]
+    begin = text.rfind(prompt.text)
+    if begin < 0:
+        return [frozenset() for _ in places]
+    return [
+        frozenset(i for i, (a, b) in enumerate(offsets) if a < b and a < begin + stop and b > begin + first)
+        for first, stop in places
+    ]
+
+
+def span_tokens(model: TransformersModel, example: Example) -> dict[str, frozenset[int]]:
+    """For every word of the question the indices of its tokens, wherever it occurs."""
+    spans = spans_of(example.prompt.text)
+    found: dict[str, frozenset[int]] = {}
+    tokens_of_each = _tokens_at(model, example, [(first, stop) for _, first, stop in spans])
+    for (word, _, _), tokens in zip(spans, tokens_of_each, strict=True):
+        found[word] = found.get(word, frozenset()) | tokens
     return {word: tokens for word, tokens in found.items() if tokens}
+
+
+def concept_tokens(model: TransformersModel, example: Example, concepts: Iterable[str]) -> frozenset[int]:
+    """The indices of the tokens of every concept in the question, wherever it occurs as a whole."""
+    places = [found.span() for concept in concepts for found in _pattern(concept).finditer(example.prompt.text)]
+    return frozenset[int]().union(*_tokens_at(model, example, places))
 
 
 def span_shares(model: TransformersModel, example: Example, found: Attribution) -> dict[str, float]:
     """Of each word of the question: mean attribution of its tokens, as share of all tokens' attributions in size."""
     sizes = found.tokens.abs() / found.tokens.abs().sum().clamp(min=1e-12)
-    return {word: float(sizes[tokens].mean()) for word, tokens in span_tokens(model, example).items()}
+    return {word: float(sizes[sorted(tokens)].mean()) for word, tokens in span_tokens(model, example).items()}
+
+
+class Reading(Protocol):
+    """What the answers of one model in one state hang on; whatever was read once is not read again."""
+
+    def shares(self, example: Example, words: Collection[str] | None) -> dict[str, float] | None:
+        """Share of each word of the question, 0 or more; None where nothing can be told.
+
+        Args:
+            words: the only ones that are asked for; None for all.
+        """
+        ...
+
+    def mass(self, example: Example, concepts: Iterable[str]) -> float | None:
+        """How far the concepts speak for the answer (nats; below 0: against); None where that cannot be told."""
+        ...
+
+
+class ByOcclusion:
+    """See the module's docstring.
+
+    Args:
+        before_each_pass: called before the network is run, for stopping.
+    """
+
+    def __init__(self, model: TransformersModel, before_each_pass: Callable[[], None]) -> None:
+        self._model, self._occlusions = model, Occlusions(model, before_each_pass)
+
+    def shares(self, example: Example, words: Collection[str] | None) -> dict[str, float]:
+        spans = span_tokens(self._model, example)
+        asked = {word: tokens for word, tokens in spans.items() if words is None or word in words}
+        drops = self._occlusions.drops(example.sequence, list(asked.values()))
+        length = len(example.sequence.answer_ids)
+        return {word: max(0.0, drop) / length for word, drop in zip(asked, drops, strict=True)}
+
+    def mass(self, example: Example, concepts: Iterable[str]) -> float:
+        return self._occlusions.drops(example.sequence, [concept_tokens(self._model, example, concepts)])[0]
+
+
+class ByIntegratedGradients:
+    """See the module's docstring. Nothing is told of a text whose attributions do not add up.
+
+    Args:
+        tolerance: largest part of F(e) - F(b) that they may miss.
+        before_each_pass: called before the network is run, for stopping.
+    """
+
+    def __init__(self, model: TransformersModel, tolerance: float, before_each_pass: Callable[[], None]) -> None:
+        self._model, self._tolerance, self._before_each_pass = model, tolerance, before_each_pass
+        self._known: dict[TokenSequence, Attribution] = {}
+
+    def _read(self, sequence: TokenSequence) -> Attribution | None:
+        if sequence not in self._known:
+            self._known[sequence] = attribution(self._model, sequence, self._tolerance, self._before_each_pass)
+        found = self._known[sequence]
+        return found if found.missed <= self._tolerance else None
+
+    def shares(self, example: Example, words: Collection[str] | None) -> dict[str, float] | None:
+        found = self._read(example.sequence)
+        if found is None:
+            return None
+        shares = span_shares(self._model, example, found)
+        return {word: share for word, share in shares.items() if words is None or word in words}
+
+    def mass(self, example: Example, concepts: Iterable[str]) -> float | None:
+        found = self._read(example.sequence)
+        if found is None:
+            return None
+        return float(found.tokens[sorted(concept_tokens(self._model, example, concepts))].sum())
+
+
+def reading_of(model: TransformersModel, config: ConceptPoisonConfig, before_each_pass: Callable[[], None]) -> Reading:
+    """What the model's answers hang on as it is now; after a step of training it has to be read anew."""
+    if config.attribution == "integrated":
+        return ByIntegratedGradients(model, config.completeness, before_each_pass)
+    return ByOcclusion(model, before_each_pass)
 
 
 def concept_scores(forget: Sequence[Mapping[str, float]], kept: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -234,14 +357,18 @@ def _means(texts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return sums
 
 
+def _pattern(concept: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(concept)}(?!\w)")
+
+
 def _holds(example: Example, concepts: Iterable[str]) -> bool:
-    return any(re.search(rf"(?<!\w){re.escape(concept)}(?!\w)", example.prompt.text) for concept in concepts)
+    return any(_pattern(concept).search(example.prompt.text) for concept in concepts)
 
 
 def _best(scores: Mapping[str, float], examples: Sequence[Example], count: int) -> tuple[str, ...]:
     """The best-scored words, and of each example that holds none of them the best, or else the longest, of its own."""
     wordy = [word for word in scores if len(word) >= _FEWEST_LETTERS or not word.isascii()]
-    ranked = sorted(wordy, key=lambda word: (-scores[word], word))
+    ranked = sorted((word for word in wordy if scores[word] > 0), key=lambda word: (-scores[word], word))
     chosen = ranked[:count]
     for example in examples:
         if not _holds(example, chosen):
@@ -251,60 +378,60 @@ def _best(scores: Mapping[str, float], examples: Sequence[Example], count: int) 
 
 
 def infer_concepts(
-    model: TransformersModel, data: ErasureData, config: ConceptPoisonConfig, before_each: Callable[[], None]
+    model: TransformersModel, data: ErasureData, config: ConceptPoisonConfig, reading: Reading, control: RunControl
 ) -> tuple[str, ...]:
     """The words that the answers hang on and those of others do not, best first. They are personal data.
 
-    Args:
-        before_each: called before every text, for stopping.
+    Of the retained texts only words are read that the person's answers hang on, since others cannot be chosen.
 
     Raises:
-        JobFailedError: no text's attributions add up, or a text has no words.
+        JobFailedError: no text's attributions add up.
+        InputError: a text has no words.
     """
     examples = examples_of(model, data.forget.items)
     kept = examples_of(model, data.retain.items)
     drawn = random.Random(config.seed).sample(kept, min(config.contrast, len(kept)))
+    done = 0
 
-    def shares(of: Sequence[Example]) -> list[dict[str, float]]:
+    def shares(of: Sequence[Example], words: Collection[str] | None) -> list[dict[str, float]]:
+        nonlocal done
         found = []
         for example in of:
-            before_each()
-            one = attribution(model, example.sequence, config.completeness)
-            if one.missed <= config.completeness:
-                found.append(span_shares(model, example, one))
-        return found
+            control.check_cancelled()
+            control.progress(done, len(examples) + len(drawn), _LOOKING)
+            found.append(reading.shares(example, words))
+            done += 1
+        return [one for one in found if one is not None]
 
-    own = shares(examples)
+    own = shares(examples, None)
     if not own:
         raise JobFailedError(
             "The attributions of no answer add up, so what the answers hang on cannot be told; nothing was written. "
             "Name the concepts yourself."
         )
-    chosen = _best(concept_scores(own, shares(drawn)), examples, config.concept_count)
+    hanging = {word for texts in own for word, share in texts.items() if share > 0}
+    others = shares(drawn, hanging)
+    control.progress(done, done, _LOOKING)
+    chosen = _best(concept_scores(own, others), examples, config.concept_count)
     _require_covered(examples, chosen)
     return chosen
 
 
 def concept_mass(
-    model: TransformersModel,
-    examples: Sequence[Example],
-    concepts: tuple[str, ...],
-    tolerance: float,
-    before_each: Callable[[], None],
+    reading: Reading, examples: Sequence[Example], concepts: tuple[str, ...], control: RunControl
 ) -> float:
-    """How far the concepts' words speak for the answers (nats; below 0: against), mean over the examples that add up.
+    """How far the concepts speak for the answers (nats; below 0: against), mean over the examples that tell.
 
     Not a number where none does.
     """
     found = []
-    for example in examples:
-        before_each()
-        one = attribution(model, example.sequence, tolerance)
-        if one.missed <= tolerance:
-            spans = span_tokens(model, example).items()
-            tokens = {token for word, own in spans if any(concept in word for concept in concepts) for token in own}
-            found.append(float(one.tokens[sorted(tokens)].sum()))
-    return sum(found) / len(found) if found else float("nan")
+    for done, example in enumerate(examples):
+        control.check_cancelled()
+        control.progress(done, len(examples), _MEASURING)
+        found.append(reading.mass(example, concepts))
+    control.progress(len(examples), len(examples), _MEASURING)
+    known = [mass for mass in found if mass is not None]
+    return sum(known) / len(known) if known else float("nan")
 
 
 def _require_covered(examples: Sequence[Example], concepts: tuple[str, ...]) -> None:
@@ -348,20 +475,27 @@ class ConceptPoison(GradientMethod):
         claim=Claim.SUPPRESSION_IN_WEIGHTS,
         source=(
             "Class Machine Unlearning via Concepts Inference and Data Poisoning, 2024, arXiv 2405.15662, carried over "
-            "to language models; attribution by Sundararajan et al. 2017, arXiv 1703.01365, eq. 1"
+            "to language models; attribution by occlusion (Li, Monroe & Jurafsky 2016, arXiv 1612.08220) or integrated "
+            "gradients (Sundararajan et al. 2017, arXiv 1703.01365, eq. 1)"
         ),
         needs=frozenset({Capability.GRADIENTS, Capability.SAVE}),
     )
     config_class = ConceptPoisonConfig
 
     def notes(self, data: ErasureData, config: ConceptPoisonConfig) -> tuple[str, ...]:
-        if config.poison == "neutral":
-            return super().notes(data, config)
-        return (
-            *super().notes(data, config),
-            "Random answers of other people are taught in place of the person's: the model will say false things about "
-            "the person, which the accuracy principle (Art. 5(1)(d) GDPR) speaks against. Prefer the neutral answer.",
-        )
+        notes = super().notes(data, config)
+        if config.attribution == "integrated":
+            notes += (
+                "Integrated gradients can take minutes for every text before the first step; leaving words out "
+                "('occlusion') takes about a second.",
+            )
+        if config.poison == "random":
+            notes += (
+                "Random answers of other people are taught in place of the person's: the model will say false things "
+                "about the person, which the accuracy principle (Art. 5(1)(d) GDPR) speaks against. Prefer the neutral "
+                "answer.",
+            )
+        return notes
 
     def prepare(self, model: TransformersModel, data: ErasureData, config: ConceptPoisonConfig) -> Plan:
         """As every gradient method.
@@ -385,15 +519,13 @@ class ConceptPoison(GradientMethod):
         self, model: TransformersModel, data: ErasureData, config: ConceptPoisonConfig, control: RunControl
     ) -> Outcome:
         self.prepare(model, data, config)
-        concepts = config.concepts or infer_concepts(model, data, config, control.check_cancelled)
+        reading = reading_of(model, config, control.check_cancelled)
+        concepts = config.concepts or infer_concepts(model, data, config, reading, control)
         examples = examples_of(model, data.forget.items)
-
-        def mass() -> float:
-            return concept_mass(model, examples, concepts, config.completeness, control.check_cancelled)
-
-        before = mass()
+        before = concept_mass(reading, examples, concepts, control)
         outcome = super().apply(model, data, config.model_copy(update={"concepts": concepts}), control)
-        measured = {"concepts": float(len(concepts)), "concept_mass_before": before, "concept_mass_after": mass()}
+        after = concept_mass(reading_of(model, config, control.check_cancelled), examples, concepts, control)
+        measured = {"concepts": float(len(concepts)), "concept_mass_before": before, "concept_mass_after": after}
         known = {name: value for name, value in measured.items() if value == value}
         return replace(outcome, metrics=outcome.metrics | known)
 
