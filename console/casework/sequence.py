@@ -8,12 +8,14 @@ from decimal import Decimal
 from typing import Any
 
 from console.casework.batteries import case_payload, recorded, snapshot_of, suite_for
+from console.casework.engine_choice import require_runnable
 from console.casework.knowledge import Knowledge
 from console.casework.models import knowledge_of, model_state, new_job_id, reference_to
 from console.casework.office import Office
 from console.casework.operation import Job, JobResult, UseCase
 from console.casework.requests import forget_items, request_state
 from console.domain.case_state import MODELS, REQUESTS
+from console.domain.engine_names import EngineName
 from console.domain.events import BatteryRecorded, EarlierRechecked, ErasureRun, plain
 from console.domain.results import Battery, Stage
 from console.domain.roles import Duty
@@ -130,7 +132,13 @@ def _recheck_one(
 ) -> Generator[Job, JobResult, EarlierRequest]:
     state = model_state(office, artefact)
     knowledge = remaining_knowledge(office, state)
-    suite = suite_for(office, number, knowledge, RECHECK)
+    then = _after_own_erasure(office, number, own)
+    engine = EngineName(then[1].settings.get("engine", EngineName.TRANSFORMERS)) if then else EngineName.TRANSFORMERS
+    try:
+        require_runnable(office, state, engine)
+    except NotPossibleError as error:  # counts of another engine would not compare
+        return EarlierRequest(number, own, Standing.NOT_KNOWN, (), None, then[1].battery if then else None, str(error))
+    suite = suite_for(office, number, knowledge, RECHECK, engine=engine)
     payload = case_payload(office, number, knowledge)
     spec = JobSpec(
         job_id=new_job_id(JobKind.ATTACK),
@@ -140,6 +148,7 @@ def _recheck_one(
         attacks=suite.attacks,
         settings={**suite.settings, "prompt_controls": True, "retained_asked": 0},
         device=device,
+        engine=engine,
     )
     result = yield Job(
         spec,
