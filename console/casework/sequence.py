@@ -279,7 +279,8 @@ def _run_of(office: Office, request: str, artefact: str) -> ErasureRun | None:
 
 
 def _governed(office: Office, model: str) -> tuple[Link, ...]:
-    """The part of a chain whose changes add up: from the last model that was trained anew, or from the first one.
+    """The part of a chain whose changes add up: from the model that the first erasure began with, or from the last one
+    that was trained anew. What somebody taught a model before that is no damage.
 
     An exact erasure starts from the snapshot, so whatever earlier erasures damaged is not in its model, and its
     distance from the one it replaces is no damage either.
@@ -290,7 +291,8 @@ def _governed(office: Office, model: str) -> tuple[Link, ...]:
         run = _run_of(office, link.request, link.model) if link.request is not None else None
         if run is not None and run.method["family"] == _TRAINED_ANEW:
             return chain[place:]
-    return chain
+    before = next((place - 1 for place, link in enumerate(chain) if link.request is not None), len(chain) - 1)
+    return chain[max(before, 0) :]
 
 
 def _perplexity(office: Office, model: str) -> Decimal | None:
@@ -390,6 +392,8 @@ def changes_of(office: Office, number: str) -> tuple[Change, ...]:
         raise NotPossibleError(f"Nothing was erased for {number} yet, so there is no change to show.")
     changes = []
     for artefact, kept in sorted(runs.items(), key=lambda entry: int(entry[1]["seq"])):
+        if "exported" in kept:  # the same change in another file
+            continue
         run = ErasureRun.model_validate(_body(office, kept["seq"]))
         parent = str(model_state(office, artefact)["parent"])
         changes.append(Change(number, artefact, parent, run.metrics.get(OWN_CHANGE), run))

@@ -72,12 +72,12 @@ def chain_words(measure: ChainMeasure) -> None:
     limits = ChainLimits()
     change, ratio = measure.relative_change, measure.perplexity_ratio
     most = "at most " if measure.bound else ""
-    moved = "not measured" if change is None else f"{most}{change:.4f}"
-    harder = "not measured" if ratio is None else f"{ratio:.4f}"
+    moved = "not measured" if change is None else f"{most}{change:.4f} of the weights' norm since {measure.first}"
+    harder = "not measured" if ratio is None else f"{ratio:.4f} times that of {measure.first}"
     rows(
         {
-            "Change so far": f"{moved} of the weights' norm since {measure.first} (limit {limits.relative_change})",
-            "Perplexity": f"{harder} times that of {measure.first} (limit {limits.perplexity_ratio})",
+            "Change so far": f"{moved} (limit {limits.relative_change})",
+            "Perplexity": f"{harder} (limit {limits.perplexity_ratio})",
         }
     )
     for passed in beyond(measure, limits):

@@ -48,6 +48,7 @@ QUICK = SuitePlan(
     "Six attacks, about a minute on a small model; enough to find the data, not enough to call it removed.",
     {"samples": 2},
     behaviour=False,
+    file_types=False,  # they would be evidence enough for the word that this suite may not give
 )
 _ASKING = (
     *("direct", "continuation", "paraphrase", "few-shot", "cloze", "prefix-injection", "affirmative-suffix"),

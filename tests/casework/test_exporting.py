@@ -71,7 +71,7 @@ def test_gguf_in_and_erased_gguf_and_adapter_out(office_of_files: Office, tmp_pa
     assert model_state(office, "planted")["identity"]["format"] == "gguf"
 
     number = granted(office)
-    located = run(office, cases.locate(office, number, "planted"))
+    located = run(office, cases.locate(office, number, "planted", suite_name="standard"))
     assert located.found
     told = located.before.settings
     assert told["engine"] == EngineName.BOTH.value
@@ -126,6 +126,7 @@ def test_the_two_routes_agree_on_hits(office_of_files: Office) -> None:
     number = granted(office)
     file = run(office, cases.locate(office, number, "planted", engine=EngineName.LLAMA))
     torch = run(office, cases.locate(office, number, "planted", engine=EngineName.TRANSFORMERS))
+    assert not set(FILE_TYPES) & {row.attack for row in file.before.battery.rows}
     for attack in ("direct", "continuation", "paraphrase", "few-shot"):
         left, right = file.before.battery.row(attack), torch.before.battery.row(attack)
         assert left.outcome.attempts == right.outcome.attempts, attack

@@ -6,7 +6,7 @@ import pytest
 
 from console.domain.engine_names import EngineName
 from console.domain.exports import ExportForm, Likelihoods, Place, judged, reading_tolerance, rounding_tolerance
-from console.domain.suites import FILE_TYPES, QUICK, RECHECK
+from console.domain.suites import FILE_TYPES, QUICK, RECHECK, STANDARD
 
 TEXTS = (-2.0, -3.0, -4.0)
 
@@ -54,5 +54,14 @@ def test_every_form_has_words() -> None:
 
 def test_only_an_engine_that_runs_files_asks_them_in_other_types() -> None:
     assert QUICK.run_by(EngineName.TRANSFORMERS) == QUICK
-    assert QUICK.run_by(EngineName.LLAMA).attacks == (*QUICK.attacks, *FILE_TYPES)
+    assert STANDARD.run_by(EngineName.TRANSFORMERS) == STANDARD
+    assert STANDARD.run_by(EngineName.LLAMA).attacks == (*STANDARD.attacks, *FILE_TYPES)
+
+
+def test_the_quick_suite_stays_too_weak_for_the_word_removed() -> None:
+    """Number formats would be evidence from disturbed weights, and all five kinds would be there."""
+    assert QUICK.run_by(EngineName.BOTH) == QUICK
+
+
+def test_a_recheck_asks_no_other_types() -> None:
     assert RECHECK.run_by(EngineName.BOTH) == RECHECK

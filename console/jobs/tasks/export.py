@@ -30,6 +30,8 @@ from console.jobs.tasks.changes import differing
 from console.jobs.tasks.files import checked_path, validated, write_artefact
 from console.jobs.worker import EventWriter
 
+_RANKS_FIRST = (16, 64)
+
 
 class ExportConfig(BaseModel):
     """How a model is written.
@@ -127,6 +129,17 @@ def _described(tensor: RewrittenTensor) -> dict[str, str]:
     }
 
 
+def _pair(delta: np.ndarray, config: ExportConfig) -> tuple[np.ndarray, np.ndarray, float]:
+    """The smallest pair that will do. Small ranks are tried first: what an adapter left is found there at once, and
+    looking for up to the largest rank takes many times as long.
+    """
+    for most in (*(rank for rank in _RANKS_FIRST if rank < config.most_rank), config.most_rank):
+        found = low_rank(delta, tolerance=config.rank_tolerance, most=most)
+        if found[2] <= config.rank_tolerance:
+            break
+    return found
+
+
 def _write_pairs(
     base: Path, folder: Path, changed: Mapping[str, np.ndarray], spec: JobSpec, config: ExportConfig, architecture: str
 ) -> tuple[_Written, dict[str, tuple[np.ndarray, np.ndarray]]]:
@@ -135,7 +148,7 @@ def _write_pairs(
         require_adaptable(name)
     for name, wanted in changed.items():
         old = read_values(held[name])
-        down, up, missed = low_rank(wanted - old, tolerance=config.rank_tolerance, most=config.most_rank)
+        down, up, missed = _pair(wanted - old, config)
         if missed > config.rank_tolerance:
             raise InputError(
                 f"The change of '{name}' needs more than rank {config.most_rank} (at that rank {missed:.1%} of it is "
