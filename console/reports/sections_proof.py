@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import zip_longest
 
 from reportlab.platypus import Flowable
 
@@ -81,7 +82,12 @@ def method(evidence: Evidence) -> list[Flowable]:
     ]
     if run.parameters:
         cells = [[mono(name), mono(value)] for name, value in sorted(run.parameters.items())]
-        flowables += [*subheading("Parameters"), data_table(["Parameter", "Value"], cells, [2, 3])]
+        half = (len(cells) + 1) // 2
+        pairs = zip_longest(cells[:half], cells[half:], fillvalue=["", ""])
+        flowables += [
+            *subheading("Parameters"),
+            data_table(["Parameter", "Value"] * 2, [[*left, *right] for left, right in pairs], [4, 3] * 2),
+        ]
     if run.modules:
         flowables += [*subheading("Parts of the model it acted on"), mono(", ".join(run.modules)), gap(1)]
     return [*flowables, *_changes(run)]
