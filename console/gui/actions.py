@@ -32,6 +32,8 @@ class Situation:
         page: the case on the screen, or None.
         next_action: id of the case's next step.
         has_sample: the sample office is loaded.
+        no_file: why the case's erased model cannot be written as a file, or empty.
+        no_attack: why the case's erased model cannot be attacked as it is, or empty.
     """
 
     is_open: bool = False
@@ -39,6 +41,8 @@ class Situation:
     page: CasePage | None = None
     next_action: str = ""
     has_sample: bool = False
+    no_file: str = ""
+    no_attack: str = ""
 
 
 Reason = Callable[[Situation], str]
@@ -76,6 +80,14 @@ def _case_job(gate: str) -> Reason:
         return now.page.blocked[gate] or _when_idle(now)
 
     return reason
+
+
+def _when_writable(now: Situation) -> str:
+    return _on_case(now) or now.no_file or _when_idle(now)
+
+
+def _when_attackable(now: Situation) -> str:
+    return _on_case(now) or now.no_attack or _case_job("verify")(now)
 
 
 def _next_is(action: str, otherwise: str) -> Reason:
@@ -131,7 +143,8 @@ SPECS = (
     ActionSpec("request.decide", "Decide…", "Request", "decide", "Ctrl+D", _when_decidable),
     ActionSpec("request.locate", "Locate", "Request", "locate", "Ctrl+L", _case_job("locate"), starts_group=True),
     ActionSpec("request.erase", "Erase…", "Request", "erase", "Ctrl+E", _case_job("erase")),
-    ActionSpec("request.verify", "Verify", "Request", "verify", "Ctrl+Shift+V", _case_job("verify")),
+    ActionSpec("request.export", "Write as a file…", "Request", "folder", "Ctrl+Shift+E", _when_writable),
+    ActionSpec("request.verify", "Verify", "Request", "verify", "Ctrl+Shift+V", _when_attackable),
     ActionSpec("request.report", "Report", "Request", "report", "Ctrl+R", _case_job("report")),
     ActionSpec(
         "request.open_report", "Open the report", "Request", "open", "Ctrl+O", _when_reported, starts_group=True

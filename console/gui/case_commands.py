@@ -10,14 +10,19 @@ from PySide6.QtCore import QObject, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QDialog
 
-from console.casework import cases
+from console.casework import cases, exporting
 from console.casework.views import models
+from console.domain.engine_names import EngineName
+from console.domain.exports import ExportForm
 from console.domain.suites import SUITES
 from console.gui import road
-from console.gui.case_dialogs import AnswerDialog, DecisionDialog, EraseDialog, IdentityDialog, LocateDialog
+from console.gui.case_dialogs import AnswerDialog, DecisionDialog, EraseDialog, IdentityDialog
 from console.gui.case_page import CaseView
+from console.gui.deployment import engine_cards, export_words, why_no_adapter
 from console.gui.desk import Desk
-from console.gui.presenter import method_cards
+from console.gui.export_dialog import ExportDialog
+from console.gui.locate_dialog import LocateDialog
+from console.gui.presenter import file_words, method_cards
 from console.gui.tones import Tone
 
 if TYPE_CHECKING:
@@ -48,6 +53,7 @@ class CaseCommands(QObject):
             "request.decide": self.decide,
             "request.locate": self.locate,
             "request.erase": self.erase,
+            "request.export": self.export,
             "request.verify": self.verify,
             "request.report": self.write_report,
             "request.open_report": self.open_report,
@@ -104,12 +110,15 @@ class CaseCommands(QObject):
             self._window,
             open_choice,
             tuple(SUITES.values()),
-            lambda model, suite: self._locate(number, model, suite),
+            lambda model: engine_cards(self._desk.office, model),
+            lambda model, suite, engine: self._locate(number, model, suite, engine),
         ).open()
 
-    def _locate(self, number: str, model: str, suite: str) -> None:
+    def _locate(self, number: str, model: str, suite: str, engine: EngineName | None) -> None:
         office = self._desk.office
-        self._desk.run(lambda: cases.locate(office, number, model, suite_name=suite), number, self._located)
+        self._desk.run(
+            lambda: cases.locate(office, number, model, suite_name=suite, engine=engine), number, self._located
+        )
 
     def _located(self, result: cases.LocateResult) -> None:
         if result.found:
@@ -127,12 +136,35 @@ class CaseCommands(QObject):
             self._desk.run(
                 lambda: cases.erase(office, number, model, method, approval_reason=reason),
                 number,
-                lambda result: self._window.notice.tell(
-                    f"A new model was written: “{result.artefact}”. Verify it before it is used.", Tone.GOOD
-                ),
+                lambda result: self._erased(number, result),
             )
 
         EraseDialog(self._window, model, method_cards(snapshot), cases.ONE_PERSON, start).open()
+
+    def _erased(self, number: str, result: cases.EraseResult) -> None:
+        is_due = exporting.export_outlook(self._desk.office, number).is_due
+        then = "Write it as a file, then verify it" if is_due else "Verify it"
+        self._window.notice.tell(f"A new model was written: “{result.artefact}”. {then} before it is used.", Tone.GOOD)
+
+    def export(self) -> None:
+        """Write the newest erased folder as the file that goes into service."""
+        office, number, outlook = self._desk.office, self._page.line.number, self._case.outlook
+        source, base = outlook.source, outlook.base
+        assert source is not None and base is not None, "the action is greyed while there is nothing to write"
+
+        def start(form: ExportForm, kind: str | None) -> None:
+            settings = {} if kind is None else {"higher_type": kind}
+            self._desk.run(
+                lambda: exporting.export_model(office, source, form, base=base, settings=settings),
+                number,
+                self._exported,
+            )
+
+        ExportDialog(self._window, source, file_words(office, base), why_no_adapter(outlook), start).open()
+
+    def _exported(self, result: exporting.ExportResult) -> None:
+        words = export_words(result)
+        self._window.notice.tell(words.sentence, words.tone, details=words.details)
 
     def verify(self) -> None:
         page, office = self._page, self._desk.office

@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
 )
 
 from console.domain.request_terms import Exception17, Ground, RefusalBasis
-from console.domain.suites import SuitePlan
 from console.domain.verdict import Thresholds
 from console.errors import InputError
 from console.gui.choices import check_box, exception_words, ground_words, radio_button
@@ -199,51 +198,6 @@ def _limits() -> str:
         f"people's facts must still be answered, and general text may become at most "
         f"{float(limits.perplexity_ratio) - 1:.0%} harder to predict."
     )
-
-
-class LocateDialog(FormDialog):
-    """In which model the data is looked for, and how hard; the same attacks judge the erasure later."""
-
-    def __init__(
-        self,
-        parent: QWidget | None,
-        models: tuple[str, ...],
-        suites: tuple[SuitePlan, ...],
-        save: Callable[[str, str], None],
-    ) -> None:
-        super().__init__(
-            parent,
-            "Locate the data",
-            "The attacks that search now are the ones that judge the erased model later.",
-            "Locate",
-            self._start,
-        )
-        self._done = save
-        self._only = models[0]
-        self.model = narrow_combo() if len(models) > 1 else None
-        if self.model is not None:
-            self.model.addItems(list(models))
-            self.field("Model", self.model)
-        self.suites: dict[str, QAbstractButton] = {}
-        group = QButtonGroup(self)
-        for plan in suites:
-            frame = Card()
-            choice = radio_button(_SUITE_TITLES.get(plan.name, plan.name))
-            choice.button.setAccessibleDescription(plan.summary)
-            group.addButton(choice.button)
-            self.suites[plan.name] = choice.button
-            frame.column.addWidget(choice)
-            frame.column.addWidget(Text(plan.summary, tone=Tone.QUIET))
-            self.body.addWidget(frame)
-        self.suites[suites[0].name].setChecked(True)
-        self.body.addStretch(1)
-
-    def _start(self) -> None:
-        model = self.model.currentText() if self.model is not None else self._only
-        self._done(model, next(name for name, button in self.suites.items() if button.isChecked()))
-
-
-_SUITE_TITLES = {"quick": "A quick search", "standard": "A thorough search", "full": "An exhaustive search"}
 
 
 class AnswerDialog(FormDialog):

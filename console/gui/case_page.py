@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QTabBar, QWidget
 
+from console.casework.exporting import ExportOutlook, export_outlook
 from console.casework.office import Office
 from console.casework.requests import request_state
 from console.casework.views import CasePage, case_page
@@ -24,7 +25,7 @@ from console.gui.theme import GRID
 from console.gui.tones import Tone
 
 _TABS = ("Story", "Proof", "Request")
-GATED = ("request.locate", "request.erase", "request.verify", "request.report")
+GATED = ("request.locate", "request.erase", "request.export", "request.verify", "request.report")
 
 
 class CaseHeader(Card):
@@ -62,7 +63,7 @@ class CaseHeader(Card):
         self.column.addLayout(step_line)
         actions.refreshed.connect(self._refresh_primary)
 
-    def show_page(self, page: CasePage) -> None:
+    def show_page(self, page: CasePage, following: NextStep) -> None:
         line = page.line
         self.number.setText(line.number)
         self.person.setText(line.person)
@@ -74,7 +75,7 @@ class CaseHeader(Card):
         self.due.setToolTip(page.deadline.rule)
         self._why.setText("\n".join((page.deadline.rule, *(f"•  {step}" for step in page.deadline.steps))))
         self._summary.say(line.summary)
-        self._next = next_step(page)
+        self._next = following
         self.primary.setText(self._next.title)
         self.primary.setAccessibleName(self._next.title.removesuffix("…"))
         self.primary.setVisible(bool(self._next.action))
@@ -88,13 +89,18 @@ class CaseHeader(Card):
 
 
 class CaseView(Page):
-    """Header, road, job, the four buttons, and the tabs."""
+    """Header, road, job, the buttons, and the tabs.
+
+    Attributes:
+        outlook: what the erased model of the shown case can become.
+    """
 
     def __init__(self, office: Office, actions: ActionRegistry) -> None:
         super().__init__("Request")
         self._office = office
         self.page: CasePage | None = None
         self.next = NextStep("", "", "", "")
+        self.outlook = ExportOutlook()
         back = ActionButton(actions, "view.back")
         back.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.header = CaseHeader(actions)
@@ -142,8 +148,11 @@ class CaseView(Page):
 
     def _load(self, number: str) -> None:
         page = case_page(self._office, number)
-        self.page, self.next = page, next_step(page)
-        self.header.show_page(page)
+        self.outlook = export_outlook(self._office, number)
+        self.page, self.next = page, next_step(page, needs_file=self.outlook.is_due)
+        self.header.show_page(page, self.next)
+        # Most offices run no GGUF files; the button comes with a folder that could become one.
+        self.gates["request.export"].setVisible(self.outlook.source is not None)
         self.stepper.show_road(road(page, request_state(self._office, number)))
         self._parts[self.tabs.currentIndex()].show_page(page)
 

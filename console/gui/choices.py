@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QMouseEvent, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QAbstractButton, QApplication, QCheckBox, QHBoxLayout, QRadioButton, QWidget
+from PySide6.QtWidgets import QAbstractButton, QApplication, QCheckBox, QHBoxLayout, QRadioButton, QVBoxLayout, QWidget
 
 from console.domain.request_terms import Exception17, Ground
 from console.gui.pieces import Text
 from console.gui.theme import GRID, accent, edge_color, icon_size, on_accent, pixmap
+from console.gui.tones import Tone
 
 
 class _Words(Text):
@@ -73,13 +74,14 @@ class Choice(QWidget):
     def __init__(self, button: QAbstractButton, text: str) -> None:
         super().__init__()
         self.button = button
+        self.words = _Words(text, button)
         button.setAccessibleName(text)
         button.setFixedSize(button.sizeHint())
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
         line.setSpacing(GRID)
         line.addWidget(button, 0, Qt.AlignmentFlag.AlignTop)
-        line.addWidget(_Words(text, button), 1)
+        line.addWidget(self.words, 1)
 
 
 def check_box(text: str) -> Choice:
@@ -90,6 +92,37 @@ def check_box(text: str) -> Choice:
 def radio_button(text: str) -> Choice:
     """A choice of which one holds; put the buttons of a question into one QButtonGroup."""
     return Choice(_Ring(), text)
+
+
+class Option(QWidget):
+    """One of several ways, with a sentence under its words; greyed with the reason where it cannot be taken."""
+
+    def __init__(self, title: str, sentence: str = "") -> None:
+        super().__init__()
+        self._choice = radio_button(title)
+        self.button = self._choice.button
+        self._sentence = Text(tone=Tone.QUIET)
+        under = QHBoxLayout()
+        under.addSpacing(self.button.sizeHint().width() + GRID)
+        under.addWidget(self._sentence, 1)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(GRID // 2)
+        column.addWidget(self._choice)
+        column.addLayout(under)
+        self.say(sentence)
+
+    @property
+    def sentence(self) -> str:
+        return self._sentence.text()
+
+    def say(self, sentence: str, missing: str = "") -> None:
+        """Show what the choice means, or why it cannot be taken."""
+        self._sentence.setText(missing or sentence)
+        self._choice.words.set_tone(Tone.QUIET if missing else Tone.PLAIN)
+        self.button.setEnabled(not missing)
+        self.button.setToolTip(missing)
+        self.button.setAccessibleDescription(missing or sentence)
 
 
 def ground_words(ground: Ground) -> str:

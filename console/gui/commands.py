@@ -16,6 +16,7 @@ from console.gui.actions import Situation
 from console.gui.case_commands import CaseCommands
 from console.gui.case_page import CaseView
 from console.gui.check_page import CheckPage
+from console.gui.deployment import why_no_attack, why_no_file
 from console.gui.desk import Desk
 from console.gui.errand import Errand
 from console.gui.inbox_page import InboxPage
@@ -150,6 +151,8 @@ class Commands(QObject):
                 page=page,
                 next_action=self.case.next.action if page is not None else "",
                 has_sample=office.sample_subjects is not None and sample.is_planted(office),
+                no_file=why_no_file(self.case.outlook) if page is not None else "",
+                no_attack=why_no_attack(self.case.outlook) if page is not None else "",
             )
         )
 

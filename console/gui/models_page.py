@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
+from console.casework.models import model_state
 from console.casework.office import Office
 from console.casework.views import ModelLine, models
 from console.gui.action_button import ActionButton
 from console.gui.actions import ActionRegistry
 from console.gui.flow_box import FlowBox
 from console.gui.pieces import Card, Disclosure, IconMark, Page, Text, clear
-from console.gui.presenter import model_role, size_words
+from console.gui.presenter import breakable, format_words, model_role, size_words
 from console.gui.theme import GRID
 from console.gui.tones import Tone
 
 
 class ModelCard(Card):
-    """One model: its name and part in the office first, the technical lines behind a disclosure."""
+    """One model: its name and part in the office first, the technical lines behind a disclosure.
 
-    def __init__(self, line: ModelLine, role: str) -> None:
+    Args:
+        base: for an adapter, the model that it is loaded together with.
+    """
+
+    def __init__(self, line: ModelLine, role: str, base: str = "") -> None:
         super().__init__()
         head = QHBoxLayout()
         head.setSpacing(GRID)
@@ -26,25 +31,17 @@ class ModelCard(Card):
         head.addWidget(Text(line.name, bold=True, scale=1.1), 1)
         self.column.addLayout(head)
         taught = f" · its training record has {line.taught} facts" if line.taught else ""
-        self.column.addWidget(Text(f"{role} · {size_words(line.parameters)} parameters{taught}"))
+        form = format_words(line.format) + (f" over “{base}”" if base else "")
+        self.column.addWidget(Text(f"{role} · {form} · {size_words(line.parameters)} parameters{taught}"))
         snapshot = line.snapshot or "none: nothing can be compared with a model that never knew the data"
         technical = "\n".join(
             (
-                f"{line.architecture}, {line.format}, {line.quantisation}",
+                f"{line.architecture}, {form}, {line.quantisation}",
                 f"SHA-256 over all files: {line.tree_hash}",
                 f"version from before the training: {snapshot}",
             )
         )
-        # A hash has no place to break at; a zero-width space every eight signs gives it some.
-        self.column.addWidget(Disclosure("Details", Text(_breakable(technical), tone=Tone.QUIET, scale=0.9)))
-
-
-def _breakable(text: str) -> str:
-    words = (
-        "\u200b".join(word[at : at + 8] for at in range(0, len(word), 8)) if len(word) > 40 else word
-        for word in text.split(" ")
-    )
-    return " ".join(words)
+        self.column.addWidget(Disclosure("Details", Text(breakable(technical), tone=Tone.QUIET, scale=0.9)))
 
 
 class ModelsPage(Page):
@@ -77,4 +74,5 @@ class ModelsPage(Page):
         clear(self._cards)
         self._empty.setVisible(not lines)
         for line in lines:
-            self._cards.addWidget(ModelCard(line, model_role(line, lines)))
+            base = model_state(self._office, line.name).get("base") or ""
+            self._cards.addWidget(ModelCard(line, model_role(line, lines), base))

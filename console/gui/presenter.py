@@ -8,11 +8,13 @@ from datetime import datetime
 from enum import StrEnum
 from importlib.metadata import entry_points
 
+from console.casework.models import model_state
 from console.casework.office import Office
 from console.casework.requests import request_state
 from console.casework.views import CasePage, InboxLine, ModelLine, TimelineLine
 from console.domain.advice import default_method
 from console.domain.deadline import Urgency, day_text
+from console.domain.exports import ExportForm
 from console.domain.request_terms import RequestStatus
 from console.gui.tones import Mark, Tone
 
@@ -171,6 +173,33 @@ def model_role(line: ModelLine, lines: list[ModelLine]) -> str:
     if any(other.snapshot == line.name for other in lines):
         return "From before the training"
     return "In use"
+
+
+_FORMATS = {
+    ExportForm.GGUF: "GGUF file",
+    ExportForm.ADAPTER: "GGUF adapter",
+    ExportForm.SAFETENSORS: "safetensors folder",
+}
+
+
+def format_words(form: str) -> str:
+    """What a model's files are; a format that is not known keeps its name."""
+    return _FORMATS[ExportForm(form)] if form in set(ExportForm) else form
+
+
+def file_words(office: Office, name: str) -> str:
+    """A model with its format, ``“assistant” (GGUF file, Q4_1)``."""
+    identity = model_state(office, name)["identity"]
+    return f"“{name}” ({format_words(identity['format'])}, {identity['quantisation']})"
+
+
+def breakable(text: str) -> str:
+    """A text whose hashes and paths may go on in the next line: a zero-width space every eight signs."""
+    words = (
+        "\u200b".join(word[at : at + 8] for at in range(0, len(word), 8)) if len(word) > 40 else word
+        for word in text.split(" ")
+    )
+    return " ".join(words)
 
 
 def size_words(parameters: int) -> str:

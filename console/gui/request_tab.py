@@ -8,7 +8,7 @@ from console.casework.office import Office
 from console.casework.views import CasePage
 from console.domain.deadline import day_text
 from console.gui.pieces import Card, Text, clear
-from console.gui.presenter import profile_title, report_words
+from console.gui.presenter import file_words, profile_title, report_words
 from console.gui.theme import GRID, PADDING
 from console.gui.tones import Tone
 
@@ -37,6 +37,7 @@ class RequestTab(QWidget):
                 ("Grounds", "\n".join(page.grounds) or "None named yet; people need not name one."),
                 ("Law", profile_title(self._office, page.line.number)),
                 ("Model", page.model or "No model is registered yet."),
+                ("Erased model", file_words(self._office, page.artefact) if page.artefact else "None yet."),
                 ("Reports", report_words(page)),
             ]
         )

@@ -74,6 +74,12 @@ _LOCATE = NextStep(
 )
 _DECIDE = NextStep("request.decide", "Decide…", "Decide", "The search is done: grant or refuse the request.")
 _IDENTITY = NextStep("request.identity", "Confirm identity…", "Identify", "Make sure that the right person is asking.")
+_EXPORT = NextStep(
+    "request.export",
+    "Write as a file…",
+    "Verify",
+    "The search ran on llama.cpp: the erased model must become a GGUF file before it is attacked.",
+)
 _BY_STATUS = {
     S.RECEIVED: _IDENTITY,
     S.REOPENED: _IDENTITY,
@@ -101,9 +107,15 @@ _BY_STATUS = {
 }
 
 
-def next_step(page: CasePage) -> NextStep:
-    """What to do now on this case."""
+def next_step(page: CasePage, *, needs_file: bool = False) -> NextStep:
+    """What to do now on this case.
+
+    Args:
+        needs_file: the erased model cannot be attacked as the folder that it is.
+    """
     status, located = page.line.status, bool(page.attacks)
+    if needs_file and status is S.VERIFYING:
+        return _EXPORT
     if status is S.LOCATING:
         return _DECIDE if located else _LOCATE
     if status in {S.GRANTED, S.PARTIALLY_GRANTED, S.PLANNED, S.APPROVED_TO_RUN}:

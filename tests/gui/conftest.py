@@ -17,6 +17,7 @@ os.environ["QT_QPA_PLATFORM"] = "offscreen"
 import pytest
 import shiboken6
 from PySide6.QtCore import QCoreApplication, QEvent, QThread, QTimer
+from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
@@ -145,6 +146,17 @@ def window(qtbot: QtBot, look: Look, office: Office, operations: Operations) -> 
     made.ask_stop = lambda _title: True
     yield made
     made.close()
+
+
+@pytest.fixture
+def large_letters(qapp: QApplication, look: Look) -> Iterator[None]:
+    """The desk's font at 200 %, before any widget is made."""
+    before = qapp.font()
+    large = QFont(before)
+    large.setPointSizeF(before.pointSizeF() * 2)
+    qapp.setFont(large)
+    yield
+    qapp.setFont(before)
 
 
 def _children() -> set[int]:

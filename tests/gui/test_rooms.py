@@ -13,7 +13,7 @@ import console.gui
 FILES = sorted(Path(console.gui.__file__).parent.glob("*.py"))
 ALLOWED = ("console.casework", "console.domain", "console.errors", "console.paths", "console.gui")
 FORBIDDEN = {"torch", "transformers", "peft", "llama_cpp", "sqlmodel", "sqlalchemy", "sqlcipher3", "sqlite3", "pyhanko"}
-QT_FREE = {"presenter", "road", "proof", "progress", "forget_file", "unlocking", "tones"}
+QT_FREE = {"presenter", "road", "proof", "progress", "forget_file", "unlocking", "tones", "deployment"}
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Operations
 from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent, QFont
+from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -31,8 +31,8 @@ from console.casework.operation import CancelledByUserError
 from console.errors import JobFailedError
 from console.gui import road
 from console.gui.actions import SPECS
-from console.gui.case_dialogs import LocateDialog
 from console.gui.case_page import GATED
+from console.gui.locate_dialog import LocateDialog
 from console.gui.shortcut_sheet import ShortcutSheet
 from console.gui.unlock_dialog import UnlockDialog
 from console.gui.window import SMALLEST, MainWindow
@@ -107,7 +107,8 @@ def test_greyed_button_says_why_in_words_and_tooltip(window: MainWindow, add_req
     number = add_request()
     window.desk.changed.emit()
     window.commands.show_case(number)
-    gates = window.commands.case.gates
+    gates = dict(window.commands.case.gates)
+    assert not gates.pop("request.export").isVisible(), "there is nothing that could become a file"
     for id, gate in gates.items():
         assert not gate.button.isEnabled(), id
         assert gate.reason == gate.button.toolTip() != ""
@@ -154,11 +155,11 @@ def locate(window: MainWindow) -> None:
 def test_the_chosen_suite_is_the_one_that_runs(
     window: MainWindow, case: str, operations: Operations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(cases, "locate", lambda *_arguments, suite_name: asked.append(suite_name) or iter(()))
+    asked: list[tuple[str, object]] = []
+    monkeypatch.setattr(cases, "locate", lambda *_a, suite_name, engine: asked.append((suite_name, engine)) or iter(()))
     window.registry.action("request.locate").trigger()
     submit_locating(window, "standard")
-    assert asked == ["standard"]
+    assert asked == [("standard", None)], "nobody chose what runs the model"
 
 
 def test_locate_runs_with_a_live_bar(window: MainWindow, case: str, operations: Operations, qtbot: QtBot) -> None:
@@ -328,6 +329,7 @@ def _screens(window: MainWindow, case: str) -> Iterator[tuple[str, QWidget]]:
         ("new request", commands.new_request),
         ("add model", commands.add_model),
         ("decide", commands.on_case.decide),
+        ("locate", commands.on_case.locate),
         ("erase", commands.on_case.erase),
         ("identity", commands.on_case.settle_identity),
         ("answer", commands.on_case.record_answer),
@@ -387,17 +389,6 @@ def _clipped(root: QWidget) -> Iterator[str]:
         hint = button.minimumSizeHint()
         if _is_own(button) and button.text() and (button.width() < hint.width() or button.height() < hint.height()):
             yield f"button '{button.text()}' is {button.size()} and needs {hint}"
-
-
-@pytest.fixture
-def large_letters(qapp: QApplication, look) -> Iterator[None]:
-    """The desk's font at 200 %, before any widget is made."""
-    before = qapp.font()
-    large = QFont(before)
-    large.setPointSizeF(before.pointSizeF() * 2)
-    qapp.setFont(large)
-    yield
-    qapp.setFont(before)
 
 
 def test_nothing_is_clipped_at_twice_the_font(

@@ -1,0 +1,96 @@
+"""The question that stands before every search: in which model, how hard, and what runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtWidgets import QAbstractButton, QButtonGroup, QWidget
+
+from console.domain.engine_names import EngineName
+from console.domain.suites import SuitePlan
+from console.errors import InputError
+from console.gui.choices import Option
+from console.gui.deployment import EngineCard
+from console.gui.form_dialog import FormDialog, narrow_combo
+from console.gui.pieces import Card
+
+_SUITE_TITLES = {"quick": "A quick search", "standard": "A thorough search", "full": "An exhaustive search"}
+
+
+class LocateDialog(FormDialog):
+    """In which model the data is looked for, and how; the same attacks judge the erasure later.
+
+    Args:
+        engines: for a model's name, what may run it; the first is what is taken where nobody chooses.
+    """
+
+    def __init__(
+        self,
+        parent: QWidget | None,
+        models: tuple[str, ...],
+        suites: tuple[SuitePlan, ...],
+        engines: Callable[[str], tuple[EngineCard, ...]],
+        save: Callable[[str, str, EngineName | None], None],
+    ) -> None:
+        super().__init__(
+            parent,
+            "Locate the data",
+            "The attacks that search now are the ones that judge the erased model later.",
+            "Locate",
+            self._start,
+        )
+        self._done, self._cards = save, engines
+        self._only = models[0]
+        self.model = narrow_combo() if len(models) > 1 else None
+        if self.model is not None:
+            self.model.addItems(list(models))
+            self.field("Model", self.model)
+        self.body.addWidget(self._suites(suites))
+        self.body.addWidget(self._engines())
+        self.body.addStretch(1)
+        if self.model is not None:
+            self.model.currentTextChanged.connect(self._refresh_engines)
+
+    def _suites(self, suites: tuple[SuitePlan, ...]) -> Card:
+        frame, group = Card("How thoroughly"), QButtonGroup(self)
+        self.suites: dict[str, QAbstractButton] = {}
+        for plan in suites:
+            option = Option(_SUITE_TITLES.get(plan.name, plan.name), plan.summary)
+            group.addButton(option.button)
+            self.suites[plan.name] = option.button
+            frame.column.addWidget(option)
+        self.suites[suites[0].name].setChecked(True)
+        return frame
+
+    def _engines(self) -> Card:
+        frame, group = Card("What runs the model"), QButtonGroup(self)
+        self.engines: dict[EngineName | None, Option] = {}
+        for card in self._cards(self._chosen_model):
+            option = Option(card.title)
+            group.addButton(option.button)
+            self.engines[card.engine] = option
+            frame.column.addWidget(option)
+        self._refresh_engines()
+        self._take_first()
+        return frame
+
+    @property
+    def _chosen_model(self) -> str:
+        return self.model.currentText() if self.model is not None else self._only
+
+    def _refresh_engines(self) -> None:
+        """What can run one model cannot run another; a choice that is gone falls back to the advised one."""
+        for card in self._cards(self._chosen_model):
+            self.engines[card.engine].say(card.summary, card.missing)
+        if not any(option.button.isChecked() and option.button.isEnabled() for option in self.engines.values()):
+            self._take_first()
+
+    def _take_first(self) -> None:
+        next(iter(self.engines.values())).button.setChecked(True)
+
+    def _start(self) -> None:
+        engine, option = next(pair for pair in self.engines.items() if pair[1].button.isChecked())
+        if not option.button.isEnabled():
+            raise InputError(option.sentence)
+        suite = next(name for name, button in self.suites.items() if button.isChecked())
+        self._done(self._chosen_model, suite, engine)
