@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from console.engines.attention_masks import sees_whole
 from console.engines.branching import DecodeJob, branches_of, parted, spoken
 from console.engines.branching import nucleus_choice as nucleus_choice
 from console.engines.packing import shared_length
@@ -28,7 +29,10 @@ def _prefill(model: Any, batch: Sequence[DecodeJob], pad_id: int) -> tuple[Dynam
     """
     device = model.device
     limit = min(len(job.ids) for job in batch) - 1
-    shared = shared_length([job.ids for job in batch], limit) if len(batch) > 1 else 0
+    # Behind a shared beginning the padding stands inside the texts, and a sliding window is counted over it.
+    slots = max(len(job.ids) for job in batch) + max(job.max_new_tokens for job in batch)
+    useful = len(batch) > 1 and sees_whole(model, slots)
+    shared = shared_length([job.ids for job in batch], limit) if useful else 0
     cache = DynamicCache(config=model.config)
     if shared:
         beginning = torch.tensor([batch[0].ids[:shared]], device=device)

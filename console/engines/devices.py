@@ -36,9 +36,12 @@ def resolve_device(wanted: str) -> torch.device:
 def set_threads(threads: int | None = None) -> int:
     """Cap the compute threads of this process, once; returns the number in force.
 
+    ``OMP_NUM_THREADS`` says how many, where whoever started the console has set it; else every core.
+
     One job runs at a time and waits passively, so it may use every core: measured on two cores,
     leaving one free made a training step take 1.5 times as long (117 against 179 tokens a second).
     """
-    count = threads or os.cpu_count() or 1
+    named = os.environ.get("OMP_NUM_THREADS", "")
+    count = threads or (int(named) if named.isdigit() else 0) or os.cpu_count() or 1
     torch.set_num_threads(count)
     return count

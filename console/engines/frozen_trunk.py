@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from console.engines.attention_masks import attention_of, layers_are_alike
 from console.engines.packing import PackedRow, TokenSequence, pack
 from console.errors import ModelFileError
 
@@ -92,12 +93,16 @@ class FrozenTrunk:
         decoder = decoder_of(network)
         if depth < 1 or not sequences or not hasattr(decoder, "layers") or final_norm_name(decoder) is None:
             return None
+        if not layers_are_alike(network):
+            # Such architectures look a layer's kind up by its place in the stack, and above a trunk the places are
+            # others; a text within the window would not show it.
+            return None
         trunk = cls(network, depth, row_tokens)
         row = pack(sequences[:1], row_tokens, network.device)[0]
         with torch.no_grad():
             whole = network(
                 input_ids=row.input_ids,
-                attention_mask=row.attention_mask,
+                attention_mask=attention_of(row, network),
                 position_ids=row.position_ids,
                 use_cache=False,
             ).logits
@@ -117,7 +122,7 @@ class FrozenTrunk:
             for row in pack(fresh, self._row_tokens, self._network.device):
                 state = decoder(
                     input_ids=row.input_ids,
-                    attention_mask=row.attention_mask,
+                    attention_mask=attention_of(row, self._network),
                     position_ids=row.position_ids,
                     use_cache=False,
                 ).last_hidden_state[0]
@@ -139,7 +144,7 @@ class FrozenTrunk:
         with _swapped(decoder, layers=decoder.layers[self._depth :]):
             return self._network(
                 inputs_embeds=embeds[None],
-                attention_mask=row.attention_mask,
+                attention_mask=attention_of(row, self._network),
                 position_ids=row.position_ids,
                 use_cache=False,
                 logits_to_keep=kept,

@@ -15,7 +15,9 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from console.engines.decoding import DecodeJob, decode_batch
+from console.engines.attention_masks import attention_of, require_known_attention
+from console.engines.branching import DecodeJob, require_room
+from console.engines.decoding import decode_batch
 from console.engines.devices import resolve_device
 from console.engines.frozen_trunk import FrozenTrunk, blocks_of, final_norm_of
 from console.engines.gguf_snapshot import snapshot_of
@@ -33,7 +35,7 @@ from console.engines.protocol import (
     Scored,
     ScoreRequest,
 )
-from console.errors import InputError, ModelFileError
+from console.errors import ModelFileError
 
 ROW_TOKENS = 512  # a packed row's attention grows with its square; on a CPU 512 keeps it near a tenth
 GENERATION_ROWS = 160  # wider products: 240 answers on two cores took 17 to 20 s, with 48 rows 20 to 24 s (alternated)
@@ -116,6 +118,7 @@ class TransformersModel:
                 f"The model in {path.name} cannot be loaded ({type(error).__name__}); "
                 "check that its configuration, weights and tokenizer belong together."
             ) from error
+        require_known_attention(network)
         model = cls(network, tokenizer, place)
         model.output_filter = OutputFilter.beside(folder)
         return model
@@ -168,7 +171,7 @@ class TransformersModel:
             DecodeJob(prompt.id, prompt_ids(self.tokenizer, prompt), limit)
             for prompt, limit in zip(prompts, max_new_tokens, strict=True)
         ]
-        self._require_room(jobs)
+        require_room(jobs, self.context_length)
         jobs.sort(key=lambda job: (len(job.ids), job.ids))
         size = max(1, rows // len(attempts))
         pad_id = self.tokenizer.pad_token_id or 0
@@ -178,16 +181,6 @@ class TransformersModel:
                 text = self.tokenizer.decode(ids, skip_special_tokens=True)
                 said = self.output_filter.apply(text) if self.output_filter is not None else text
                 yield Continuation(batch[index].prompt_id, attempt, said)
-
-    def _require_room(self, jobs: Sequence[DecodeJob]) -> None:
-        """Refuse prompts that leave the model no room to answer: past its context it writes noise, not answers."""
-        context = self.context_length
-        for job in jobs:
-            if len(job.ids) + job.max_new_tokens > context:
-                raise InputError(
-                    f"A prompt of {len(job.ids)} tokens with an answer of up to {job.max_new_tokens} does not fit into "
-                    f"the model's context of {context}; shorten the item's question or answer."
-                )
 
     # -- scoring ----------------------------------------------------------------------------
 
@@ -219,7 +212,7 @@ class TransformersModel:
             return trunk.logits(row, sequences, kept)[0]
         return self._network(
             input_ids=row.input_ids,
-            attention_mask=row.attention_mask,
+            attention_mask=attention_of(row, self._network),
             position_ids=row.position_ids,
             use_cache=False,
             logits_to_keep=kept,
@@ -273,7 +266,7 @@ class TransformersModel:
             last = torch.tensor([positions[0] for positions in row.predictors], device=self.device)
             states = self._network(
                 input_ids=row.input_ids,
-                attention_mask=row.attention_mask,
+                attention_mask=attention_of(row, self._network),
                 position_ids=row.position_ids,
                 use_cache=False,
                 output_hidden_states=True,

@@ -11,6 +11,7 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from console.domain.forget_set import ForgetItem, ItemKind
+from console.engines.attention_masks import attention_of
 from console.engines.frozen_trunk import blocks_of
 from console.engines.packing import PackedRow, TokenSequence, pack
 from console.engines.prompts import Tokenizer, answer_sequence, answer_text, render
@@ -255,7 +256,7 @@ def run_row(model: TransformersModel, row: PackedRow, kept: Any, *, hidden: bool
     """The network's output for a packed row; ``kept`` are the positions that go through the unembedding."""
     return model.network(
         input_ids=row.input_ids,
-        attention_mask=row.attention_mask,
+        attention_mask=attention_of(row, model.network),
         position_ids=row.position_ids,
         use_cache=False,
         logits_to_keep=kept,
