@@ -164,5 +164,10 @@ class TestDevices:
         set_to: list[int] = []
         monkeypatch.setattr(torch, "set_num_threads", set_to.append)
         monkeypatch.setattr("os.cpu_count", lambda: 6)
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         assert (set_threads(), set_threads(3)) == (6, 3)
-        assert set_to == [6, 3]
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        assert (set_threads(), set_threads(3)) == (2, 3)
+        monkeypatch.setenv("OMP_NUM_THREADS", "many")
+        assert set_threads() == 6
+        assert set_to == [6, 3, 2, 3, 6]
