@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from transformers import (
     Qwen3Config,
 )
 
+from console.engines.gguf_header import read_gguf_layout
 from console.engines.gguf_names import file_architecture, network_places
 
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "gpt2")
@@ -247,3 +249,30 @@ def _add_vocabulary(writer: gguf.GGUFWriter, words: Any) -> None:
     writer.add_add_space_prefix(False)
     if words.chat_template:
         writer.add_chat_template(words.chat_template)
+
+
+def split_in_two(source: Path, folder: Path) -> tuple[Path, ...]:
+    """A whole model in two files, byte for byte as llama.cpp's splitter lays them out."""
+    layout, raw = read_gguf_layout(source), source.read_bytes()
+    own = raw[layout.entries[0].start : layout.entries[-1].end]
+    half = len(layout.tensors) // 2
+    paths = []
+    for number, tensors in enumerate((layout.tensors[:half], layout.tensors[half:])):
+        split = b"".join(
+            struct.pack("<Q", len(key)) + key.encode() + value
+            for key, value in (
+                ("split.no", struct.pack("<IH", 2, number)),
+                ("split.count", struct.pack("<IH", 2, 2)),
+                ("split.tensors.count", struct.pack("<Ii", 5, len(layout.tensors))),
+            )
+        )
+        count = 3 if number else 3 + len(layout.entries)
+        head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), count) + (b"" if number else own) + split
+        begin = tensors[0].offset
+        for one in tensors:
+            head += raw[one.info[0] : one.info[1] - 8] + struct.pack("<Q", one.offset - begin)
+        data = raw[begin : tensors[-1].offset + tensors[-1].size]
+        path = folder / f"m-0000{number + 1}-of-00002.gguf"
+        path.write_bytes(head + bytes(-len(head) % 32) + data + bytes(-len(data) % 32))
+        paths.append(path)
+    return tuple(paths)

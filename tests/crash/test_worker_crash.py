@@ -20,10 +20,12 @@ from console.casework.knowledge import Knowledge
 from console.casework.office import Office
 from console.casework.operation import ORPHANED, Job, Operation, settle_orphans
 from console.domain.case_state import JOBS, MODELS
+from console.domain.engine_names import EngineName
 from console.domain.events import BatteryInterrupted
 from console.domain.request_terms import Ground, RequestStatus
 from console.domain.suites import SUITES
 from console.engines.model_files import identify
+from console.engines.transformers_engine import TransformersModel
 from console.errors import JobFailedError
 from console.jobs.events import Finished, Metric
 from console.jobs.runner import PART_SUFFIX
@@ -244,3 +246,25 @@ def test_an_interrupted_suite_goes_on_where_it_stopped(
     assert again.before.battery.rows == whole.before.battery.rows
     assert requests.request_state(office, number)["interrupted"] == {}
     assert verify_chain(office.ledger).ok and office.ledger.differing_projections() == []
+
+
+@pytest.mark.crash
+def test_llama_cpp_that_ends_its_process_costs_the_job_only(
+    office: Office, number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, untaught: TransformersModel
+) -> None:
+    """A package that dies with the first touch stands for a native build that the processor cannot run."""
+    from tiny_gguf import write_tiny_gguf
+
+    path, _, _ = write_tiny_gguf(tmp_path / "file", network=untaught.network, tokenizer=untaught.tokenizer)
+    Operation(office, models.add_model(office, path, "file")).start().wait()
+    package = tmp_path / "broken" / "llama_cpp"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    inherited = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "broken"), *filter(None, [inherited])]))
+    operation = Operation(office, cases.locate(office, number, "file", "cpu", engine=EngineName.LLAMA)).start()
+    with pytest.raises(JobFailedError, match="SIGSEGV"):
+        operation.wait()
+    assert list(office.places.jobs.iterdir()) == []
+    monkeypatch.undo()
+    assert Operation(office, cases.locate(office, number, "file", "cpu")).start().wait() is not None

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_gguf import write_tiny_gguf
+from tiny_gguf import split_in_two, write_tiny_gguf
 
 from console.engines import ggml_blocks
 from console.engines.ggml_blocks import K_QUANTS, SIMPLE, WRITABLE, quantised, values_of
@@ -561,33 +561,6 @@ def logits_of(path: Path) -> np.ndarray:
     logits = np.array(model.scores[:4])
     model.close()
     return logits
-
-
-def split_in_two(source: Path, folder: Path) -> tuple[Path, ...]:
-    """A whole model in two files, byte for byte as llama.cpp's splitter lays them out."""
-    layout, raw = read_gguf_layout(source), source.read_bytes()
-    own = raw[layout.entries[0].start : layout.entries[-1].end]
-    half = len(layout.tensors) // 2
-    paths = []
-    for number, tensors in enumerate((layout.tensors[:half], layout.tensors[half:])):
-        split = b"".join(
-            struct.pack("<Q", len(key)) + key.encode() + value
-            for key, value in (
-                ("split.no", struct.pack("<IH", 2, number)),
-                ("split.count", struct.pack("<IH", 2, 2)),
-                ("split.tensors.count", struct.pack("<Ii", 5, len(layout.tensors))),
-            )
-        )
-        count = 3 if number else 3 + len(layout.entries)
-        head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), count) + (b"" if number else own) + split
-        begin = tensors[0].offset
-        for one in tensors:
-            head += raw[one.info[0] : one.info[1] - 8] + struct.pack("<Q", one.offset - begin)
-        data = raw[begin : tensors[-1].offset + tensors[-1].size]
-        path = folder / f"m-0000{number + 1}-of-00002.gguf"
-        path.write_bytes(head + bytes(-len(head) % 32) + data + bytes(-len(data) % 32))
-        paths.append(path)
-    return tuple(paths)
 
 
 class TestLoads:

@@ -16,7 +16,7 @@ from console.domain.results import decimal_text
 from console.engines.devices import set_threads
 from console.engines.gguf_adapter import low_rank, require_adaptable, write_adapter
 from console.engines.gguf_names import WeightPlace, network_places
-from console.engines.gguf_rewrite import RewrittenTensor, read_values, rewrite, tensors_of
+from console.engines.gguf_rewrite import RewrittenTensor, read_values, rewrite, target_parts, tensors_of
 from console.engines.gguf_snapshot import snapshot_of
 from console.engines.llama_engine import Adapter, LlamaModel
 from console.engines.llama_tokens import token_mismatch
@@ -38,6 +38,7 @@ class ExportConfig(BaseModel):
 
     Attributes:
         higher_type: type of the changed tensors whose own type has fewer bits; None keeps every tensor's own type.
+        scale: how much of the change an adapter adds; -1 takes it away instead (negation of a task vector).
         most_rank: of an adapter's pairs; a change that needs more is not one for an adapter.
         rank_tolerance: largest relative error of a pair's product.
         file_name: of the GGUF file, without its ending.
@@ -49,6 +50,7 @@ class ExportConfig(BaseModel):
 
     form: ExportForm = ExportForm.GGUF
     higher_type: Literal["F32", "F16", "BF16", "Q8_0"] | None = None
+    scale: float = Field(default=1.0, ge=-10, le=10)
     most_rank: int = Field(default=256, ge=1)
     rank_tolerance: float = Field(default=1e-3, gt=0, lt=1)
     file_name: str = Field(default="model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")
@@ -175,7 +177,7 @@ def _write_pairs(
         name=config.file_name,
         provenance=provenance,
     )
-    AdapterNote(provenance.get("base_sha256", ""), architecture, 1.0).write(folder)
+    AdapterNote(provenance.get("base_sha256", ""), architecture, config.scale).write(folder)
     return _Written(tuple(told), ("F32",), 0), pairs
 
 
@@ -255,19 +257,27 @@ class _Export:
 
     def model_in(self, folder: Path) -> Path:
         """The model in a folder that was written."""
-        return folder / f"{self.config.file_name}.gguf" if self._as_gguf else folder
+        if not self._as_gguf:
+            return folder
+        return target_parts(self.base, folder / f"{self.config.file_name}.gguf")[0]
 
     def write(self, folder: Path) -> None:
         if self._as_gguf:
-            self.written = _write_gguf(self.base, self.model_in(folder), self.changed, self.spec, self.config)
+            target = folder / f"{self.config.file_name}.gguf"
+            self.written = _write_gguf(self.base, target, self.changed, self.spec, self.config)
             return
         account, pairs = _write_pairs(
             self.base, folder, self.changed, self.spec, self.config, architecture=self.architecture
         )
         self.written = account
-        held = tensors_of(self.base)
+        held, scale = tensors_of(self.base), self.config.scale
+        if scale != 1:
+            wanted = {
+                name: (old := read_values(held[name])) + scale * (new - old) for name, new in self.changed.items()
+            }
+            _put(self.model.network, self.places, wanted)
         for name, (down, up) in pairs.items():
-            self.changed[name] = read_values(held[name]) + up @ down
+            self.changed[name] = read_values(held[name]) + scale * (up @ down)
 
     def check(self, folder: Path, payload: JobPayload) -> None:
         """Raises:
@@ -277,7 +287,7 @@ class _Export:
         path = self.model_in(folder) if self._as_gguf else self.base
         held = tensors_of(path)
         stored = {name: read_values(held[name]) for name in self.changed} if self._as_gguf else self.changed
-        adapters = () if self._as_gguf else (Adapter(folder / ADAPTER_FILE, 1.0),)
+        adapters = () if self._as_gguf else (Adapter(folder / ADAPTER_FILE, self.config.scale),)
         opened = LlamaModel.load(path, adapters=adapters, threads=self.threads)
         try:
             types = [tensor.type_name for tensor in held.values()]

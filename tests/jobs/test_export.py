@@ -1,0 +1,149 @@
+"""The export task: split bases, adapters that take a change away, and what is left behind when it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from invented import GENERAL, PERSON
+from tiny_gguf import split_in_two, write_tiny_gguf
+
+from console.domain.exports import Place
+from console.engines.gguf_rewrite import read_values, tensors_of
+from console.engines.model_files import ADAPTER_FILE, AdapterNote, identify
+from console.engines.protocol import ScoreRequest
+from console.engines.transformers_engine import TransformersModel
+from console.errors import DiskFullError, JobFailedError
+from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
+
+pytest.importorskip("llama_cpp")
+
+CHANGED = "model.layers.1.mlp.down_proj.weight"
+PAYLOAD = JobPayload(forget=PERSON, general=tuple(GENERAL))
+
+
+class Silent:
+    """A writer that nobody reads."""
+
+    def progress(self, *_: object) -> None: ...
+    def check_cancelled(self) -> None: ...
+    def send(self, _event: object) -> None: ...
+
+
+@pytest.fixture
+def changed(untaught: TransformersModel, tmp_path: Path) -> tuple[Path, TransformersModel]:
+    """The untaught model with one weight moved along two directions, as a folder."""
+    copy = tiny.copy_of(untaught)
+    weight = dict(copy.network.named_parameters())[CHANGED]
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        left = torch.randn(weight.shape[0], 2, generator=generator)
+        weight += 0.02 * left @ torch.randn(2, weight.shape[1], generator=generator)
+    return tiny.saved(copy, tmp_path / "changed"), copy
+
+
+def exported(source: Path, base: Path, tmp_path: Path, **settings: Any) -> dict[str, Any]:
+    from console.jobs.tasks.export import export
+
+    spec = JobSpec(
+        job_id="export-1",
+        kind=JobKind.EXPORT,
+        model=ModelReference(path=str(source), tree_hash=identify(source).tree_hash),
+        reference=ModelReference(path=str(base), tree_hash=identify(base).tree_hash),
+        cache=str(tmp_path / "cache"),
+        output=str(tmp_path / "out"),
+        device="cpu",
+        settings=settings,
+    )
+    return export(spec, PAYLOAD, Silent())  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def base(untaught: TransformersModel, tmp_path: Path) -> Path:
+    path, _, _ = write_tiny_gguf(tmp_path / "base", network=untaught.network, tokenizer=untaught.tokenizer)
+    return path
+
+
+def test_only_the_changed_tensor_is_new(changed: tuple[Path, TransformersModel], base: Path, tmp_path: Path) -> None:
+    result = exported(changed[0], base, tmp_path, file_name="erased")
+    path = Path(result["path"])
+    assert path == tmp_path / "out" / "erased.gguf"
+    assert [one["tensor"] for one in result["rewritten"]] == ["blk.1.ffn_down.weight"]
+    assert result["untouched"] == len(tensors_of(base)) - 1
+    before, after = tensors_of(base), tensors_of(path)
+    same = {name for name in before if np.array_equal(read_values(before[name]), read_values(after[name]))}
+    assert same == before.keys() - {"blk.1.ffn_down.weight"}
+
+
+def test_a_split_base_gives_a_split_model(changed: tuple[Path, TransformersModel], base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "split"
+    folder.mkdir()
+    parts = split_in_two(base, folder)
+    result = exported(changed[0], parts[0], tmp_path, file_name="erased")
+    assert Path(result["path"]).name == "erased-00001-of-00002.gguf"
+    assert len(result["identity"]["files"]) == 2
+    assert result["gate"]["failed"] == Place.NONE.value
+
+
+@pytest.mark.parametrize("scale", [1.0, -1.0, 0.5])
+def test_an_adapter_adds_so_much_of_the_change(
+    changed: tuple[Path, TransformersModel], base: Path, untaught: TransformersModel, tmp_path: Path, scale: float
+) -> None:
+    """The other engine, with the adapter on the untouched base, against a network that was changed by hand."""
+    from console.engines.llama_engine import Adapter, LlamaModel
+
+    result = exported(changed[0], base, tmp_path, form="gguf-adapter", scale=scale)
+    folder = Path(result["path"])
+    assert AdapterNote.of(folder).scale == scale
+    assert result["untouched"] == len(tensors_of(base))
+    by_hand = tiny.copy_of(untaught)
+    old = dict(untaught.network.named_parameters())[CHANGED]
+    new = dict(changed[1].network.named_parameters())[CHANGED]
+    with torch.no_grad():
+        dict(by_hand.network.named_parameters())[CHANGED].copy_(old + scale * (new - old))
+    opened = LlamaModel.load(base, adapters=(Adapter(folder / ADAPTER_FILE, scale),))
+    try:
+        texts = [ScoreRequest(text) for text in GENERAL]
+        found = [one.mean for one in opened.score(texts)]
+        wanted = [one.mean for one in by_hand.score(texts)]
+        plain = [one.mean for one in untaught.score(texts)]
+    finally:
+        opened.close()
+    assert found == pytest.approx(wanted, abs=2e-3)
+    assert max(abs(one - other) for one, other in zip(plain, wanted, strict=True)) > 0.02
+
+
+def test_a_full_disk_leaves_nothing(
+    changed: tuple[Path, TransformersModel], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from console.jobs.tasks import export as task
+
+    def full(*_: object, **__: object) -> None:
+        raise DiskFullError("There is no room at the target; free some.")
+
+    monkeypatch.setattr(task, "rewrite", full)
+    with pytest.raises(DiskFullError):
+        exported(changed[0], base, tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_change_that_rounding_takes_away_whole(untaught: TransformersModel, tmp_path: Path) -> None:
+    """Smaller than a step of the type everywhere: the written file would hold the base's own weights."""
+    base, network, tokenizer = write_tiny_gguf(
+        tmp_path / "base", network=untaught.network, tokenizer=untaught.tokenizer, file_type="Q4_0"
+    )
+    from console.engines.gguf_snapshot import snapshot_of
+
+    copy = TransformersModel.load(snapshot_of(base, tmp_path / "cache"), tmp_path, "cpu")
+    with torch.no_grad():
+        dict(copy.network.named_parameters())[CHANGED].mul_(1 + 1e-6)
+    source = tmp_path / "barely"
+    copy.save(source)
+    with pytest.raises(JobFailedError, match="Rounding took the whole change away"):
+        exported(source, base, tmp_path)
+    assert not (tmp_path / "out").exists()
+    assert network is not None and tokenizer is not None
