@@ -39,8 +39,9 @@ from console.jobs.tasks.probes import answered, perplexity
 
 pytest.importorskip("llama_cpp")
 
-from console.engines import llama_engine
-from console.engines.llama_engine import Adapter, LlamaModel, TokenTree
+from console.engines import llama_native
+from console.engines.llama_engine import Adapter, LlamaModel
+from console.engines.llama_native import TokenTree
 
 PEOPLE = (*PERSON, *OTHERS, *OUTSIDERS)
 REQUESTS = [
@@ -160,7 +161,7 @@ class TestScores:
             sizes.append(len(tokens))
             return decode(tokens, *rest)
 
-        monkeypatch.setattr(llama_engine, "BATCH_TOKENS", 7)
+        monkeypatch.setattr(llama_native, "BATCH_TOKENS", 7)
         monkeypatch.setattr(model._runner, "decode", noted)
         assert np.abs(whole - values(model.score(REQUESTS))).max() < 1e-4
         assert max(sizes) == 7
@@ -318,7 +319,7 @@ class TestAdapters:
 class TestFiles:
     @pytest.fixture
     def no_library(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(llama_engine, "_library", lambda: pytest.fail("the native library saw the file"))
+        monkeypatch.setattr(llama_native, "native_library", lambda: pytest.fail("the native library saw the file"))
 
     @pytest.mark.usefixtures("no_library")
     @pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
