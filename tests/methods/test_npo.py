@@ -145,8 +145,21 @@ class TestForgetting:
         assert outcome.steps == 4
         assert outcome.stop_reason.startswith("3 steps done; not every answer is at the level")
 
-    def test_the_repair_goes_on_until_every_retained_answer_is_back(self, taught: TransformersModel) -> None:
-        """A push without rehearsal loses some; the rule brings back exactly those that were said before."""
+    def test_the_repair_goes_on_until_every_retained_answer_is_back(
+        self, taught: TransformersModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A push without rehearsal loses some; the rule brings back exactly those that were said before.
+
+        On the way only the lost ones are asked for again, and all before the end.
+        """
+        asked: list[int] = []
+        real = gradient.said
+
+        def counted(model: TransformersModel, sequences: list[Any], trunk: Any) -> frozenset[int]:
+            asked.append(len(sequences))
+            return real(model, sequences, trunk)
+
+        monkeypatch.setattr(gradient, "said", counted)
         known = answers(taught, OTHERS)
         weights = {"steps": 12, "repair_steps": 0, "retain_batch": 2, "general_weight": 0.01, "learning_rate": 1e-2}
         weights |= {"general_limit": 100.0}  # else the governor ends the push before anything is lost
@@ -156,6 +169,9 @@ class TestForgetting:
         assert "retained answers are lost" in left.outcome.stop_reason
         assert "lost" not in repaired.outcome.stop_reason
         assert left.outcome.steps < repaired.outcome.steps < left.outcome.steps + 60
+        whole = len(OTHERS)
+        assert asked[0] == whole == asked[-1]
+        assert any(count < whole for count in asked)
 
     def test_the_run_and_its_bound_are_measured_alike(self, taught: TransformersModel, forgotten: Run) -> None:
         """Before the adapter has learned anything, both give the model's own level: over the same tokens."""
