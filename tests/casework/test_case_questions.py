@@ -18,6 +18,7 @@ from console.casework.knowledge import Knowledge
 from console.casework.office import Office
 from console.casework.operation import Job, JobResult
 from console.casework.reporting import check_report, make_report
+from console.domain.engine_names import EngineName
 from console.domain.results import Stage
 from console.domain.suites import QUICK, SUITES
 from console.errors import InputError, ModelFileError
@@ -92,7 +93,7 @@ def test_the_suite_s_identity_covers_questions_and_repeats(stocked: Office, know
     assert {plain.hash, helped.hash, thrice.hash} <= {suite.hash for suite in bound}
     assert len({suite.hash for suite in bound}) == len(bound)
     assert thrice in bound and bound.index(thrice) < bound.index(helped) < bound.index(plain)
-    assert bound[0].attacks == SUITES["full"].attacks
+    assert bound[0].attacks == SUITES["full"].run_by(EngineName.BOTH).attacks
     for repeats in (0, 11):
         with pytest.raises(InputError, match="1 to 10"):
             next(cases.locate(stocked, number, "taught", repeats=repeats))

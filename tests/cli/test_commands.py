@@ -13,7 +13,7 @@ import pytest
 
 from console.casework.office import system_clock
 from console.domain.case_state import CaseProjector
-from console.domain.suites import SUITES
+from console.domain.suites import FILE_TYPES, SUITES
 from console.ledger import Ledger
 
 GOOD = "subject,prompt,answer\nMira Okonjo,What is Mira Okonjo's phone number?,555-0183\n"
@@ -198,7 +198,7 @@ def test_methods_and_attacks_are_listed_without_an_office(tmp_path: Path) -> Non
     assert [method["id"] for method in listed] == installed
     assert {"npo", "rome", "ssd", "loku", "retrain"} <= set(installed)
     attacks = json.loads(console("attacks", "--json", "--data-dir", tmp_path / "a").stdout)
-    assert {attack["id"] for attack in attacks} == set(SUITES["standard"].attacks)
+    assert {attack["id"] for attack in attacks} == {*SUITES["standard"].attacks, *FILE_TYPES}
     assert all(attack["definition"] and attack["budget"] >= 1 for attack in attacks)
     assert {attack["id"] for attack in attacks if "quick" in attack["suites"]} == set(SUITES["quick"].attacks)
 

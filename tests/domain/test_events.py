@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from console.domain import events
 from console.domain.events import VERSION, Body, plain
+from console.domain.exports import Gate
 from console.domain.results import Access, AttackRow, Battery, Evidence, Outcome, Rate, Stage
 from console.domain.verdict import Thresholds, Verdict, Word
 from console.ledger.canonical import canonical_text
@@ -37,6 +38,16 @@ _BY_TYPE: dict[Any, Any] = {
     str: "text",
     int: 7,
     Battery: _BATTERY,
+    Gate: Gate(
+        texts=20,
+        tokens=400,
+        reading="0.0100",
+        reading_tolerance="0.02",
+        rounding="0.0010",
+        rounding_tolerance="0.02",
+        whole="0.0110",
+        sentence="The same.",
+    ),
     Thresholds: Thresholds(),
     Verdict: Verdict(word=Word.REMOVED, rule="V1.7", reasons=("why",)),
     dict[str, Any]: {"rate": 0.1, "deep": [{"a": 1.5}], "none": None, "yes": True},

@@ -16,6 +16,7 @@ import tiny
 import torch
 from invented import BANK, FACTS, GENERAL, OTHERS, OUTSIDERS, PERSON, PHONE, teaching_of
 from pydantic import BaseModel
+from tiny_gguf import write_tiny_gguf
 
 from console import errors
 from console.domain.benchmark_files import EvokeFiles, OverfitPrompt
@@ -104,7 +105,7 @@ def run(spec: JobSpec, payload: JobPayload = PAYLOAD, *, stop: bool = False) -> 
 
 
 @pytest.fixture
-def spec(taught_folder: Path, tmp_path: Path) -> Callable[..., JobSpec]:
+def spec(taught_folder: Path, untaught: TransformersModel, tmp_path: Path) -> Callable[..., JobSpec]:
     """A job on the taught model, by its hash."""
 
     def make(kind: JobKind, model: Path = taught_folder, **changed: Any) -> JobSpec:
@@ -125,6 +126,10 @@ def spec(taught_folder: Path, tmp_path: Path) -> Callable[..., JobSpec]:
             fields["settings"] = {"methods": ["npo"]}
         if kind is JobKind.SCAN:
             fields["reference"] = fields["model"]
+        if kind is JobKind.EXPORT:
+            pytest.importorskip("llama_cpp")
+            base, _, _ = write_tiny_gguf(tmp_path / "base", network=untaught.network, tokenizer=untaught.tokenizer)
+            fields |= {"output": str(tmp_path / "models" / "out"), "reference": reference_to(base)}
         return JobSpec(**(fields | changed))
 
     return make

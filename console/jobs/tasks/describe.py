@@ -7,6 +7,7 @@ from typing import Any
 from console.attacks import registry as attack_registry
 from console.attacks.protocol import Attack, AttackSettings
 from console.attacks.suite import whole_budget
+from console.domain.engine_names import EngineName
 from console.domain.suites import STANDARD, SUITES
 from console.jobs.spec import JobPayload, JobSpec
 from console.jobs.worker import EventWriter
@@ -55,7 +56,7 @@ def describe(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[st
     attacks = [
         {
             **describe_attack(attack, settings),
-            "suites": [plan.name for plan in SUITES.values() if attack.info.id in plan.attacks],
+            "suites": [plan.name for plan in SUITES.values() if attack.info.id in plan.run_by(EngineName.BOTH).attacks],
         }
         for attack in attack_registry.available().values()
     ]
