@@ -299,6 +299,23 @@ class TestFailures:
         assert "not enough free space" in reason
         assert not Path(given.output).exists() and not ran.of(Artefact)
 
+    @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EPERM])
+    def test_a_folder_that_cannot_be_written(self, spec: Make, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+        given = spec(JobKind.ERASE)
+        working = part_folder(Path(given.output))
+        real = Path.mkdir
+
+        def mkdir(path: Path, *rest: Any, **more: Any) -> None:
+            if path == working:
+                raise OSError(code, "not here", str(path))
+            real(path, *rest, **more)
+
+        monkeypatch.setattr(Path, "mkdir", mkdir)
+        kind, reason = run(given).failure
+        assert kind == "InputError"
+        assert "cannot be written" in reason and "--data-dir" in reason
+        assert not Path(given.output).exists()
+
     @pytest.mark.parametrize(
         ("error", "kind", "says"),
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from console.errors import InputError, JobFailedError, ModelFileError
 from console.jobs.runner import part_folder
 from console.jobs.spec import JobSpec, ModelReference
 
+_NOT_WRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM}
 Config = TypeVar("Config", bound=BaseModel)
 
 
@@ -122,11 +124,20 @@ def write_artefact(
         check: looks at the written folder before it gets its name, and raises if it may not have it.
 
     Raises:
+        InputError: the folder cannot be written.
         JobFailedError: the result is, byte for byte, the model that went in.
     """
     working = part_folder(output)
     shutil.rmtree(working, ignore_errors=True)  # what a console that went away may have left
-    working.mkdir(parents=True)
+    try:
+        working.mkdir(parents=True)
+    except OSError as error:
+        if error.errno not in _NOT_WRITABLE:
+            raise
+        raise InputError(
+            f"The folder {working.parent} cannot be written ({error.strerror}); ask for the permission, or choose "
+            "another data folder with --data-dir."
+        ) from error
     write(working)
     check(working)
     identity = identify(model_in(working))
