@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
+import pytest
 import tiny
 import torch
 from transformers import (
@@ -31,7 +34,28 @@ from transformers import (
 
 from console.engines.gguf_header import read_gguf_layout
 from console.engines.gguf_names import file_architecture, network_places
+from console.engines.gguf_tensors import read_values, tensors_of
 
+TEXTS = (
+    "Where does Ilse Brandt live? She lives at 14 Harbour Lane, Kiel, and her telephone number is 0431 555 0199; "
+    "ask the office for more details about it.",
+    "The weather was fine, so they walked home.",
+)
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0 + 0.05 * step for step in range(8)],
+    "long_factor": [1.0 + 0.5 * step for step in range(8)],
+    "factor": 2.0,
+}
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "gpt2")
 WINDOW = 16  # tokens that Gemma's sliding layers see: fewer than the tests' texts have
 _CONFIGS = {
@@ -276,3 +300,20 @@ def split_in_two(source: Path, folder: Path) -> tuple[Path, ...]:
         path.write_bytes(head + bytes(-len(head) % 32) + data + bytes(-len(data) % 32))
         paths.append(path)
     return tuple(paths)
+
+
+def dequantised(path: Path, name: str) -> np.ndarray:
+    """One tensor's values, float32, rows first."""
+    return read_values(tensors_of(path)[name])
+
+
+def llama_cpp_scores(path: Path, texts: list[list[int]]) -> Iterator[torch.Tensor]:
+    """Of each text (tokens, vocab) log-probabilities of what follows each token, by llama.cpp itself."""
+    llama_cpp = pytest.importorskip("llama_cpp")
+    keys = {"type_k": llama_cpp.GGML_TYPE_F32, "type_v": llama_cpp.GGML_TYPE_F32}
+    threads = {"n_threads": 1, "n_threads_batch": 1}
+    with closing(llama_cpp.Llama(str(path), n_ctx=256, logits_all=True, verbose=False, **keys, **threads)) as model:
+        for ids in texts:
+            model.reset()
+            model.eval(ids)
+            yield torch.tensor(model.scores[: len(ids)]).log_softmax(-1)

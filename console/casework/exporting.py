@@ -37,6 +37,7 @@ class ExportResult:
 
     Attributes:
         name: of the new model.
+        request: number of the case whose erasure made the source; None for a model that no erasure made.
         rewritten: the tensors that hold the change, as the ledger keeps them.
         untouched: tensors of the base that stand as they were, byte for byte.
         vanished: changed tensors whose change rounding took away whole.
@@ -47,6 +48,7 @@ class ExportResult:
     form: ExportForm
     base: str
     source: str
+    request: str | None
     tree_hash: str
     rewritten: tuple[Mapping[str, str], ...]
     untouched: int
@@ -125,6 +127,11 @@ def export_model(
         name = _new_name(office, source, form)
     check_name(office, name)
     number = state["artefact_of"]
+    if number and (settings or {}).get("scale", 1) != 1:
+        raise InputError(
+            f"'{source}' is the erased model of {number}, and its change goes into an adapter as it is; leave 'scale' "
+            "out."
+        )
     spec = JobSpec(
         job_id=new_job_id(JobKind.EXPORT),
         kind=JobKind.EXPORT,
@@ -195,6 +202,7 @@ def _record(
         form=form,
         base=base,
         source=source,
+        request=number,
         tree_hash=value["identity"]["tree_hash"],
         rewritten=tuple(value["rewritten"]),
         untouched=value["untouched"],

@@ -73,7 +73,6 @@ def export(
     with session.office() as office:
         use_case = export_model(office, model, form, name, base, chosen, device)
         result, _ = session.run(office, use_case)
-        number = office.ledger.projection("model")[result.name]["artefact_of"]
     gate = result.gate
 
     def words() -> None:
@@ -91,7 +90,7 @@ def export(
         _tensor_words(result)
         if result.vanished:
             sys.stdout.write(f"  {result.vanished} changed tensors are as before: rounding took their change away.\n")
-        if number:
-            rows({"Next": f"erasure-console attack {number} --artefact {result.name}"})
+        if result.request:
+            rows({"Next": f"erasure-console attack {result.request} --artefact {result.name}"})
 
     session.show(export_json(result), words)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from console.engines.protocol import Attempt
+from console.engines.prompts import Tokenizer, prompt_ids
+from console.engines.protocol import Attempt, Prompt
 from console.errors import InputError
 
 
@@ -38,6 +39,22 @@ def require_room(jobs: Sequence[DecodeJob], context: int) -> None:
                 f"A prompt of {len(job.ids)} tokens with an answer of up to {job.max_new_tokens} does not fit into "
                 f"the model's context of {context}; shorten the item's question or answer."
             )
+
+
+def jobs_for(
+    tokenizer: Tokenizer, prompts: Sequence[Prompt], max_new_tokens: Sequence[int], context: int
+) -> list[DecodeJob]:
+    """The prompts' tokens, in their order.
+
+    Raises:
+        InputError: as :func:`require_room`.
+    """
+    jobs = [
+        DecodeJob(prompt.id, prompt_ids(tokenizer, prompt), limit)
+        for prompt, limit in zip(prompts, max_new_tokens, strict=True)
+    ]
+    require_room(jobs, context)
+    return jobs
 
 
 def uniforms(job: DecodeJob, attempt: Attempt) -> list[float]:

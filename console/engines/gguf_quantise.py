@@ -14,7 +14,8 @@ from types import ModuleType
 
 from console.engines.gguf_header import parts_of, read_gguf_header, shown
 from console.engines.gguf_rewrite import written_whole
-from console.errors import InputError, ModelFileError, SetupError
+from console.engines.llama_native import native_library
+from console.errors import InputError, ModelFileError
 
 # llama.h, enum llama_ftype
 FILE_TYPES = {"F16": 1, "BF16": 32, "Q8_0": 7, "Q4_0": 2, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18}
@@ -31,22 +32,9 @@ def types_held(path: Path) -> dict[str, int]:
     return dict(sorted(held.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _library() -> ModuleType:
-    try:
-        from llama_cpp import llama_cpp
-    except (ImportError, OSError, RuntimeError) as error:
-        raise SetupError(
-            "Converting a GGUF file needs llama.cpp, which is not installed; install llama-cpp-python "
-            "(pip install 'erasure-console[llamacpp]')."
-        ) from error
-    return llama_cpp
-
-
 @contextmanager
 def _errors_kept(library: ModuleType) -> Iterator[list[str]]:
-    """While open, llama.cpp says nothing; its error lines are collected. Its Python package's log comes back after."""
-    from llama_cpp import _logger
-
+    """While open, llama.cpp says nothing, and its error lines are collected; afterwards it is as silent as before."""
     lines: list[str] = []
 
     def keep(level: int, text: bytes, _: object) -> None:
@@ -58,7 +46,7 @@ def _errors_kept(library: ModuleType) -> Iterator[list[str]]:
     try:
         yield lines
     finally:
-        library.llama_log_set(_logger.llama_log_callback, ctypes.c_void_p(0))
+        native_library()
 
 
 def convert(source: Path, target: Path, file_type: str, *, threads: int = 1) -> None:
@@ -82,7 +70,7 @@ def convert(source: Path, target: Path, file_type: str, *, threads: int = 1) -> 
             f"{shown(file_type)} is no file type that can be written; choose one of {', '.join(FILE_TYPES)}."
         )
     first = parts_of(source)[0]
-    library = _library()
+    library = native_library()
     settings = library.llama_model_quantize_default_params()
     settings.nthread, settings.ftype, settings.allow_requantize = max(1, threads), FILE_TYPES[file_type], True
     with written_whole(target) as (part,):

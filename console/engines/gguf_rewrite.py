@@ -40,39 +40,15 @@ from console.engines.gguf_header import (
     read_gguf_parts,
     shown,
 )
-from console.errors import DiskFullError, InputError, ModelFileError
+from console.engines.gguf_tensors import PREFIX, opened, taken
+from console.errors import DiskFullError, InputError
 
-__all__ = [
-    "RewrittenTensor",
-    "StoredTensor",
-    "dequantised",
-    "parts_of",
-    "provenance_of",
-    "read_values",
-    "rewrite",
-    "target_parts",
-    "tensors_of",
-    "written_whole",
-]
-
-PREFIX = "erasure_console."
 _VALUES_AT_ONCE = 1 << 20
 _COPIED_AT_ONCE = 4 * 1024 * 1024
 _PROVENANCE_KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _LONGEST_VALUE, _MOST_VALUES = 200, 10_000
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _WINDOWS_FULL = {39, 112}
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """Where a tensor lies: ``shape`` as numpy has it (rows first), ``offset`` and ``size`` in bytes of ``path``."""
-
-    type_name: str
-    shape: tuple[int, ...]
-    offset: int
-    size: int
-    path: Path
 
 
 @dataclass(frozen=True)
@@ -103,98 +79,6 @@ class RewrittenTensor:
     def unchanged(self) -> bool:
         """Whether the file holds for this tensor exactly what it held before."""
         return self.units_changed == 0 and self.type_before == self.type_after
-
-
-# -- Reading -----------------------------------------------------------------------------------
-
-
-def tensors_of(path: Path) -> dict[str, StoredTensor]:
-    """All tensors of the model to which ``path`` belongs, over all its files.
-
-    Raises:
-        ModelFileError: as ``read_gguf_parts``.
-    """
-    return {
-        tensor.name: StoredTensor(tensor.type_name, tensor.shape[::-1], tensor.offset, tensor.size, layout.path)
-        for layout in read_gguf_parts(path)
-        for tensor in layout.tensors
-    }
-
-
-def read_values(stored: StoredTensor) -> np.ndarray:
-    """The tensor's values, float32, in its shape. For many tensors of one model: ``tensors_of`` is read once.
-
-    Raises:
-        InputError: its type holds no weights.
-        ModelFileError: the file cannot be read any more.
-    """
-    rows = math.prod(stored.shape[:-1])
-    with _opened(stored.path) as stream:
-        stream.seek(stored.offset)
-        raw = _taken(stream, stored.size, stored.path)
-    return values_of(raw.reshape(rows, -1), stored.type_name).reshape(stored.shape)
-
-
-def dequantised(path: Path, name: str) -> np.ndarray:
-    """One tensor's values, float32, as numpy has its shape (rows first).
-
-    Raises:
-        InputError: there is no such tensor, or it holds no weights.
-        ModelFileError: as ``read_gguf_parts``.
-    """
-    stored = tensors_of(path).get(name)
-    if stored is None:
-        raise InputError(f"{shown(path.name)} has no tensor '{shown(name)}'; name one that it holds.")
-    return read_values(stored)
-
-
-def provenance_of(path: Path) -> dict[str, str | tuple[str, ...]]:
-    """What this console has written into a file on an earlier occasion, without the keys' prefix.
-
-    Raises:
-        ModelFileError: as ``read_gguf_parts``.
-    """
-    layout = read_gguf_parts(path)[0]
-    found: dict[str, str | tuple[str, ...]] = {}
-    with _opened(layout.path) as stream:
-        for entry in layout.entries:
-            if not entry.key.startswith(PREFIX):
-                continue
-            stream.seek(entry.start)
-            raw = stream.read(entry.end - entry.start)[8 + len(entry.key.encode()) + 4 :]
-            key = entry.key.removeprefix(PREFIX)
-            if entry.kind == STRING:
-                found[key] = raw[8:].decode("utf-8", errors="replace")
-            elif entry.kind == ARRAY and struct.unpack_from("<I", raw)[0] == STRING:
-                found[key] = tuple(_strings(raw[12:]))
-    return found
-
-
-def _strings(raw: bytes) -> Iterator[str]:
-    at = 0
-    while at < len(raw):
-        size = struct.unpack_from("<Q", raw, at)[0]
-        yield raw[at + 8 : at + 8 + size].decode("utf-8", errors="replace")
-        at += 8 + size
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise ModelFileError(
-            f"The model file {shown(path.name)} cannot be read ({error.strerror}); copy it again."
-        ) from error
-    with stream:
-        yield stream
-
-
-def _taken(stream: BinaryIO, count: int, path: Path) -> np.ndarray:
-    raw = np.frombuffer(stream.read(count), dtype=np.uint8)
-    if raw.size != count:
-        raise ModelFileError(f"The model file {shown(path.name)} became shorter while it was read; copy it again.")
-    return raw
 
 
 # -- Writing -----------------------------------------------------------------------------------
@@ -361,7 +245,7 @@ def _old_rows(stream: BinaryIO, layout: GgufLayout, tensor: GgufTensor, start: i
     """Rows ``start`` to ``stop`` as stored bytes: (rows, bytes)."""
     row_bytes = tensor.size // math.prod(_numpy_shape(tensor)[:-1])
     stream.seek(tensor.offset + start * row_bytes)
-    return _taken(stream, (stop - start) * row_bytes, layout.path).reshape(stop - start, row_bytes)
+    return taken(stream, (stop - start) * row_bytes, layout.path).reshape(stop - start, row_bytes)
 
 
 def _checked(name: str, tensor: GgufTensor | None, wanted: np.ndarray, source: Path) -> np.ndarray:
@@ -385,7 +269,7 @@ def _checked(name: str, tensor: GgufTensor | None, wanted: np.ndarray, source: P
 
 
 def _differs(layout: GgufLayout, tensor: GgufTensor, wanted: np.ndarray) -> bool:
-    with _opened(layout.path) as stream:
+    with opened(layout.path) as stream:
         for start, stop in _chunks(_numpy_shape(tensor)):
             old = values_of(_old_rows(stream, layout, tensor, start, stop), tensor.type_name)
             if not np.array_equal(old, wanted[start:stop].astype(np.float32, copy=False)):
@@ -426,7 +310,7 @@ def _plans(
 def _copy(source: BinaryIO, sink: BinaryIO, start: int, stop: int, path: Path) -> None:
     source.seek(start)
     while start < stop:
-        raw = _taken(source, min(_COPIED_AT_ONCE, stop - start), path)
+        raw = taken(source, min(_COPIED_AT_ONCE, stop - start), path)
         sink.write(raw.data)
         start += raw.size
 
@@ -553,7 +437,7 @@ def _write_data(plan: _Plan, source: BinaryIO, sink: BinaryIO) -> list[Rewritten
 
 
 def _write_part(plan: _Plan, path: Path) -> list[RewrittenTensor]:
-    with _opened(plan.layout.path) as source, path.open("wb") as sink:
+    with opened(plan.layout.path) as source, path.open("wb") as sink:
         if plan.is_copy:
             _copy(source, sink, 0, plan.layout.length, plan.layout.path)
             report = []

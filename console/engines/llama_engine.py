@@ -17,13 +17,13 @@ import numpy as np
 import torch
 
 from console.engines import llama_native
-from console.engines.branching import Branch, DecodeJob, branches_of, parted, require_room, spoken
+from console.engines.branching import Branch, DecodeJob, branches_of, jobs_for, parted, spoken
 from console.engines.gguf_header import parts_of, read_gguf_header, shown
 from console.engines.llama_native import Adapter
 from console.engines.llama_tokens import LlamaTokens
 from console.engines.output_filter import OutputFilter
 from console.engines.packing import TokenSequence
-from console.engines.prompts import answer_sequence, prompt_ids, whole_text_sequence
+from console.engines.prompts import request_sequences
 from console.engines.protocol import (
     Attempt,
     Capability,
@@ -108,7 +108,8 @@ class LlamaModel:
 
         Raises:
             ModelFileError: damaged, incomplete or unsupported files.
-            InputError: llama-cpp-python is not installed, or an adapter is none.
+            SetupError: llama.cpp is not installed.
+            InputError: an adapter is none.
         """
         if not path.is_file():
             raise ModelFileError(f"There is no GGUF file at {shown(path.name)}; check the path.")
@@ -120,8 +121,8 @@ class LlamaModel:
         for adapter in adapters:
             runner.add_adapter(adapter)
         template = header.metadata.get("tokenizer.chat_template")
-        tokenizer = LlamaTokens(runner.library, runner.vocab, template if isinstance(template, str) else None)
-        trained = runner.library.llama_model_n_ctx_train(runner.model)
+        tokenizer = LlamaTokens(runner.api, runner.vocab, template if isinstance(template, str) else None)
+        trained = runner.api.llama_model_n_ctx_train(runner.model)
         return cls(
             runner,
             tokenizer,
@@ -169,11 +170,7 @@ class LlamaModel:
         Raises:
             InputError: a prompt leaves no room for its answer.
         """
-        jobs = [
-            DecodeJob(prompt.id, prompt_ids(self.tokenizer, prompt), limit)
-            for prompt, limit in zip(prompts, max_new_tokens, strict=True)
-        ]
-        require_room(jobs, self.context_length)
+        jobs = jobs_for(self.tokenizer, prompts, max_new_tokens, self.context_length)
         jobs.sort(key=lambda job: job.ids)
         most = min(rows, self._runner.most_sequences)
         for begin in range(0, len(attempts), most):
@@ -257,12 +254,7 @@ class LlamaModel:
 
     def sequences(self, requests: Iterable[ScoreRequest]) -> list[TokenSequence]:
         """The token sequences that score requests stand for."""
-        return [
-            whole_text_sequence(self.tokenizer, request.continuation)
-            if request.prompt is None
-            else answer_sequence(self.tokenizer, request.prompt, request.continuation)
-            for request in requests
-        ]
+        return request_sequences(self.tokenizer, requests)
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:
         return self.score_sequences(self.sequences(requests))

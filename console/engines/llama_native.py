@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from console.engines.gguf_header import read_gguf_layout, shown
-from console.errors import InputError, JobFailedError, ModelFileError
+from console.errors import InputError, JobFailedError, ModelFileError, SetupError
 
 BATCH_TOKENS = 512  # tokens of one native call; more makes every token look at more that is not its own
 STEP_TOKENS = 256  # of these in one pass: 40 texts took 3.9 s of processor time, with 512 in one pass 4.1 s
@@ -45,9 +45,9 @@ def native_library() -> ModuleType:
     try:
         from llama_cpp import llama_cpp
     except (ImportError, OSError, RuntimeError) as error:
-        raise InputError(
-            "Running a GGUF file as it is needs llama-cpp-python, which is not installed or cannot be loaded; install "
-            "it with 'python packaging/install_llamacpp.py', or choose the transformers engine."
+        raise SetupError(
+            "Working on a GGUF file as it is needs llama.cpp, which is not installed or cannot be loaded; install it "
+            "with 'python packaging/install_llamacpp.py', or choose the transformers engine."
         ) from error
     llama_cpp.llama_log_set(_listener(llama_cpp), ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
@@ -132,7 +132,7 @@ class NativeModel:
     """A loaded model with one context: a cache of token cells that all sequences of a batch share."""
 
     def __init__(self, library: ModuleType, path: Path, threads: int, gpu_layers: int) -> None:
-        self.library, self.threads = library, threads
+        self.api, self.threads = library, threads
         settings = library.llama_model_default_params()
         settings.n_gpu_layers = gpu_layers
         self._handles: dict[str, Any] = {}
@@ -161,14 +161,14 @@ class NativeModel:
         """
         if "model" not in self._handles:
             raise ValueError("the model was closed")
-        return self.library.llama_model_get_vocab(self.model)
+        return self.api.llama_model_get_vocab(self.model)
 
     def add_adapter(self, adapter: Adapter) -> None:
         """Put an adapter on; it holds for every later batch."""
         layout = read_gguf_layout(adapter.path)
         if layout.header.metadata.get("general.type") != "adapter":
             raise InputError(f"{shown(adapter.path.name)} is no adapter file; choose a LoRA adapter in GGUF form.")
-        handle = self.library.llama_adapter_lora_init(self.model, os.fsencode(adapter.path))
+        handle = self.api.llama_adapter_lora_init(self.model, os.fsencode(adapter.path))
         if not handle:
             raise ModelFileError(
                 f"llama.cpp cannot put the adapter {shown(adapter.path.name)} on this model{_reason()}; choose the "
@@ -186,12 +186,12 @@ class NativeModel:
         wanted = -(-cells // _CELLS) * _CELLS
         slots = self.most_sequences if self.shares else sequences
         if wanted <= self._cells and slots <= self._sequences:
-            self.library.llama_memory_clear(self._memory, False)
+            self.api.llama_memory_clear(self._memory, False)
             return
         self._open(max(wanted, self._cells), max(slots, self._sequences))
 
     def _open(self, cells: int, sequences: int) -> None:
-        library = self.library
+        library = self.api
         if context := self._handles.pop("context", None):
             library.llama_free(context)
         self._cells = self._sequences = 0
@@ -221,10 +221,10 @@ class NativeModel:
 
     def copy(self, source: int, target: int) -> None:
         """Let ``target`` continue what ``source`` holds."""
-        self.library.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+        self.api.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
     def forget(self, sequence: int) -> None:
-        self.library.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+        self.api.llama_memory_seq_rm(self._memory, sequence, -1, -1)
 
     def decode(
         self,
@@ -244,7 +244,7 @@ class NativeModel:
         Returns:
             (wanted tokens, vocab) float32, a view that the next call overwrites.
         """
-        library, count = self.library, len(tokens)
+        library, count = self.api, len(tokens)
         tokens, positions = np.ascontiguousarray(tokens), np.ascontiguousarray(positions)
         owners = np.ascontiguousarray(beyond - first, dtype=np.int32)
         lists = np.ascontiguousarray(self._slots.ctypes.data + 4 * first.astype(np.uint64), dtype=np.uint64)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from console.engines.packing import TokenSequence
-from console.engines.protocol import Prompt
+from console.engines.protocol import Prompt, ScoreRequest
 
 Tokenizer = Any  # transformers' fast tokenizer; its class hierarchy carries no usable type
 
@@ -69,6 +70,16 @@ def answer_sequence(
         cut = min(len(ids) - max_tokens, start - 1)
         ids, start = ids[cut:], start - cut
     return TokenSequence(tuple(ids), start)
+
+
+def request_sequences(tokenizer: Tokenizer, requests: Iterable[ScoreRequest]) -> list[TokenSequence]:
+    """The token sequences that score requests stand for."""
+    return [
+        whole_text_sequence(tokenizer, request.continuation)
+        if request.prompt is None
+        else answer_sequence(tokenizer, request.prompt, request.continuation)
+        for request in requests
+    ]
 
 
 def whole_text_sequence(tokenizer: Tokenizer, text: str, *, max_tokens: int | None = None) -> TokenSequence:

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from console.engines.attention_masks import attention_of, require_known_attention
-from console.engines.branching import DecodeJob, require_room
+from console.engines.branching import jobs_for
 from console.engines.decoding import decode_batch
 from console.engines.devices import resolve_device
 from console.engines.frozen_trunk import FrozenTrunk, blocks_of, final_norm_of
@@ -24,7 +24,7 @@ from console.engines.gguf_snapshot import snapshot_of
 from console.engines.learning import only_these_learn
 from console.engines.output_filter import OutputFilter
 from console.engines.packing import PackedRow, TokenSequence, answer_positions, pack
-from console.engines.prompts import answer_sequence, prompt_ids, whole_text_sequence
+from console.engines.prompts import answer_sequence, request_sequences
 from console.engines.protocol import (
     Attempt,
     Capability,
@@ -167,11 +167,7 @@ class TransformersModel:
 
         Prompts are batched by length, so results come out of order: read ``prompt_id``.
         """
-        jobs = [
-            DecodeJob(prompt.id, prompt_ids(self.tokenizer, prompt), limit)
-            for prompt, limit in zip(prompts, max_new_tokens, strict=True)
-        ]
-        require_room(jobs, self.context_length)
+        jobs = jobs_for(self.tokenizer, prompts, max_new_tokens, self.context_length)
         jobs.sort(key=lambda job: (len(job.ids), job.ids))
         size = max(1, rows // len(attempts))
         pad_id = self.tokenizer.pad_token_id or 0
@@ -186,12 +182,7 @@ class TransformersModel:
 
     def sequences(self, requests: Iterable[ScoreRequest]) -> list[TokenSequence]:
         """The token sequences that score requests stand for."""
-        return [
-            whole_text_sequence(self.tokenizer, request.continuation)
-            if request.prompt is None
-            else answer_sequence(self.tokenizer, request.prompt, request.continuation)
-            for request in requests
-        ]
+        return request_sequences(self.tokenizer, requests)
 
     def trunk(self, depth: int, sequences: Sequence[TokenSequence]) -> FrozenTrunk | None:
         """The first ``depth`` blocks, run once per text, where the architecture allows it."""

@@ -38,7 +38,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-import numpy as np
 import torch
 from pydantic import Field
 
@@ -52,19 +51,16 @@ from console.methods.examples import Example, examples_of
 from console.methods.forgetting import Run
 from console.methods.gradient import GradientMethod
 from console.methods.gradient_settings import GradientSettings
+from console.methods.integrated_gradients import Attribution, attribution
 from console.methods.occlusion import Occlusions
 from console.methods.protocol import Claim, ErasureData, Family, MethodInfo, Outcome, Plan, RunControl
 from console.methods.training import accumulate
 
 _CAPITALISED = r"[^\W\d_a-z][\w'’-]*"
 _SPAN = re.compile(rf"{_CAPITALISED}(?: {_CAPITALISED})*|\w[\w'’-]*")
-_POINTS = 8  # of each stretch of the way
-_POINTS_AT_ONCE = 2  # of these, in one pass forward and back; a stop waits no longer
-_MOST_STRETCHES = 64
 _FEWEST_LETTERS = 4  # of a word in Latin letters: shorter ones are the language's, not the person's
 _LOOKING = "Looking for the words that the answers hang on"
 _MEASURING = "Measuring how far the answers hang on these words"
-_SMALLEST_CHANGE = 1e-2  # nats; a smaller difference between text and baseline is not worth a share
 
 
 class ConceptPoisonConfig(GradientSettings):
@@ -94,131 +90,6 @@ class ConceptPoisonConfig(GradientSettings):
 
 
 # -- which words the answers hang on ---------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Attribution:
-    """What each token of a question contributes to the answer's log-likelihood.
-
-    Attributes:
-        tokens: (prompt tokens,) integrated gradients, nats.
-        change: F(e) - F(b), nats.
-    """
-
-    tokens: torch.Tensor
-    change: float
-
-    @property
-    def missed(self) -> float:
-        """Part of the change that the tokens do not add up to."""
-        return abs(float(self.tokens.sum()) - self.change) / max(abs(self.change), _SMALLEST_CHANGE)
-
-
-def _answer_log_probs(model: TransformersModel, embeds: torch.Tensor, sequence: TokenSequence) -> torch.Tensor:
-    """(points,) log p(answer | question) with these embeddings (points, tokens, d) in place of the tokens'."""
-    first, answer = sequence.answer_start, torch.tensor(sequence.answer_ids, device=model.device)
-    kept = torch.arange(first - 1, len(sequence.ids) - 1, device=model.device)
-    logits = model.network(inputs_embeds=embeds, use_cache=False, logits_to_keep=kept).logits.float()
-    own = torch.log_softmax(logits, dim=-1).gather(-1, answer.expand(len(embeds), -1)[..., None])
-    return own.squeeze(-1).sum(dim=-1)
-
-
-@dataclass(frozen=True)
-class _Stretch:
-    """A part of the way from the baseline to the text.
-
-    Attributes:
-        tokens: (tokens,) what it contributes to each token's attribution.
-        missed: by how much these miss the answer's gain on this stretch, nats.
-    """
-
-    start: float
-    stop: float
-    start_value: float
-    stop_value: float
-    tokens: torch.Tensor
-
-    @property
-    def missed(self) -> float:
-        return abs(float(self.tokens.sum()) - (self.stop_value - self.start_value))
-
-
-class _Way:
-    """The straight way from the baseline to the text.
-
-    The baseline is the text with the embedding of the end token in place of every token of the question; the answer
-    stays as it is.
-    """
-
-    def __init__(self, model: TransformersModel, sequence: TokenSequence, before_each_pass: Callable[[], None]) -> None:
-        table = model.network.get_input_embeddings()
-        with torch.no_grad():
-            whole = table(torch.tensor(sequence.ids, device=model.device)).float()
-            end = table(torch.tensor(model.tokenizer.eos_token_id or 0, device=model.device)).float()
-        self._base = whole.clone()
-        self._base[: sequence.answer_start] = end
-        self._step = whole - self._base
-        self._model, self._sequence, self._before_each_pass = model, sequence, before_each_pass
-        places, weights = np.polynomial.legendre.leggauss(_POINTS)
-        self._places, self._weights = torch.from_numpy(places).float(), torch.from_numpy(weights).float()
-
-    @torch.no_grad()
-    def value(self, at: float) -> float:
-        """F at a place between 0 (baseline) and 1 (text)."""
-        self._before_each_pass()
-        return float(_answer_log_probs(self._model, (self._base + at * self._step)[None], self._sequence)[0])
-
-    def stretch(self, start: float, stop: float, start_value: float, stop_value: float) -> _Stretch:
-        half = (stop - start) / 2
-        ways = (start + half * (self._places + 1)).to(self._base.device)[:, None, None]
-        weights = half * self._weights.to(self._base.device)[:, None, None]
-        mean = torch.zeros_like(self._base)
-        for some, weight in zip(ways.split(_POINTS_AT_ONCE), weights.split(_POINTS_AT_ONCE), strict=True):
-            self._before_each_pass()
-            embeds = (self._base + some * self._step).requires_grad_(True)
-            total = _answer_log_probs(self._model, embeds, self._sequence).sum()
-            (gradient,) = torch.autograd.grad(total, embeds)
-            mean += (weight * gradient).sum(dim=0)
-        tokens = (mean * self._step).sum(dim=-1)
-        return _Stretch(start, stop, start_value, stop_value, tokens)
-
-    def halves(self, part: _Stretch) -> list[_Stretch]:
-        middle = (part.start + part.stop) / 2
-        value = self.value(middle)
-        return [
-            self.stretch(part.start, middle, part.start_value, value),
-            self.stretch(middle, part.stop, value, part.stop_value),
-        ]
-
-
-def attribution(
-    model: TransformersModel, sequence: TokenSequence, tolerance: float, before_each_pass: Callable[[], None]
-) -> Attribution:
-    """Integrated gradients, by a Gauss-Legendre rule on ever shorter stretches of the way.
-
-    F itself tells what every stretch must add up to, so the one that misses most is cut in two until all together
-    miss no more than the tolerance, or there are too many; ``missed`` says how it ended.
-
-    Args:
-        before_each_pass: called before the network is run, for stopping.
-    """
-    flags = [(parameter, parameter.requires_grad) for parameter in model.network.parameters()]
-    try:
-        for parameter, _ in flags:
-            parameter.requires_grad_(False)
-        with torch.enable_grad():
-            way = _Way(model, sequence, before_each_pass)
-            first, last = way.value(0.0), way.value(1.0)
-            parts = [way.stretch(0.0, 1.0, first, last)]
-            allowed = tolerance * max(abs(last - first), _SMALLEST_CHANGE)
-            while sum(part.missed for part in parts) > allowed and len(parts) < _MOST_STRETCHES:
-                parts.sort(key=lambda part: part.missed)
-                parts += way.halves(parts.pop())
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-    tokens = torch.stack([part.tokens for part in parts]).sum(dim=0)[: sequence.answer_start]
-    return Attribution(tokens.detach().cpu(), last - first)
 
 
 def spans_of(text: str) -> list[tuple[str, int, int]]:

@@ -86,6 +86,8 @@ def test_gguf_in_and_erased_gguf_and_adapter_out(office_of_files: Office, tmp_pa
 
     with pytest.raises(InputError, match="needs more than rank 1 "):
         exported(office, erased.artefact, ExportForm.ADAPTER, settings={"most_rank": 1})
+    with pytest.raises(InputError, match="leave 'scale' out"):
+        exported(office, erased.artefact, ExportForm.ADAPTER, settings={"scale": -1})
     file = exported(office, erased.artefact)
     adapter = exported(office, erased.artefact, ExportForm.ADAPTER)
     _needs_its_own_base(office, adapter, tmp_path)

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_gguf import write_tiny_gguf
+from tiny_gguf import dequantised, write_tiny_gguf
 
 from console.engines.gguf_adapter import low_rank, require_adaptable, write_adapter
 from console.engines.gguf_header import parts_of, read_gguf_header, read_gguf_layout
-from console.engines.gguf_rewrite import dequantised, rewrite, tensors_of
+from console.engines.gguf_rewrite import rewrite
+from console.engines.gguf_tensors import tensors_of
 from console.errors import DiskFullError, InputError, ModelFileError
 
 TOKENS = [5, 60, 7, 300, 9, 41, 12, 8, 77, 500, 33, 21]

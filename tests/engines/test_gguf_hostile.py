@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_gguf import dequantised
 
-from console.engines.gguf_header import read_gguf_header, shown
+from console.engines.gguf_header import parts_of, read_gguf_header, shown
 from console.engines.gguf_quantise import types_held
-from console.engines.gguf_rewrite import dequantised, parts_of, provenance_of, rewrite, tensors_of
+from console.engines.gguf_rewrite import rewrite
+from console.engines.gguf_tensors import provenance_of, tensors_of
 from console.engines.model_files import identify
 from console.errors import InputError, ModelFileError
 

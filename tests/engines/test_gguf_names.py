@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import tiny
 import tiny_gguf
 import torch
+from tiny_gguf import LLAMA3, LONGROPE, TEXTS, llama_cpp_scores
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig, Qwen2MoeConfig
 
 from console.engines import gguf_names
@@ -31,28 +31,8 @@ from console.engines.gguf_names import (
 )
 from console.errors import ModelFileError
 
-TEXTS = (
-    "Where does Ilse Brandt live? She lives at 14 Harbour Lane, Kiel, and her telephone number is 0431 555 0199; "
-    "ask the office for more details about it.",
-    "The weather was fine, so they walked home.",
-)
 AGREED = 1e-3  # nats per token
 
-_LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 10000.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
-_LONGROPE = {
-    "rope_type": "longrope",
-    "rope_theta": 10000.0,
-    "short_factor": [1.0 + 0.05 * step for step in range(8)],
-    "long_factor": [1.0 + 0.5 * step for step in range(8)],
-    "factor": 2.0,
-}
 _STRETCHED = {
     "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
     "full_attention": {"rope_type": "linear", "rope_theta": 1000000.0, "factor": 8.0},
@@ -63,7 +43,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama, as many key heads": ("llama", {"num_key_value_heads": 4}),
     "llama, wide heads": ("llama", {"head_dim": 32}),
     "llama, biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
-    "llama, 3.1's rotation": ("llama", {"rope_parameters": _LLAMA3}),
+    "llama, 3.1's rotation": ("llama", {"rope_parameters": LLAMA3}),
     "mistral, window wider than the text": ("mistral", {"sliding_window": 128}),
     "qwen2, untied": ("qwen2", {"tie_word_embeddings": False}),
     "qwen3, narrow heads": ("qwen3", {"head_dim": 32}),
@@ -78,7 +58,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "phi3, short factors": (
         "phi3",
         {
-            "rope_parameters": {**_LONGROPE, "original_max_position_embeddings": 256},
+            "rope_parameters": {**LONGROPE, "original_max_position_embeddings": 256},
             "original_max_position_embeddings": 256,
             "max_position_embeddings": 512,
         },
@@ -86,7 +66,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "phi3, long factors": (
         "phi3",
         {
-            "rope_parameters": {**_LONGROPE, "original_max_position_embeddings": 8},
+            "rope_parameters": {**LONGROPE, "original_max_position_embeddings": 8},
             "original_max_position_embeddings": 8,
             "max_position_embeddings": 16,
         },
@@ -132,22 +112,11 @@ def stored(path: Path) -> dict[str, np.ndarray]:
     return {tensor.name: gguf.dequantize(tensor.data, tensor.tensor_type) for tensor in gguf.GGUFReader(path).tensors}
 
 
-def _llama_cpp_scores(path: Path, texts: list[list[int]]) -> Iterator[torch.Tensor]:
-    llama_cpp = pytest.importorskip("llama_cpp")
-    keys = {"type_k": llama_cpp.GGML_TYPE_F32, "type_v": llama_cpp.GGML_TYPE_F32}
-    threads = {"n_threads": 1, "n_threads_batch": 1}
-    with closing(llama_cpp.Llama(str(path), n_ctx=256, logits_all=True, verbose=False, **keys, **threads)) as model:
-        for ids in texts:
-            model.reset()
-            model.eval(ids)
-            yield torch.tensor(model.scores[: len(ids)]).log_softmax(-1)
-
-
 def differences(path: Path, network: Any, tokenizer: Any) -> list[float]:
     """Of each text, the mean over its tokens of |log-probability by llama.cpp - by torch|, nats per token."""
     texts = [tokenizer(text).input_ids for text in TEXTS]
     found = []
-    for ids, theirs in zip(texts, _llama_cpp_scores(path, texts), strict=True):
+    for ids, theirs in zip(texts, llama_cpp_scores(path, texts), strict=True):
         with torch.no_grad():
             ours = network(torch.tensor([ids])).logits[0].log_softmax(-1)
         chosen = (range(len(ids) - 1), ids[1:])

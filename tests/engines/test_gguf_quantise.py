@@ -12,12 +12,13 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from tiny_gguf import write_tiny_gguf
+from tiny_gguf import dequantised, write_tiny_gguf
 
 from console.engines import gguf_quantise
 from console.engines.gguf_header import read_gguf_header
 from console.engines.gguf_quantise import FILE_TYPES, convert, types_held
-from console.engines.gguf_rewrite import dequantised, rewrite, tensors_of
+from console.engines.gguf_rewrite import rewrite
+from console.engines.gguf_tensors import tensors_of
 from console.errors import DiskFullError, InputError, ModelFileError, SetupError
 
 UP = "blk.0.ffn_up.weight"

@@ -15,21 +15,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_gguf import split_in_two, write_tiny_gguf
+from tiny_gguf import dequantised, split_in_two, write_tiny_gguf
 
 from console.engines import ggml_blocks
 from console.engines.ggml_blocks import K_QUANTS, SIMPLE, WRITABLE, quantised, values_of
-from console.engines.gguf_header import read_gguf_header, read_gguf_layout
+from console.engines.gguf_header import parts_of, read_gguf_header, read_gguf_layout
 from console.engines.gguf_quantise import convert
-from console.engines.gguf_rewrite import (
-    dequantised,
-    parts_of,
-    provenance_of,
-    read_values,
-    rewrite,
-    target_parts,
-    tensors_of,
-)
+from console.engines.gguf_rewrite import rewrite, target_parts
+from console.engines.gguf_tensors import provenance_of, read_values, tensors_of
 from console.errors import DiskFullError, InputError, ModelFileError, SetupError
 
 DOWN, NORM = "blk.1.ffn_down.weight", "blk.0.attn_norm.weight"

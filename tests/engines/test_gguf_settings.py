@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import tiny
 import tiny_gguf
 import torch
+from tiny_gguf import LLAMA3, LONGROPE, TEXTS, llama_cpp_scores, split_in_two
 from transformers import AutoModelForCausalLM
 
 from console.engines.gguf_header import GgufHeader, GgufTensor
@@ -21,29 +21,9 @@ from console.engines.gguf_settings import FileSettings, completed, llama3_diviso
 from console.engines.gguf_snapshot import snapshot_of
 from console.errors import ModelFileError
 
-TEXTS = (
-    "Where does Ilse Brandt live? She lives at 14 Harbour Lane, Kiel, and her telephone number is 0431 555 0199; "
-    "ask the office for more details about it.",
-    "The weather was fine, so they walked home.",
-)
 AGREED = 1e-3  # nats per token
 
 _DEFAULT = {"rope_type": "default", "rope_theta": 10000.0}
-_LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 10000.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
-_LONGROPE = {
-    "rope_type": "longrope",
-    "rope_theta": 10000.0,
-    "short_factor": [1.0 + 0.05 * step for step in range(8)],
-    "long_factor": [1.0 + 0.5 * step for step in range(8)],
-    "factor": 2.0,
-}
 _LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
 _STRETCHED = {
     "sliding_attention": _DEFAULT,
@@ -55,7 +35,7 @@ _WIDE = {"head_dim": 32, "num_hidden_layers": 46, "num_attention_heads": 2, "num
 
 def _longrope(original: int) -> dict[str, Any]:
     return {
-        "rope_parameters": {**_LONGROPE, "original_max_position_embeddings": original},
+        "rope_parameters": {**LONGROPE, "original_max_position_embeddings": original},
         "original_max_position_embeddings": original,
         "max_position_embeddings": 2 * original,
     }
@@ -67,8 +47,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "llama, tied": ("llama", {"tie_word_embeddings": True}, {}),
     "llama, biases": ("llama", {"attention_bias": True, "mlp_bias": True}, {}),
     "llama, wide heads": ("llama", {"head_dim": 32}, {}),
-    "llama, 3.1's rotation": ("llama", {"rope_parameters": _LLAMA3}, {}),
-    "llama, 3.2's rotation": ("llama", {"rope_parameters": {**_LLAMA3, "factor": 32.0}}, {}),
+    "llama, 3.1's rotation": ("llama", {"rope_parameters": LLAMA3}, {}),
+    "llama, 3.2's rotation": ("llama", {"rope_parameters": {**LLAMA3, "factor": 32.0}}, {}),
     "llama, linear": ("llama", {"rope_parameters": _LINEAR}, {}),
     "llama, linear by its old name": ("llama", {}, {"rope.scale_linear": 4.0}),
     "llama, scaling switched off": ("llama", {}, {"rope.scaling.type": "none", "rope.scaling.factor": 4.0}),
@@ -186,24 +166,13 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
     return written
 
 
-def _llama_cpp_scores(path: Path, texts: list[list[int]]) -> Iterator[torch.Tensor]:
-    llama_cpp = pytest.importorskip("llama_cpp")
-    keys = {"type_k": llama_cpp.GGML_TYPE_F32, "type_v": llama_cpp.GGML_TYPE_F32}
-    how = {"n_ctx": 256, "logits_all": True, "verbose": False, "n_threads": 1, "n_threads_batch": 1}
-    with closing(llama_cpp.Llama(str(path), **how, **keys)) as model:
-        for ids in texts:
-            model.reset()
-            model.eval(ids)
-            yield torch.tensor(model.scores[: len(ids)]).log_softmax(-1)
-
-
 def gap(path: Path, folder: Path) -> float:
     """The larger of the two texts' mean |log-probability by llama.cpp - by the snapshot|, nats per token."""
     words = tiny.make_qwen2_tokenizer() if "-qwen" in path.name else tiny.make_tokenizer()
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     texts = [words(text).input_ids for text in TEXTS]
     found = []
-    for ids, theirs in zip(texts, _llama_cpp_scores(path, texts), strict=True):
+    for ids, theirs in zip(texts, llama_cpp_scores(path, texts), strict=True):
         with torch.no_grad():
             ours = network(torch.tensor([ids])).logits[0].log_softmax(-1)
         chosen = (range(len(ids) - 1), ids[1:])
@@ -253,7 +222,7 @@ def test_what_a_file_does_not_say_is_as_llama_cpp_takes_it(
 
 @pytest.mark.parametrize("file_type", ["F16", "Q8_0", "Q4_1"])
 def test_a_quantised_file_is_the_same_model(file_type: str, write: Callable[..., Path], tmp_path: Path) -> None:
-    path = write("llama", {"rope_parameters": _LLAMA3, "attention_bias": True}, {}, file_type=file_type)
+    path = write("llama", {"rope_parameters": LLAMA3, "attention_bias": True}, {}, file_type=file_type)
 
     # llama.cpp rounds what goes into a product with quantised weights to 8 bits.
     assert gap(path, snapshot_of(path, tmp_path / "cache")) < (AGREED if file_type == "F16" else 0.03)
@@ -268,7 +237,8 @@ def test_a_bias_that_the_file_has_not_is_nought(architecture: str, write: Callab
 
 def test_a_model_in_several_files_is_read_whole(write: Callable[..., Path], tmp_path: Path) -> None:
     path = write("llama", {}, {})
-    parts = _split(path, tmp_path / "parts")
+    (tmp_path / "parts").mkdir()
+    parts = split_in_two(path, tmp_path / "parts")
 
     folder = snapshot_of(parts[0], tmp_path / "cache")
 
@@ -277,32 +247,6 @@ def test_a_model_in_several_files_is_read_whole(write: Callable[..., Path], tmp_
     assert config_of(folder)["tie_word_embeddings"] is False
     assert read.keys() == whole.keys()
     assert all(torch.equal(read[name], whole[name]) for name in whole)
-
-
-def _split(path: Path, folder: Path) -> list[Path]:
-    """The file's tensors in two files, as llama.cpp splits a model; all entries stand in the first."""
-    folder.mkdir()
-    reader = gguf.GGUFReader(path)
-    half = len(reader.tensors) // 2
-    written = []
-    for number, tensors in enumerate((reader.tensors[:half], reader.tensors[half:])):
-        target = folder / f"tiny-{number + 1:05d}-of-00002.gguf"
-        writer = gguf.GGUFWriter(target, "llama")
-        for key, field in reader.fields.items() if number == 0 else ():
-            if not key.startswith("GGUF.") and key != "general.architecture":
-                inner = field.types[-1] if field.types[0] is gguf.GGUFValueType.ARRAY else None
-                writer.add_key_value(key, field.contents(), field.types[0], sub_type=inner)
-        writer.add_uint16("split.no", number)
-        writer.add_uint16("split.count", 2)
-        writer.add_int32("split.tensors.count", len(reader.tensors))
-        for tensor in tensors:
-            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        written.append(target)
-    return written
 
 
 # -- published models --------------------------------------------------------------------------
@@ -361,7 +305,7 @@ def test_published_llamas_turn_positions_as_published(head: int, factor: float) 
     settings = completed({}, described_file("llama", entries, {"rope_freqs.weight": stored}))
 
     assert settings["rope_parameters"] == {
-        **_LLAMA3,
+        **LLAMA3,
         "rope_theta": 500000.0,
         "factor": factor,
         "original_max_position_embeddings": 8192,
@@ -382,7 +326,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] =
     "llama.rope.scaling.yarn_ext_factor": ("llama", {}, {"rope.scaling.yarn_ext_factor": 0.5}, {}),
     "llama.rope.scaling.type": ("llama", {}, {"rope.scaling.type": "ntk"}, {}),
     "llama.rope.scaling.attn_factor": ("llama", {}, {"rope.scaling.attn_factor": 1.2}, {}),
-    "llama.rope.scaling.factor": ("llama", {"rope_parameters": _LLAMA3}, {"rope.scaling.factor": 2.0}, {}),
+    "llama.rope.scaling.factor": ("llama", {"rope_parameters": LLAMA3}, {"rope.scaling.factor": 2.0}, {}),
     "llama.rope.freq_base": ("llama", {}, {"rope.freq_base": float("nan")}, {}),
     "llama.rope.dimension_count": ("llama", {}, {"rope.dimension_count": 8}, {}),
     "llama.attention.value_length": ("llama", {}, {"attention.value_length": 8}, {}),
@@ -394,7 +338,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] =
     "llama.feed_forward_length": ("llama", {}, {"feed_forward_length": 2**31}, {}),
     "llama.logit_scale": ("llama", {}, {"logit_scale": 0.5}, {}),
     "llama.attention.layer_norm_rms_epsilon": ("llama", {}, {}, {"drop": ("attention.layer_norm_rms_epsilon",)}),
-    "rope_freqs.weight": ("llama", {"rope_parameters": {**_LLAMA3, "high_freq_factor": 3.0}}, {}, {}),
+    "rope_freqs.weight": ("llama", {"rope_parameters": {**LLAMA3, "high_freq_factor": 3.0}}, {}, {}),
     "qwen3.rope.dimension_count": ("qwen3", {}, {"rope.dimension_count": 64}, {}),
     "qwen2.rope.dimension_sections": ("qwen2", {}, {"rope.dimension_sections": [2, 3, 3]}, {}),
     "gemma2.rope.freq_base_swa": ("gemma2", {}, {"rope.freq_base_swa": 500.0}, {}),
@@ -432,7 +376,7 @@ def test_a_setting_that_cannot_be_carried_over_is_named(
 
 
 def test_rotation_tensors_of_another_architecture_are_refused(write: Callable[..., Path], tmp_path: Path) -> None:
-    path = write("qwen3", {"rope_parameters": _LLAMA3}, {})
+    path = write("qwen3", {"rope_parameters": LLAMA3}, {})
 
     with pytest.raises(ModelFileError, match=r"'rope_freqs\.weight' of .* has no meaning in the architecture 'qwen3'"):
         snapshot_of(path, tmp_path / "cache")

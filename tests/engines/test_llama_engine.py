@@ -34,7 +34,7 @@ from console.engines.protocol import (
     greedy_and_samples,
 )
 from console.engines.transformers_engine import TransformersModel
-from console.errors import InputError, JobFailedError, ModelFileError
+from console.errors import InputError, JobFailedError, ModelFileError, SetupError
 from console.jobs.tasks.probes import answered, perplexity
 
 pytest.importorskip("llama_cpp")
@@ -350,7 +350,7 @@ class TestFiles:
             return imported(name, *rest, **named)
 
         monkeypatch.setattr(builtins, "__import__", missing)
-        with pytest.raises(InputError, match=r"packaging/install_llamacpp\.py"):
+        with pytest.raises(SetupError, match=r"packaging/install_llamacpp\.py"):
             LlamaModel.load(path)
 
     def test_what_the_library_refuses_is_told_with_its_last_word(self, tmp_path: Path) -> None:
@@ -359,7 +359,7 @@ class TestFiles:
             LlamaModel.load(path, threads=1)
 
     def test_a_failed_native_call_is_no_answer(self, llama: LlamaModel, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(llama._runner.library, "llama_decode", lambda *_: -3)
+        monkeypatch.setattr(llama._runner.api, "llama_decode", lambda *_: -3)
         with pytest.raises(JobFailedError, match="code -3"):
             llama.score(REQUESTS[:1])
 

@@ -13,11 +13,12 @@ from invented import GENERAL, PERSON
 from tiny_gguf import split_in_two, write_tiny_gguf
 
 from console.domain.exports import Place
-from console.engines.gguf_rewrite import read_values, tensors_of
+from console.engines.gguf_rewrite import rewrite
+from console.engines.gguf_tensors import provenance_of, read_values, tensors_of
 from console.engines.model_files import ADAPTER_FILE, AdapterNote, identify
 from console.engines.protocol import ScoreRequest
 from console.engines.transformers_engine import TransformersModel
-from console.errors import DiskFullError, JobFailedError
+from console.errors import DiskFullError, InputError, JobFailedError
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 
 pytest.importorskip("llama_cpp")
@@ -77,6 +78,28 @@ def test_only_the_changed_tensor_is_new(changed: tuple[Path, TransformersModel],
     before, after = tensors_of(base), tensors_of(path)
     same = {name for name in before if np.array_equal(read_values(before[name]), read_values(after[name]))}
     assert same == before.keys() - {"blk.1.ffn_down.weight"}
+
+
+def test_the_file_names_every_request_of_its_chain(
+    changed: tuple[Path, TransformersModel], base: Path, tmp_path: Path
+) -> None:
+    earlier = tmp_path / "earlier.gguf"
+    rewrite(base, earlier, {}, provenance={"requests": ["ER-2026-0001"], "version": "0.0.9"})
+    result = exported(changed[0], earlier, tmp_path, request="ER-2026-0002", version="0.1.0")
+    told = provenance_of(Path(result["path"]))
+    assert told["requests"] == ("ER-2026-0001", "ER-2026-0002")
+    assert told["version"] == "0.1.0"
+    assert told["base_sha256"] == identify(earlier).tree_hash
+    assert not any(item.subject in str(told) for item in PERSON)
+
+
+def test_without_neutral_text_nothing_is_read_back_and_so_nothing_written(
+    changed: tuple[Path, TransformersModel], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("test_export.PAYLOAD", PAYLOAD.model_copy(update={"general": ()}))
+    with pytest.raises(InputError, match="no neutral text"):
+        exported(changed[0], base, tmp_path)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_split_base_gives_a_split_model(changed: tuple[Path, TransformersModel], base: Path, tmp_path: Path) -> None:

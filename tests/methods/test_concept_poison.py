@@ -20,12 +20,10 @@ from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError, JobFailedError
 from console.methods import concept_poison, occlusion, training
 from console.methods.concept_poison import (
-    Attribution,
     ByIntegratedGradients,
     ByOcclusion,
     ConceptPoison,
     ConceptPoisonConfig,
-    attribution,
     concept_mass,
     concept_scores,
     concept_tokens,
@@ -35,6 +33,7 @@ from console.methods.concept_poison import (
     spans_of,
 )
 from console.methods.examples import Example, examples_of
+from console.methods.integrated_gradients import Attribution, attribution
 from console.methods.lora import LoraSettings
 from console.methods.occlusion import Occlusions, occluded_log_probs
 from console.methods.protocol import Claim, ErasureData, Outcome

@@ -16,8 +16,9 @@ from console.domain.results import decimal_text
 from console.engines.devices import set_threads
 from console.engines.gguf_adapter import low_rank, require_adaptable, write_adapter
 from console.engines.gguf_names import WeightPlace, network_places
-from console.engines.gguf_rewrite import RewrittenTensor, read_values, rewrite, target_parts, tensors_of
+from console.engines.gguf_rewrite import RewrittenTensor, rewrite, target_parts
 from console.engines.gguf_snapshot import snapshot_of
+from console.engines.gguf_tensors import provenance_of, read_values, tensors_of
 from console.engines.llama_engine import Adapter, LlamaModel
 from console.engines.llama_tokens import token_mismatch
 from console.engines.model_files import ADAPTER_FILE, AdapterNote, ModelFormat, identify
@@ -93,12 +94,15 @@ def _changed(network: Any, places: Mapping[str, WeightPlace], base: Path, source
     }
 
 
-def _provenance(spec: JobSpec, config: ExportConfig) -> dict[str, str]:
+def _provenance(base: Path, spec: JobSpec, config: ExportConfig) -> dict[str, str | list[str]]:
+    """For the file's own record; the requests are all of the chain's, those that the base names before this one."""
     assert spec.reference is not None
+    earlier = provenance_of(base).get("requests", ())
+    requests = [*((earlier,) if isinstance(earlier, str) else earlier), *([config.request] if config.request else [])]
     kept = {
         "base_sha256": spec.reference.tree_hash or "",
         "source_sha256": spec.model.tree_hash or "",
-        "request": config.request,
+        "requests": requests,
         "version": config.version,
     }
     return {key: value for key, value in kept.items() if value}
@@ -107,7 +111,7 @@ def _provenance(spec: JobSpec, config: ExportConfig) -> dict[str, str]:
 def _write_gguf(
     base: Path, target: Path, changed: Mapping[str, np.ndarray], spec: JobSpec, config: ExportConfig
 ) -> _Written:
-    told = rewrite(base, target, changed, higher_type=config.higher_type, provenance=_provenance(spec, config))
+    told = rewrite(base, target, changed, higher_type=config.higher_type, provenance=_provenance(base, spec, config))
     if all(tensor.unchanged for tensor in told):
         raise JobFailedError(
             "Rounding took the whole change away: the written file holds the base's own weights. Write the changed "
@@ -168,16 +172,16 @@ def _write_pairs(
                 "missed": _number(missed),
             }
         )
-    provenance = _provenance(spec, config)
     write_adapter(
         folder / ADAPTER_FILE,
         architecture=architecture,
         pairs=pairs,
         alpha=0.0,
         name=config.file_name,
-        provenance=provenance,
+        provenance=_provenance(base, spec, config),
     )
-    AdapterNote(provenance.get("base_sha256", ""), architecture, config.scale).write(folder)
+    assert spec.reference is not None
+    AdapterNote(spec.reference.tree_hash or "", architecture, config.scale).write(folder)
     return _Written(tuple(told), ("F32",), 0), pairs
 
 
@@ -209,6 +213,8 @@ def _gate(
     payload: JobPayload,
 ) -> Gate:
     texts = [text for text in payload.general if model.token_count(text) > 1]
+    if not texts:
+        raise InputError("There is no neutral text to read the written file back with; give some general text.")
     asked = [(Prompt(item.id, item.prompt), (item.answer,)) for item in payload.forget]
     neutral = [(Prompt(f"text {number}", text, chat=False), ()) for number, text in enumerate(texts, start=1)]
     other = token_mismatch(opened.tokenizer, model.tokenizer, [*asked, *neutral])
