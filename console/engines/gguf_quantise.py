@@ -7,11 +7,9 @@ code that ends the process on inputs it does not foresee: only inside a worker.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
+from console.engines import llama_log
 from console.engines.gguf_header import parts_of, read_gguf_header, shown
 from console.engines.gguf_rewrite import written_whole
 from console.engines.llama_native import native_library
@@ -19,7 +17,6 @@ from console.errors import InputError, ModelFileError
 
 # llama.h, enum llama_ftype
 FILE_TYPES = {"F16": 1, "BF16": 32, "Q8_0": 7, "Q4_0": 2, "Q4_K_M": 15, "Q5_K_M": 17, "Q6_K": 18}
-_ERROR = 4  # ggml_log_level
 
 
 def types_held(path: Path) -> dict[str, int]:
@@ -30,23 +27,6 @@ def types_held(path: Path) -> dict[str, int]:
     """
     held = read_gguf_header(path).types_held
     return dict(sorted(held.items(), key=lambda item: (-item[1], item[0])))
-
-
-@contextmanager
-def _errors_kept(library: ModuleType) -> Iterator[list[str]]:
-    """While open, llama.cpp says nothing, and its error lines are collected; afterwards it is as silent as before."""
-    lines: list[str] = []
-
-    def keep(level: int, text: bytes, _: object) -> None:
-        if level == _ERROR:
-            lines.append(text.decode("utf-8", errors="replace").strip())
-
-    callback = library.llama_log_callback(keep)  # held here, because llama.cpp keeps only its address
-    library.llama_log_set(callback, ctypes.c_void_p(0))
-    try:
-        yield lines
-    finally:
-        native_library()
 
 
 def convert(source: Path, target: Path, file_type: str, *, threads: int = 1) -> None:
@@ -75,7 +55,7 @@ def convert(source: Path, target: Path, file_type: str, *, threads: int = 1) -> 
     settings.nthread, settings.ftype, settings.allow_requantize = max(1, threads), FILE_TYPES[file_type], True
     with written_whole(target) as (part,):
         part.open("wb").close()  # a folder that forbids writing says so here, and not as llama.cpp's failure
-        with _errors_kept(library) as lines:
+        with llama_log.errors_kept() as lines:
             code = library.llama_model_quantize(str(first).encode(), str(part).encode(), ctypes.byref(settings))
         if code != 0:
             raise ModelFileError(

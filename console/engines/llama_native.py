@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from console.engines import llama_log
 from console.engines.gguf_header import read_gguf_layout, shown
 from console.errors import InputError, JobFailedError, ModelFileError, SetupError
 
@@ -26,7 +26,6 @@ BATCH_TOKENS = 512  # tokens of one native call; more makes every token look at 
 STEP_TOKENS = 256  # of these in one pass: 40 texts took 3.9 s of processor time, with 512 in one pass 4.1 s
 _CACHE_TYPE = 0  # GGML_TYPE_F32
 _CELLS = 256  # the cache grows by so many tokens
-_LOG_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,6 @@ class Adapter:
 
     path: Path
     scale: float = 1.0
-
-
-_log: deque[str] = deque(maxlen=_LOG_LINES)  # the native library has one log a process
 
 
 def native_library() -> ModuleType:
@@ -49,28 +45,15 @@ def native_library() -> ModuleType:
             "Working on a GGUF file as it is needs llama.cpp, which is not installed or cannot be loaded; install it "
             "with 'python packaging/install_llamacpp.py', or choose the transformers engine."
         ) from error
-    llama_cpp.llama_log_set(_listener(llama_cpp), ctypes.c_void_p(0))
+    llama_log.silence(llama_cpp)
     llama_cpp.llama_backend_init()
     return llama_cpp
 
 
-_listeners: list[Any] = []  # the library keeps only an address, so the function must outlive every call
-
-
-def _listener(library: ModuleType) -> Any:
-    def listen(_level: int, text: bytes, _data: object) -> None:
-        line = text.decode("utf-8", errors="replace").strip(" .\n")
-        if line:
-            _log.append(line)
-
-    if not _listeners:
-        _listeners.append(library.llama_log_callback(listen))
-    return _listeners[0]
-
-
 def _reason() -> str:
     """The native library's last word, in brackets."""
-    return f" ({shown(_log[-1], 160)})" if _log else ""
+    said = llama_log.last_line()
+    return f" ({shown(said, 160)})" if said else ""
 
 
 # -- the token tree --------------------------------------------------------------------------

@@ -8,7 +8,6 @@ that killed it.
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from console.engines import llama_log
 from console.errors import ModelFileError
 
 Say = Callable[..., None]
@@ -86,8 +86,7 @@ def probe(say: Say, folder: Path, device: str) -> None:
     from llama_cpp import llama_cpp as api
 
     say(version=llama_cpp.__version__)
-    silent = api.llama_log_callback(lambda *_: None)
-    api.llama_log_set(silent, ctypes.c_void_p(0))
+    llama_log.silence(api)
     api.llama_backend_init()
     offload = bool(api.llama_supports_gpu_offload())
     say(system_info=api.llama_print_system_info().decode(errors="replace").strip(), gpu_offload=offload)

@@ -135,11 +135,11 @@ class TestRefused:
 
     def test_a_full_disk_leaves_nothing(self, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         @contextmanager
-        def full(_: object) -> Iterator[list[str]]:
+        def full() -> Iterator[list[str]]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             yield []
 
-        monkeypatch.setattr(gguf_quantise, "_errors_kept", full)
+        monkeypatch.setattr(gguf_quantise.llama_log, "errors_kept", full)
         with pytest.raises(DiskFullError):
             convert(source, tmp_path / "t.gguf", "Q8_0")
         assert not list(tmp_path.iterdir())
