@@ -8,13 +8,14 @@ on where it stopped.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from console.casework.batteries import digest, payload_about, suite_named
-from console.casework.bench_jobs import BenchJobs, Say
+from console.casework.bench_jobs import METHODS, BenchJobs, Say
 from console.casework.cases import check_method
 from console.casework.demo import rows_json
 from console.casework.knowledge import Knowledge, questions, sample_items, sample_knowledge
@@ -26,11 +27,10 @@ from console.domain.forget_set import ForgetItem
 from console.domain.results import Battery, Stage, Utility
 from console.domain.suites import SuitePlan
 from console.domain.verdict import Thresholds, Verdict, decide, located
-from console.errors import InputError
+from console.errors import InputError, JobFailedError
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 from console.paths import Places
 
-ERASERS = ("refusal", "output-filter", "ga", "weight-noise", "npo", "retrain")
 SUBJECT = "s01"
 
 
@@ -62,12 +62,21 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """A method that left no model to attack, and its reason; it has no verdict, and is no line."""
+
+    method: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class BenchResult:
     suite: str
     facts: int
     before: dict[str, Any]
     reference: dict[str, Any]
     lines: tuple[Line, ...]
+    failed: tuple[Failed, ...]
 
 
 def taught_sample(jobs: BenchJobs, places: Places, base: ModelReference, knowledge: Knowledge) -> ModelReference:
@@ -107,7 +116,7 @@ def trial_payload(knowledge: Knowledge, items: tuple[ForgetItem, ...]) -> JobPay
 
 def bench_erasers(
     places: Places,
-    methods: tuple[str, ...] = ERASERS,
+    methods: Sequence[str] = (),
     suite_name: str = "standard",
     device: str = "auto",
     sample_model: Path | None = None,
@@ -117,22 +126,31 @@ def bench_erasers(
     """Erase one person of the sample office with each method, attack, and decide by the current rules.
 
     Args:
+        methods: by id; none stands for every method that is installed.
         settings: a method's settings, by its id.
 
     Raises:
         InputError: an unknown method or suite.
-        JobFailedError: a job failed.
+        JobFailedError: the model could not be taught or attacked before any method ran.
     """
     plan = suite_named(suite_name)
+    methods = tuple(methods) or tuple(sorted(entry.name for entry in entry_points(group=METHODS)))
     for method in methods:
         check_method(method)
     jobs, knowledge = BenchJobs(places, device, say), sample_knowledge()
     base = ModelReference(path=str(fetch_model(places, sample_model, say)))
     taught = taught_sample(jobs, places, base, knowledge)
     trial = Trial(jobs, plan, taught, base, trial_payload(knowledge, sample_items(SUBJECT)), knowledge)
-    lines = tuple(trial.line(method, dict((settings or {}).get(method, {}))) for method in methods)
+    lines, failed = [], []
+    for method in methods:
+        try:
+            lines.append(trial.line(method, dict((settings or {}).get(method, {}))))
+        except (InputError, JobFailedError) as error:
+            say(f"{method} failed: {error}")
+            failed.append(Failed(method, str(error)))
     facts = len(questions(trial.payload.forget))
-    return BenchResult(plan.name, facts, rows_json(trial.before), rows_json(trial.reference), lines)
+    before, reference = rows_json(trial.before), rows_json(trial.reference)
+    return BenchResult(plan.name, facts, before, reference, tuple(lines), tuple(failed))
 
 
 class Trial:

@@ -14,6 +14,7 @@ from console.cli.session import DataDir, DeviceOption, Json, SampleModel, open_s
 from console.errors import InputError
 
 if TYPE_CHECKING:
+    from console.casework.bench import BenchResult
     from console.domain.bench_results import MethodLine, MethodsBench
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks of methods, on the sample office or on TOFU.")
@@ -55,7 +56,9 @@ def _write_out(out: Path | None, value: dict[str, Any]) -> None:
 
 @app.command("erasers")
 def erasers(
-    method: Annotated[list[str] | None, typer.Option("--method", help="May be repeated; all known ones else.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", help="May be repeated; every installed one else.")
+    ] = None,
     suite: Annotated[str, typer.Option("--suite", help="quick, standard or full.")] = "standard",
     out: Annotated[Path | None, typer.Option("--out", help="JSON file to write beside the table.")] = None,
     sample_model: SampleModel = None,
@@ -64,31 +67,32 @@ def erasers(
     data_dir: DataDir = None,
 ) -> None:
     """Erase one invented person with each method, attack, decide by the rules; goes on where it stopped."""
-    from console.casework.bench import ERASERS, Line, bench_erasers, bench_json
+    from console.casework.bench import bench_erasers, bench_json
 
     session = open_session(as_json, data_dir)
     _check_out(out)
-    result = bench_erasers(session.places, tuple(method or ERASERS), suite, device, sample_model, say=_say_once())
+    result = bench_erasers(session.places, tuple(method or ()), suite, device, sample_model, say=_say_once())
     value = bench_json(result)
     _write_out(out, value)
 
-    def words() -> None:
-        _table(result.lines)
+    session.show(value, lambda: sys.stdout.write(erasers_table(result)))
 
-    def _table(lines: tuple[Line, ...]) -> None:
-        sys.stdout.write(f"Suite {result.suite}, one person with {result.facts} facts\n\n")
-        for line in lines:
-            kept = ", ".join(
-                f"{row.kept.hits} of {row.kept.trials} of {row.group}'s facts kept" for row in line.utility.groups
-            )
-            sys.stdout.write(f"{line.method:<14} {line.verdict.word.value} ({line.verdict.rule}); {kept}; ")
-            sys.stdout.write(f"erased in {line.erase_seconds:.0f} s, attacked in {line.attack_seconds:.0f} s\n")
-            for kind, attacks in line.found_by.items():
-                sys.stdout.write(f"{'':<14}   found by {kind}: {', '.join(attacks)}\n")
-            for reason in (*line.verdict.reasons, *line.verdict.caps):
-                sys.stdout.write(f"{'':<14}   - {reason}\n")
 
-    session.show(value, words)
+def erasers_table(result: BenchResult) -> str:
+    """What the rules say of every eraser, what found the data, and what it cost."""
+    written = [f"Suite {result.suite}, one person with {result.facts} facts", ""]
+    for line in result.lines:
+        kept = ", ".join(
+            f"{row.kept.hits} of {row.kept.trials} of {row.group}'s facts kept" for row in line.utility.groups
+        )
+        written.append(
+            f"{line.method:<16} {line.verdict.word.value} ({line.verdict.rule}); {kept}; "
+            f"erased in {line.erase_seconds:.0f} s, attacked in {line.attack_seconds:.0f} s"
+        )
+        written += [f"{'':<16}   found by {kind}: {', '.join(names)}" for kind, names in line.found_by.items()]
+        written += [f"{'':<16}   - {reason}" for reason in (*line.verdict.reasons, *line.verdict.caps)]
+    written += [f"{one.method:<16} failed: {one.reason}" for one in result.failed]
+    return "\n".join(written) + "\n"
 
 
 @app.command("methods")

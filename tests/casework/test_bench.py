@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from invented import PERSON
 
-from console.casework.bench import Line, Trial, bench_erasers, trial_payload
+from console.casework import bench
+from console.casework.bench import Line, Trial, bench_erasers, bench_json, trial_payload
 from console.casework.bench_jobs import BenchJobs
 from console.casework.knowledge import Knowledge
+from console.cli.bench import erasers_table
 from console.domain.suites import SUITES
 from console.domain.verdict import Word
 from console.engines.model_files import identify
@@ -52,6 +54,33 @@ def test_the_lines_say_what_the_attacks_find(
     again: list[str] = []
     assert lines(places, taught_folder, untaught_folder, knowledge, again) == [filtered, retrained]
     assert len(again) == 6 and all(line.endswith("kept from before") for line in again)
+
+
+def test_a_method_that_refuses_is_no_line_and_the_next_one_runs(
+    places: Places,
+    taught_folder: Path,
+    untaught_folder: Path,
+    knowledge: Knowledge,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bench, "fetch_model", lambda *_: untaught_folder)
+    monkeypatch.setattr(bench, "taught_sample", lambda *_: reference(taught_folder))
+    monkeypatch.setattr(bench, "sample_knowledge", lambda: knowledge)
+    monkeypatch.setattr(bench, "sample_items", lambda _: PERSON)
+    result = bench_erasers(
+        places,
+        ("rome", "output-filter"),
+        "quick",
+        "cpu",
+        settings={"rome": {"objective": "sorcery"}},
+        say=lambda _: None,
+    )
+    assert [line.method for line in result.lines] == ["output-filter"]
+    assert [one.method for one in result.failed] == ["rome"] and "objective" in result.failed[0].reason
+    table = erasers_table(result)
+    assert f"rome             failed: {result.failed[0].reason}" in table
+    assert "output-filter    suppressed" in table and "found by inside: " in table
+    assert list(bench_json(result)["failed"]) == [{"method": "rome", "reason": result.failed[0].reason}]
 
 
 @pytest.mark.parametrize(
