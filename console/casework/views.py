@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from console.casework.exporting import export_outlook
 from console.casework.models import knowledge_of, model_state
 from console.casework.office import Office
 from console.casework.requests import deadline_of, forget_items, request_state
@@ -160,9 +161,11 @@ def _person(office: Office, number: str) -> str:
         return "destroyed"
 
 
-def next_step(state: dict[str, Any]) -> str:
+def next_step(office: Office, state: dict[str, Any]) -> str:
     """What to do next, in a few words."""
     status = S(state["status"])
+    if status is S.VERIFYING and export_outlook(office, state["number"]).is_due:
+        return "Write it as a file, then verify"
     if status in {S.GRANTED, S.PARTIALLY_GRANTED} and any(key.startswith("before/") for key in state["batteries"]):
         return "Erase"
     return _NEXT_STEP.get(status, "—")
@@ -183,7 +186,7 @@ def inbox_line(office: Office, state: dict[str, Any]) -> InboxLine:
         days_left=days_left(deadline, today) if open_ else None,
         urgency=how,
         due_text=_due_text(deadline, how, today),
-        next_step=next_step(state),
+        next_step=next_step(office, state),
         summary=state["summary"],
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Annotated
 
@@ -13,6 +14,8 @@ from console.cli import advise, bench, case, doctor, evaluate, export, models, r
 from console.cli.session import DataDir
 from console.errors import ConsoleError
 from console.paths import Places
+
+_READER_GONE = 141  # as a shell says it of a program whose reader went away
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(case.app)
@@ -66,7 +69,21 @@ def main() -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")  # a Windows console may not know UTF-8
     try:
+        code = _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the very end
+        return _READER_GONE  # and not 1, which is the answer to an invalid report
+    return code
+
+
+def _run() -> int:
+    try:
         app()  # ends with SystemExit; a wrong option is said there, with code 2
     except ConsoleError as error:
         return _fail(str(error), type(error).__name__)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):
+            raise end.__context__ from None
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0

@@ -243,3 +243,20 @@ def test_a_second_console_may_look_but_not_write(tmp_path: Path, forget_set: Pat
     assert [line["number"] for line in json.loads(listed.stdout)] == ["ER-2026-0001"]
     assert json.loads(shown.stdout)["status"] == "received"
     assert told(refused) == "This ledger is already open in another console: close that one first."
+
+
+@pytest.mark.parametrize(
+    "arguments", [["verify", "no-report.pdf", "--json"], ["request", "list", "--help"], ["--version"]]
+)
+def test_a_reader_that_goes_away_is_not_an_invalid_report(arguments: list[str], tmp_path: Path) -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-m", "console", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+    )
+    assert run.stdout is not None and run.stderr is not None
+    run.stdout.close()
+    said = run.stderr.read().decode()
+    run.stderr.close()
+    assert run.wait() == 141 and "Traceback" not in said and "ignored" not in said

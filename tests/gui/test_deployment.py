@@ -20,7 +20,7 @@ from console.casework.exporting import ExportOutlook, ExportResult, export_outlo
 from console.casework.models import model_state, record_model
 from console.casework.office import Office
 from console.casework.requests import append_status, approve_plan
-from console.casework.views import case_page
+from console.casework.views import case_page, inbox
 from console.domain.case_state import REQUESTS
 from console.domain.engine_names import EngineName
 from console.domain.events import ArtefactExported, BatteryRecorded, ErasureRun, PlanFixed
@@ -289,6 +289,8 @@ def test_search_on_llama_cpp_makes_the_file_the_next_step(
     following = road.next_step(case_page(desk.office, number), needs_file=outlook.is_due)
     assert following.action == ("request.export" if is_due else "request.verify")
     assert following.step == "Verify"
+    [line] = [line for line in inbox(desk.office) if line.number == number]
+    assert line.next_step == ("Write it as a file, then verify" if is_due else "Verify")
     assert bool(why_no_attack(outlook)) is is_due
     assert bool(why_no_adapter(outlook)) is (engine is EngineName.TRANSFORMERS)
     assert why_no_file(outlook) == ""
