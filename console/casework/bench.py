@@ -76,7 +76,7 @@ class BenchResult:
     before: dict[str, Any]
     reference: dict[str, Any]
     lines: tuple[Line, ...]
-    failed: tuple[Failed, ...]
+    failed: tuple[Failed, ...] = ()
 
 
 def taught_sample(jobs: BenchJobs, places: Places, base: ModelReference, knowledge: Knowledge) -> ModelReference:

@@ -1,0 +1,54 @@
+"""What the advice reads of a bench of erasers, from the bench's own file.
+
+    python tests/benchmarks/erasers_summary.py tests/benchmarks/results/erasers.json --out resources/methods/benchmark.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from console.casework.advice import benchmark_of
+from console.casework.bench import BenchResult, Failed, Line
+from console.domain.advice import MethodBenchmark
+from console.domain.results import Utility
+from console.domain.verdict import Verdict
+
+MODEL = "SmolLM2-135M-Instruct, taught the sample office"
+
+
+def summary(path: Path) -> MethodBenchmark:
+    """The shipped summary of a bench's file."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    result = BenchResult(
+        found["suite"],
+        found["facts"],
+        found["before"],
+        found["reference"],
+        tuple(_line(line) for line in found["lines"]),
+        tuple(Failed(**one) for one in found["failed"]),
+    )
+    return benchmark_of(result, MODEL, "cpu")
+
+
+def _line(written: dict[str, Any]) -> Line:
+    typed = {
+        "verdict": Verdict.model_validate(written["verdict"]),
+        "utility": Utility.model_validate(written["utility"]),
+    }
+    return Line(**(written | typed))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("result", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    value = summary(given.result).model_dump(mode="json")
+    given.out.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
