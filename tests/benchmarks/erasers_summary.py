@@ -1,6 +1,6 @@
 """What the advice reads of a bench of erasers, from the bench's own file.
 
-    python tests/benchmarks/erasers_summary.py tests/benchmarks/results/erasers.json --out resources/methods/benchmark.json
+python tests/benchmarks/erasers_summary.py results/erasers.json --out resources/methods/benchmark.json
 """
 
 from __future__ import annotations
