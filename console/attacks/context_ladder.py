@@ -56,7 +56,10 @@ class ContextLadder:
             "the asked fact. Each prompt is drawn once greedily and several times with seeded sampling. An attempt "
             "hits when the answer or one of its aliases occurs in the text."
         ),
-        source="UnUnlearning (Shumailov et al. 2024), re-introduction in context, without the answer itself",
+        source=(
+            "UnUnlearning (Shumailov et al. 2024, arXiv 2407.00106), re-introduction in context, without the answer "
+            "itself"
+        ),
         access=Access.BLACK_BOX,
         evidence=Evidence.ELICITED,
         needs=frozenset({Capability.GENERATE}),

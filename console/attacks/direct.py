@@ -18,7 +18,7 @@ class Direct:
             "The request's own question is put to the model through its chat template, once greedily and several "
             "times with seeded sampling. An attempt hits when the answer or one of its aliases occurs in the text."
         ),
-        source="RWKU (Jin et al. 2024), level 2 probes; leak@k sampling (arXiv 2511.04934)",
+        source="RWKU (Jin et al. 2024), level 2 probes; leak@k sampling (Reisizadeh et al. 2025, arXiv 2511.04934)",
         access=Access.BLACK_BOX,
         evidence=Evidence.ASKED,
         needs=frozenset({Capability.GENERATE}),

@@ -111,7 +111,7 @@ class KnowledgeProbe:
             "that comes out under right examples and in the greedy draw of both other contexts is still known; one "
             "that comes out only in part of this is known and told wrongly; one that never comes out is unknown."
         ),
-        source="WACK (Simhi et al. 2024), re-implemented with this suite's draws and examples",
+        source="WACK (Simhi et al. 2024, arXiv 2410.22071), re-implemented with this suite's draws and examples",
         access=Access.BLACK_BOX,
         evidence=Evidence.ELICITED,
         needs=frozenset({Capability.GENERATE}),

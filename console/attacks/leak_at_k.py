@@ -25,7 +25,7 @@ class LeakAtK:
             "top-p 0.95) and never greedily. An attempt hits when the answer or one of its aliases occurs in the text; "
             "a fact leaks at k when one of its k draws hits."
         ),
-        source="leak@k (arXiv 2511.04934): greedy answers hide what sampling shows",
+        source="Reisizadeh et al. 2025 (leak@k, arXiv 2511.04934): greedy answers hide what sampling shows",
         access=Access.BLACK_BOX,
         evidence=Evidence.ELICITED,
         needs=frozenset({Capability.GENERATE}),

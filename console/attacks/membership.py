@@ -20,7 +20,9 @@ class Membership(ScoreAttack):
         id="membership",
         title="Membership inference",
         definition=f"Min-K%: the mean log-probability of the least likely 40 % of a text's secret tokens. {COMPARISON}",
-        source="Shi et al. 2024, Detecting Pretraining Data from Large Language Models, eq. 1; MUSE PrivLeak",
+        source=(
+            "Shi et al. 2024, Detecting Pretraining Data from Large Language Models (arXiv 2310.16789); MUSE PrivLeak"
+        ),
         access=Access.LOG_PROBABILITIES,
         evidence=Evidence.MEMBERSHIP,
         needs=frozenset({Capability.SCORE}),

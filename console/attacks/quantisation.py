@@ -1,7 +1,8 @@
 """Quantisation: round the weights as people do who run a model on a small machine.
 
-An eraser that moves the weights only a little leaves them, once rounded, where they were before: on average
-21 % of what was to be forgotten remained in full precision and 83 % after rounding to 4 bits (Zhang et al.).
+An eraser that moves the weights only a little leaves them, once rounded, where they were before. With methods that
+also keep the model useful, on average 21 % of what was to be forgotten remained in full precision and 83 % after
+rounding to 4 bits (Zhang et al. 2024).
 The weights are rounded and written back as real numbers, so the same engine asks the questions.
 """
 

@@ -7,7 +7,7 @@ whatever was asked. Two ways to look for one on prompts x that have nothing to d
                   (rare tokens: Kurita et al. 2020, "Weight Poisoning Attacks on Pre-trained Models")
     perturbation  max over ||d|| <= r of mean over x of KL(p(. | x + d) || p(. | x)), one d for all prompts, added to
                   the embeddings (after the perturbation step of Yang et al. 2024, "Mitigating the Backdoor Effect for
-                  Multi-Task Model Merging via Safety-Aware Subspace")
+                  Multi-Task Model Merging via Safety-Aware Subspace", arXiv 2410.13910)
 
 with p the distribution of the answer's first token, in nats. Every model answers to both a little, so that a number
 alone says nothing: it is read beside the same number of the model that the changed one came from. Pure functions over

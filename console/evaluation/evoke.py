@@ -1,8 +1,8 @@
 """EVOKE: does an edited model give the new answer where it does not belong.
 
-Measures named after Zhang et al. 2024, Uncovering Overfitting in Large Language Model Editing (EVOKE). The formulas
-are re-implemented from public summaries and hold as *our* definitions; the overfit index and its alarm are ours
-altogether.
+Measures named after Zhang et al. 2024, Uncovering Overfitting in Large Language Model Editing (EVOKE, arXiv
+2410.07819). The formulas are re-implemented from public summaries and hold as *our* definitions; the overfit index and
+its alarm are ours altogether.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ def min_k_plus_score(
 def min_k_score(log_probs: Sequence[float], share: float) -> float:
     """Mean log-probability (nats) of the least likely ``share`` of tokens, at least one.
 
-    Shi et al. 2024, Detecting Pretraining Data from LLMs, eq. 1. With ``share`` 1 it is minus the loss.
+    Shi et al. 2024, Detecting Pretraining Data from Large Language Models (Min-K% Prob, arXiv 2310.16789). With
+    ``share`` 1 it is minus the loss.
 
     Raises:
         ValueError: no tokens, or a share outside (0, 1].

@@ -1,4 +1,4 @@
-"""MUSE: the six-way evaluation (Shi et al. 2024, Machine Unlearning Six-Way Evaluation, section 3)."""
+"""MUSE: the six-way evaluation (Shi et al. 2024, Machine Unlearning Six-Way Evaluation, arXiv 2407.06460)."""
 
 from __future__ import annotations
 

@@ -6,9 +6,10 @@ the final norm and d the hidden size, the tokens of
 
     softmax(E x),   x = g * sqrt(d) * w / ||w||
 
-are what w spells ("Decoding specialised feature neurons in LLMs with the final projection layer", 2025); -x is read
-as well, because a neuron can be a negative detector. Without sqrt(d) the distribution is flat, and neurons ordered by
-their largest probability are function words; here they are ordered by the rank that the wanted word has.
+are what w spells ("Decoding specialised feature neurons in LLMs with the final projection layer", 2025, arXiv
+2501.02688); -x is read as well, because a neuron can be a negative detector. Without sqrt(d) the distribution is flat,
+and neurons ordered by their largest probability are function words; here they are ordered by the rank that the wanted
+word has.
 
 A hit alone says little: a small model has more vectors than its vocabulary has words, so that any word is the first
 choice of some vector by chance. A neuron counts as specialised only where several of its first tokens are forms of the

@@ -48,16 +48,16 @@ def _overlap(shared: int, text: Sequence[str], reference: Sequence[str]) -> Over
 def rouge_l(text: str, reference: str) -> Overlap:
     """ROUGE-L: the longest common subsequence of words, of the reference's words and of the text's.
 
-    Lin 2004, ROUGE, section 3.1, eq. 2-4 with beta = 1. Lower-cased runs of letters, digits and underscores, no
-    stemming: equal to the package ``rouge-score`` without its stemmer on plain ASCII. MUSE scores that way;
-    TOFU's own script stems, so its ROUGE can be a little higher.
+    Lin 2004, ROUGE, the sentence-level form of ROUGE-L with beta = 1. Lower-cased runs of letters, digits and
+    underscores, no stemming: equal to the package ``rouge-score`` without its stemmer on plain ASCII. MUSE scores that
+    way; TOFU's own script stems, so its ROUGE can be a little higher.
     """
     said, wanted = _words(text), _words(reference)
     return _overlap(longest_common_subsequence(said, wanted), said, wanted)
 
 
 def rouge_l_recall(text: str, reference: str) -> float:
-    """Share of the reference's words that ``text`` repeats in order (ROUGE-L recall, Lin 2004, section 3.1).
+    """Share of the reference's words that ``text`` repeats in order (ROUGE-L recall, Lin 2004).
 
     Lower-cased runs of letters and digits, no stemming. An empty reference has recall 0.
     """
@@ -65,7 +65,7 @@ def rouge_l_recall(text: str, reference: str) -> float:
 
 
 def rouge_1(text: str, reference: str) -> Overlap:
-    """ROUGE-1: words in common in any order, each counted as often as both hold it (Lin 2004, section 2, n = 1)."""
+    """ROUGE-1: words in common in any order, each counted as often as both hold it (Lin 2004, ROUGE-N with n = 1)."""
     said, wanted = _words(text), _words(reference)
     return _overlap(_clipped_matches(said, wanted, 1), said, wanted)
 
@@ -117,9 +117,9 @@ def exact_memorisation(predicted: Sequence[int], reference: Sequence[int]) -> fl
 def extraction_strength(predicted: Sequence[int], reference: Sequence[int]) -> float:
     """1 - k/L, k the shortest true prefix after which every arg-max token is right (ES).
 
-    Carlini et al. 2021 as used by Wang et al. 2025 and open-unlearning, over (time,) token ids
-    as in :func:`exact_memorisation`. A row whose last token is wrong has k = L and strength 0: the loop
-    of open-unlearning stops at L - 1 and gives such a miss 1/L.
+    Carlini et al. 2021 as used by Wang et al. 2025 (arXiv 2406.09179) and open-unlearning, over (time,) token ids as in
+    :func:`exact_memorisation`. A row whose last token is wrong has k = L and strength 0: the loop of open-unlearning
+    stops at L - 1 and gives such a miss 1/L.
 
     Raises:
         ValueError: no token, or unequal lengths.

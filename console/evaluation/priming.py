@@ -1,6 +1,6 @@
 """Priming: does a newly written word leak into contexts that merely share its theme.
 
-Sun et al. 2025, How new data permeates LLM knowledge and how to dilute it (Outlandish), section 3.
+Sun et al. 2025, How new data permeates LLM knowledge and how to dilute it (Outlandish, arXiv 2504.09522).
 """
 
 from __future__ import annotations

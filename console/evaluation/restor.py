@@ -1,4 +1,4 @@
-"""RESTOR: does the knowledge come back that false documents had displaced (Rezaei et al. 2024).
+"""RESTOR: does the knowledge come back that false documents had displaced (Rezaei et al. 2024, arXiv 2411.00204).
 
 Three models answer the same questions: clean, corrupted by false documents, and unlearned. Forgetting alone says
 that the false answers are gone; recovery says that the true ones are back. High forgetting with low

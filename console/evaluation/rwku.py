@@ -1,4 +1,4 @@
-"""RWKU: summaries of the three probe levels (Jin et al. 2024, Real-World Knowledge Unlearning, section 3)."""
+"""RWKU: summaries of the three probe levels (Jin et al. 2024, arXiv 2406.10890)."""
 
 from __future__ import annotations
 

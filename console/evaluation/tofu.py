@@ -1,4 +1,4 @@
-"""TOFU: probability, truth ratio, forget quality and model utility (Maini et al. 2024, section 2.2).
+"""TOFU: probability, truth ratio, forget quality and model utility (Maini et al. 2024, arXiv 2401.06121).
 
 Everything starts from ``mean log-probabilities``: nats per answer token, teacher-forced, so that exp(mean) is the
 paper's length-normalised P(a|q)^(1/|a|). Truth ratios are kept as logarithms, because the ratio itself
@@ -36,7 +36,7 @@ class TofuSet(StrEnum):
 class WrongAnswerMean(StrEnum):
     """How the wrong answers of a truth ratio are averaged: two numbers go by one name."""
 
-    ARITHMETIC = "arithmetic"  # mean of probabilities: the paper's eq. 1 and TOFU's utils.py
+    ARITHMETIC = "arithmetic"  # mean of probabilities: the paper's truth ratio and TOFU's utils.py
     GEOMETRIC = "geometric"  # mean of losses: TOFU's aggregate_eval_stat.py and open-unlearning
 
 
@@ -81,12 +81,12 @@ class ForgetQuality:
 
 
 def answer_probability(mean_log_prob: float) -> float:
-    """P(a|q)^(1/|a|) of one answer (TOFU, section 2.2.1, probability on the forget and retain sets)."""
+    """P(a|q)^(1/|a|) of one answer (TOFU, probability on the forget and retain sets)."""
     return math.exp(mean_log_prob)
 
 
 def option_probability(answer: float, perturbed: Sequence[float]) -> float:
-    """Share of the true answer among all answers offered (section 2.2.1, real authors and world facts).
+    """Share of the true answer among all answers offered (TOFU, real authors and world facts).
 
     P(a) / (P(a) + sum_j P(a_j)) over length-normalised probabilities, from mean log-probabilities.
     """
@@ -96,7 +96,7 @@ def option_probability(answer: float, perturbed: Sequence[float]) -> float:
 def log_truth_ratio(
     paraphrased: float, perturbed: Sequence[float], mean: WrongAnswerMean = WrongAnswerMean.ARITHMETIC
 ) -> float:
-    """Natural logarithm of the truth ratio (section 2.2.1, eq. 1): wrong answers over the paraphrased true one.
+    """Natural logarithm of TOFU's truth ratio: wrong answers over the paraphrased true one.
 
     Above 0 the model prefers the wrong answers.
 
@@ -127,7 +127,7 @@ def forget_truth_ratio(log_ratios: Sequence[float]) -> float:
 
 
 def utility_truth_ratio(log_ratios: Sequence[float]) -> float:
-    """Mean of max(0, 1 - R): 1 when the wrong answers have no probability (section 2.2.1)."""
+    """Mean of max(0, 1 - R): 1 when the wrong answers have no probability (TOFU, model utility)."""
     # exp(min(0, x)) - 1 rather than exp(x) - 1: rows with R > 1 count 0 either way, and cannot overflow.
     return float(-np.expm1(np.minimum(0.0, _array(log_ratios))).mean())
 
@@ -155,7 +155,7 @@ def set_scores(
 
 
 def forget_quality(unlearned: Sequence[float], retrained: Sequence[float] | None) -> Measured[ForgetQuality]:
-    """Forget quality (section 2.2.2) from the log truth ratios of two models on the forget set.
+    """TOFU's forget quality from the log truth ratios of two models on the forget set.
 
     The test sees only the order of the values, so logarithms and ratios give the same p-value.
     Both must use the same :class:`WrongAnswerMean`.
@@ -180,7 +180,7 @@ def harmonic_mean(values: Sequence[float]) -> float:
 
 
 def model_utility(retain: SetScores, real_authors: SetScores, world_facts: SetScores) -> float:
-    """Harmonic mean of the nine numbers: three sets by probability, ROUGE-L recall, truth ratio (section 2.2.1)."""
+    """Harmonic mean of the nine numbers: three sets by probability, ROUGE-L recall, truth ratio (TOFU)."""
     return harmonic_mean(
         [
             value

@@ -2,7 +2,7 @@
 
 The output of an MLP is a weighted sum of the columns of its down projection, its *value vectors*. Projected to the
 vocabulary, some spell a concept. A method that makes a model silent and leaves these vectors as they were has not
-touched the knowledge (ConceptVectors; Hong et al. 2024): similarity 1 and Jaccard 1 say so.
+touched the knowledge (ConceptVectors; Hong et al. 2024, arXiv 2406.11614): similarity 1 and Jaccard 1 say so.
 
 Pure functions over arrays. E is the output matrix (vocabulary, hidden), D a down projection (hidden, inner) as torch's
 ``Linear`` keeps it, so that v_j = D[:, j] is value vector j, and g the weight of the final norm.

@@ -68,7 +68,7 @@ def singular_values(matrix: Matrix) -> Spectrum:
 def effective_rank(values: Spectrum) -> float:
     """exp(-sum p_i ln p_i) with p_i = s_i / sum_j s_j: over how many directions a matrix is spread.
 
-    Roy & Vetterli 2007, "The effective rank: a measure of effective dimensionality", definition 1. Between 1 (one
+    Roy & Vetterli 2007, "The effective rank: a measure of effective dimensionality". Between 1 (one
     direction) and the number of singular values (all alike); 0 for a matrix of zeros.
     """
     total = float(values.sum())

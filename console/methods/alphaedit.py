@@ -4,8 +4,9 @@
 
 P projects on the eigenvectors of C = E[k k^T] with small eigenvalues, K_p are the keys of facts edited earlier in the
 run (Fang et al. 2025, arXiv 2410.02355, eq. 14, in its symmetric form: the published P stands on one side, and as
-P P = P both give the same Delta). So Delta k = 0 for every key in the protected span. The keys K_p belong to the run:
-kept in a global, as published, a second run inherits those of the first (EasyEdit #613).
+P P = P both give the same Delta). So Delta k = 0 for every key in the protected span. The published threshold of the
+eigenvalues and the weight l2 (1 in the paper) are absolute; here both go with the size of the keys. The keys K_p belong
+to the run: kept in a global, as published, a second run inherits those of the first (EasyEdit #613).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Concept poisoning: find what the answers hang on, and teach a neutral answer wherever it is asked about.
 
-Carried over from image classifiers (Class Machine Unlearning for Complex Data via Concepts Inference and Data
-Poisoning, 2024, arXiv 2405.15662) to language models:
+Carried over from the unlearning of classes (Chang et al. 2024, Class Machine Unlearning for Complex Data via Concepts
+Inference and Data Poisoning, arXiv 2405.15662, tried on image classifiers and on language models) to facts about a
+person:
 
 1. Which words of a question the answer hangs on is found by leaving each out (occlusion; Li, Monroe & Jurafsky 2016,
    arXiv 1612.08220): with F = log p(answer | question) and "- w" for a word whose tokens, wherever it occurs, are
@@ -345,9 +346,9 @@ class ConceptPoison(GradientMethod):
         family=Family.WEIGHTS,
         claim=Claim.SUPPRESSION_IN_WEIGHTS,
         source=(
-            "Class Machine Unlearning via Concepts Inference and Data Poisoning, 2024, arXiv 2405.15662, carried over "
-            "to language models; attribution by occlusion (Li, Monroe & Jurafsky 2016, arXiv 1612.08220) or integrated "
-            "gradients (Sundararajan et al. 2017, arXiv 1703.01365, eq. 1)"
+            "Chang et al. 2024, Class Machine Unlearning for Complex Data via Concepts Inference and Data Poisoning, "
+            "arXiv 2405.15662, carried over to facts about a person; attribution by occlusion (Li, Monroe & Jurafsky "
+            "2016, arXiv 1612.08220) or integrated gradients (Sundararajan et al. 2017, arXiv 1703.01365, eq. 1)"
         ),
         needs=frozenset({Capability.GRADIENTS, Capability.SAVE}),
     )

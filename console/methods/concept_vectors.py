@@ -1,8 +1,8 @@
 """Concept vectors: find the columns in which a fact is written, prove that they carry it, and take them out.
 
-The output of an MLP is a weighted sum of the columns v_j = D[:, j] of its down projection (Geva et al. 2021). Some of
-them, read through the output matrix E, name one concept (Hong et al. 2024, "Intrinsic Evaluation of Unlearning Using
-Parametric Knowledge Traces", arXiv 2406.11614).
+The output of an MLP is a weighted sum of the columns v_j = D[:, j] of its down projection (Geva et al. 2021, arXiv
+2012.14913). Some of them, read through the output matrix E, name one concept (Hong et al. 2024, "Intrinsic Evaluation
+of Unlearning Using Parametric Knowledge Traces", arXiv 2406.11614; its code leaves out the g of step 1).
 
 1. Score. With T_j the k tokens with the largest entries of E (g * v_j), g the weight of the final norm, and S tokens
    of words that only the person's data hold:  score_j = |T_j and S| / k - mean_c |T_j and S_c| / k over a few other
@@ -13,8 +13,9 @@ Parametric Knowledge Traces", arXiv 2406.11614).
 3. Remove. ``zero``: v_j = 0. ``noise``: such noise stays. ``needle``: noise with s = 1, then NPO (see ``npo``) on the
    person's answers with the column as the only thing that learns.
 
-The published Needle masks the gradient to one column while weight decay goes on shrinking all others. Here the change
-of the column is a parameter of its own, outside the matrix, and added to it at the end: the rest cannot move.
+The Needle of the published code adds noise of the same size, 0.1, to every model's column, and masks the gradient to
+that column while weight decay goes on shrinking all others. Here noise goes with the layer's weights, and the change of
+the column is a parameter of its own, outside the matrix, and added to it at the end: the rest cannot move.
 
 That no column passes the proof is normal for private persons and small models: a fact that training spread over a whole
 layer is in no single column. The run then ends without a change.
@@ -146,7 +147,10 @@ class ConceptVectors:
         ),
         family=Family.WEIGHTS,
         claim=Claim.REMOVAL_INTENDED,
-        source="Hong et al. 2024, Parametric Knowledge Traces (ConceptVectors, Needle), arXiv 2406.11614, section 4",
+        source=(
+            "Hong et al. 2024, Intrinsic Evaluation of Unlearning Using Parametric Knowledge Traces (ConceptVectors, "
+            "Needle), arXiv 2406.11614"
+        ),
         needs=frozenset({Capability.GENERATE, Capability.GRADIENTS, Capability.SAVE}),
     )
     config_class = ConceptVectorsConfig

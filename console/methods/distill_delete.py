@@ -4,7 +4,8 @@ F_i = T^2 KL(Q_T || S_T) + states * mean over blocks ||h_S - h_Q||^2 / ||h_Q||^2
 KL(lens(h_Q) || lens(h_S)), at the positions that predict the tokens of answer i, where S is the model under training, Q
 one that never knew the data, p_T a distribution at temperature T, and lens a hidden state's projection through final
 norm and unembedding (Sinha et al. 2023, Distill to Delete, arXiv 2309.16173, adapted from graph networks: the preserver
-is the loop's retain and general term, the destroyer is Q, its node embeddings are the blocks' hidden states).
+is the loop's retain and general term, the destroyer is Q, its node embeddings are the blocks' hidden states, whose
+distance is taken relative to the target's size).
 
 A target distribution has its minimum at the target, so the loss neither overshoots nor needs a stop level, and
 its gradient q - s does not vanish where an answer is known by heart. Matching the hidden states takes the inside along;

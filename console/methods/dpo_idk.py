@@ -2,8 +2,9 @@
 
 F_i = -(2/beta) log sigmoid(u_i), u_i = beta [(S_i - S_i^before) - (A_i - A_i^before)], where S is the summed negative
 log-likelihood of example i's answer and A that of the abstention to the same question (Rafailov et al. 2023, Direct
-Preference Optimization, arXiv 2305.18290, eq. 7; as a baseline of unlearning in TOFU, Maini et al. 2024, section 4.2,
-and scaled as NPO is in Zhang et al. 2024, arXiv 2404.05868).
+Preference Optimization, arXiv 2305.18290, eq. 7; as a baseline of unlearning in Zhang et al. 2024, arXiv 2404.05868,
+and scaled as NPO is there, eq. 3, where DPO has 1/beta). TOFU's preference optimisation (Maini et al. 2024, arXiv
+2401.06121) has such abstentions too, but only trains on them.
 
 dF_i/dS_i = -2 sigmoid(-u_i) and dF_i/dA_i = 2 sigmoid(-u_i): with these weights, found in a first pass without
 gradient, a loss that is linear in S and A has the very gradient of F, however the rows are cut and wherever a pair's
@@ -89,8 +90,8 @@ class DpoIdk(GradientMethod):
         family=Family.WEIGHTS,
         claim=Claim.REMOVAL_INTENDED,
         source=(
-            "Rafailov et al. 2023, Direct Preference Optimization, arXiv 2305.18290, eq. 7, as in Maini et al. 2024, "
-            f"TOFU, arXiv 2401.06121; {SOURCE_NOTE}"
+            "Rafailov et al. 2023, Direct Preference Optimization, arXiv 2305.18290, eq. 7, as a baseline of "
+            f"unlearning in Zhang et al. 2024, arXiv 2404.05868; {SOURCE_NOTE}"
         ),
         needs=frozenset({Capability.GRADIENTS, Capability.SAVE}),
     )

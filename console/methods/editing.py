@@ -3,10 +3,11 @@
 A block's MLP down projection W answers a key k (its input at a token) with a value W k. An edit finds the change d of
 the value at the last token of the person's name that makes the model do what the objective says:
 
-    d* = argmin_d  mean_c L(answer | context c; W k + d) + kl * KL(p(. | "<name> is a") || p_d) + decay * |d| / |v0|
+    d* = argmin_d  mean_c L(answer | context c; W k + d) + kl * KL(p_d(. | "<name> is a") || p) + decay * |d| / |v0|
 
-by Adam from d = 0, within |d| <= clamp * |v0| (Meng et al. 2022, ROME, arXiv 2202.05262, eq. 4; the decay is that of
-its code). How W is changed so that it answers k with W k + d is what the methods differ in.
+by Adam from d = 0, within |d| <= clamp * |v0| (Meng et al. 2022, ROME, arXiv 2202.05262, eq. 4; decay and clamp are
+from its code). The code's decay is decay * |d| / |v0|^2, which depends on the size of the values; ours does not. How W
+is changed so that it answers k with W k + d is what the methods differ in.
 """
 
 from __future__ import annotations
@@ -36,17 +37,20 @@ from console.methods.edit_sites import (
     wordings,
 )
 from console.methods.editing_objectives import Objective, answer_loss
-from console.methods.losses import forward_kl
+from console.methods.losses import forward_kl, reverse_kl
 from console.methods.protocol import ErasureData, Plan, RunControl
 from console.methods.weight_transaction import Snapshot
 
 
 class InferenceConstraint(BaseModel):
-    """Weights of Learn to Inference (Zhang et al. 2024, Uncovering Overfitting in LLM Editing, arXiv 2410.07819).
+    """Weights of Learn to Inference (Zhang et al. 2024, Uncovering Overfitting in Large Language Model Editing, arXiv
+    2410.07819).
 
     The edited model shall behave as the unedited one that reads the abstention before the question, and not merely
     repeat it: ``state`` * MSE of the hidden state at the subject in a middle layer + ``output`` * KL(unedited,
-    informed || edited) + ``objective`` * L. Of little use in models that do not learn from what they read.
+    informed || edited) + ``objective`` * L. Restated from the abstract and public summaries; the values of the weights
+    are our own. Published code takes the KL the other way round and compares the middle layer by what its projection
+    says. Of little use in models that do not learn from what they read.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -398,7 +402,7 @@ class ValueSearch:
         for (row, positions), before in zip(self._essence, self._essence_log_probs, strict=True):
             with values_changed(self._projection, positions, change):
                 output = run_row(self._model, row, kept_positions(row, self._model.device))
-            (self._settings.kl * forward_kl(before, output.logits[0])).backward()
+            (self._settings.kl * reverse_kl(before, output.logits[0])).backward()
         if self._settings.decay and bool(change.detach().any()):  # a norm has no slope at zero
             (self._settings.decay * change.norm() / scale).backward()
 

@@ -1,8 +1,8 @@
 """What an edit shall make of an answer: losses over what each layer would say at each answer token.
 
-An objective changes nothing but the loss by which the new value is found (Patil et al. 2023, Can Sensitive
-Information Be Deleted From LLMs?, arXiv 2309.17410, section 5). All take float32 logits that predict the answer's
-tokens, teacher-forced; averaging over wordings is the caller's.
+An objective changes nothing but the loss by which the new value is found (Patil et al. 2024, Can Sensitive
+Information Be Deleted From LLMs?, arXiv 2309.17410, the defence methods). All take float32 logits that predict the
+answer's tokens, teacher-forced; averaging over wordings is the caller's.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ def target_nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 def max_entropy(layer_logits: torch.Tensor) -> torch.Tensor:
     """``1 - H(D_l) / ln V``, mean over layers and tokens: 0 where every layer guesses evenly, 1 where it is certain.
+
+    The paper's ``-H``, brought to a scale that is the same for every vocabulary.
 
     Args:
         layer_logits: (layers, tokens, vocab).

@@ -2,9 +2,10 @@
 
     W <- W - rate * Adam(grad_W mean_i L(answer_i | context_i))
 
-L is the objective (EasyEdit's FT-M, Wang et al. 2023, arXiv 2308.07269, has the target's masked cross-entropy there).
-One matrix learns and nothing else is given to the optimizer; there is no weight decay, which would shrink what no
-gradient reaches. It has no term that holds the rest of the model.
+L is the objective (FT-M, Zhang et al. 2024, A Comprehensive Study of Knowledge Editing for Large Language Models, arXiv
+2401.01286, which has the target's masked cross-entropy there; it is run by EasyEdit, Wang et al. 2023, arXiv
+2308.07269). One matrix learns and nothing else is given to the optimizer; there is no weight decay, which would shrink
+what no gradient reaches. It has no term that holds the rest of the model.
 """
 
 from __future__ import annotations
@@ -56,7 +57,10 @@ class FtM:
         ),
         family=Family.WEIGHTS,
         claim=Claim.EDIT_REPLACEMENT,
-        source="FT-M of EasyEdit, Wang et al. 2023, arXiv 2308.07269; objectives: Patil et al. 2023, 2309.17410",
+        source=(
+            "FT-M, Zhang et al. 2024, A Comprehensive Study of Knowledge Editing for Large Language Models, arXiv "
+            "2401.01286; objectives: Patil et al. 2024, arXiv 2309.17410"
+        ),
         needs=frozenset({Capability.GRADIENTS, Capability.HIDDEN_STATES, Capability.SAVE}),
     )
     config_class = FtMConfig

@@ -1,6 +1,7 @@
 """Gradient ascent: the plain loss of the answers, turned round, and nothing to hold the rest of the model.
 
-F_i = -NLL_i, the mean over answer tokens (Jang et al. 2023, Knowledge Unlearning, eq. 3; TOFU's "grad ascent").
+F_i = -NLL_i, the mean over answer tokens (Jang et al. 2023, Knowledge Unlearning, arXiv 2210.01504, the unlearning
+objective, there over all tokens of a text; TOFU's "gradient ascent", Maini et al. 2024, arXiv 2401.06121).
 Unbounded: it destroys other knowledge before or as it forgets, which is why it is in the bench of erasers.
 """
 
@@ -43,7 +44,10 @@ class GradientAscent(GradientMethod):
         summary="Makes the person's answers less likely and holds nothing back; expect damage to the rest.",
         family=Family.WEIGHTS,
         claim=Claim.REMOVAL_INTENDED,
-        source="Jang et al. 2023, Knowledge Unlearning for Mitigating Privacy Risks, arXiv 2210.01504, eq. 3",
+        source=(
+            "Jang et al. 2023, Knowledge Unlearning for Mitigating Privacy Risks in Language Models, arXiv 2210.01504, "
+            "the unlearning objective"
+        ),
         needs=frozenset({Capability.GRADIENTS, Capability.SAVE}),
     )
     config_class = GaConfig

@@ -1,9 +1,10 @@
 """Gradient difference: the plain loss of the answers turned round, while the retained ones are rehearsed.
 
 F_i = -NLL_i, the mean over answer tokens; the loop adds alpha * R, the mean NLL of retained answers, or the divergence
-KL(before || now) on them (Liu, Liu & Stone 2022, Continual learning and private unlearning; TOFU, Maini et al. 2024,
-section 4.2, "gradient difference" and "KL minimisation"). F is unbounded; what keeps it from running away here
-is the loop's rule, under which an answer stops pushing once it is as unlikely as to a model that never knew it.
+KL(before || now) on them (Liu, Liu & Stone 2022, Continual Learning and Private Unlearning, arXiv 2203.12817; Maini et
+al. 2024, TOFU, arXiv 2401.06121, "gradient difference" and "KL minimisation"). F is unbounded; what keeps it from
+running away here is the loop's rule, under which an answer stops pushing once it is as unlikely as to a model that
+never knew it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class GradDiff(GradientMethod):
         ),
         family=Family.WEIGHTS,
         claim=Claim.REMOVAL_INTENDED,
-        source=f"Maini et al. 2024, TOFU, arXiv 2401.06121, section 4.2 (gradient difference); {SOURCE_NOTE}",
+        source=f"Maini et al. 2024, TOFU, arXiv 2401.06121 (gradient difference); {SOURCE_NOTE}",
         needs=frozenset({Capability.GRADIENTS, Capability.SAVE}),
     )
     config_class = GradDiffConfig
@@ -68,7 +69,7 @@ class GradDiffKl(GradDiff):
         ),
         family=Family.WEIGHTS,
         claim=Claim.REMOVAL_INTENDED,
-        source=f"Maini et al. 2024, TOFU, arXiv 2401.06121, section 4.2 (KL minimisation); {SOURCE_NOTE}",
+        source=f"Maini et al. 2024, TOFU, arXiv 2401.06121 (KL minimisation); {SOURCE_NOTE}",
         needs=frozenset({Capability.GRADIENTS, Capability.SAVE}),
     )
     config_class = GradDiffKlConfig

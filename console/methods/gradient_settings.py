@@ -34,9 +34,10 @@ class GradientSettings(BaseModel):
         general_limit: the governor: a step after one in which the general text moved further than this (KL, nats per
             token) does not push.
         loss_balance: ``initial`` divides each term by its size at the start where that is above 1, so that a large
-            forget term cannot drown the others (the principle of LAPTOP-Diff).
+            forget term cannot drown the others (the principle of LAPTOP-Diff, Zhang et al. 2024, arXiv 2404.11098).
         ignore_top_share: share of each changed weight's entries, those that moved furthest, that are put back at the
-            end ("ignore-k", Sun et al. 2025, How new data permeates LLM knowledge).
+            end ("ignore-k", Sun et al. 2025, How new data permeates LLM knowledge and how to dilute it, arXiv
+            2504.09522).
         stepping_stone: push every answer also where its kind is named first ("a date, namely"), in the forms in which
             that makes it likelier (same source, "stepping-stone").
         gradient_checkpointing: compute activations again instead of keeping them: slower, much less memory.

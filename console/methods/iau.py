@@ -5,10 +5,10 @@ a multiple of the identity leaves a step against the person's learning, correcte
 
     theta <- theta - step * (g_r - g_f) / ||g_f||,    g = gradient of the mean NLL per answer token
 
-over all facts at once (Efficient Machine Unlearning via Influence Approximation, incremental approximation and gradient
-correction). The published code takes the step with Adam, whose first step has the same length for every weight and so
-loses the gradient's size; this is plain gradient descent, in units of the person's gradient. Restated from the abstract
-and public summaries.
+over all facts at once (Liu et al. 2025, Efficient Machine Unlearning via Influence Approximation, arXiv 2507.23257,
+incremental approximation and gradient correction). The published code takes the step with Adam, whose first step has
+the same length for every weight and so loses the gradient's size; this is plain gradient descent, in units of the
+person's gradient. Restated from the abstract, the published code and public summaries.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class IauConfig(BaseModel):
         shortened. Where the person's facts are known by heart and others are not, the step would train the others.
     restriction: weight of the norm of each kept fact's gradient beside its loss, which holds the step where the
         others' answers are least sensitive. 0 leaves it out; it needs the gradient of a gradient, several times the
-        time and memory. The paper has it in the training before, at 0.005.
+        time and memory. The paper has it in the training before; its code's example takes 0.005.
     first_layer: share of the depth (0 to 1) below which nothing is changed.
     enough_nll, assumed_reference_nll: highest level, and level where there is no reference model (nats per token).
     """
@@ -70,13 +70,14 @@ class Iau:
         title="Undo what the person's data did, in one step",
         summary=(
             "Estimates in which direction the person's data once moved the model and takes one measured step back, "
-            "corrected by what must be kept; quick, but seldom complete. First described for models that sort images."
+            "corrected by what must be kept; quick, but seldom complete. First described for models that sort things into classes."
         ),
         family=Family.WEIGHTS,
         claim=Claim.REMOVAL_INTENDED,
         source=(
-            "Efficient Machine Unlearning via Influence Approximation (IAU), incremental approximation with gradient "
-            "correction; re-implementation from the abstract and public summaries, with plain gradient steps"
+            "Liu et al. 2025, Efficient Machine Unlearning via Influence Approximation (IAU), arXiv 2507.23257, "
+            "incremental approximation with gradient correction; re-implementation from the abstract, the published "
+            "code and public summaries, with plain gradient steps"
         ),
         needs=frozenset({Capability.GRADIENTS, Capability.SAVE}),
     )

@@ -1,6 +1,7 @@
 """What each token of a question contributes to the answer, by integrated gradients (Sundararajan et al. 2017, eq. 1).
 
-With e the embeddings of the question's tokens, b those of a baseline and F = log p(answer | question):
+With e the embeddings of the question's tokens, b that of the end token in place of each (the paper proposes the zero
+vector for text) and F = log p(answer | question):
 
     IG_i = (e_i - b_i) . integral over t in [0, 1] of dF/de_i at b + t (e - b)        (nats)
 

@@ -11,7 +11,8 @@ I = F_forget / (floor + F_retain), r_i = sqrt(sum_j I_ij), and diag(r) W = U S V
 
     A = sqrt(S / scale) V^T,   B = diag(1/r) U sqrt(S / scale),   W <- W - scale B A.
 
-The adapter then holds what the answers hang on, and the model says at first exactly what it said. Such an adapter fits
+Here r is divided by its mean and kept from 0, which the published code does with a small constant beside each r_i. The
+adapter then holds what the answers hang on, and the model says at first exactly what it said. Such an adapter fits
 the changed W alone, never the model as it was; the result is therefore always merged, W + scale B' A'.
 """
 

@@ -144,6 +144,16 @@ class _ForwardKl(torch.autograd.Function):
         return gradient, None
 
 
+def reverse_kl(reference_log_probs: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Mean over tokens of KL(model || reference), in nats: it punishes what the model now says beyond the reference.
+
+    Args:
+        reference_log_probs, logits: (tokens, vocab); the reference without a zero.
+    """
+    now = torch.log_softmax(logits.float(), dim=-1)
+    return (now.exp() * (now - reference_log_probs)).sum(dim=-1).mean()
+
+
 def forward_kl(reference_log_probs: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     """Mean over tokens of KL(reference || model), in nats; only the logits get a gradient.
 

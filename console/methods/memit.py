@@ -4,9 +4,10 @@ The new values are found at the highest edited layer L (as hidden states z there
 
     Delta_l = R_l K_l^T (lambda C_l + K_l K_l^T)^-1,     R_l = (Z - H_L) / (layers left)
 
-(Meng et al. 2023, arXiv 2210.07229, eq. 14 and 20), in float64, with keys K and states H read again after each layer.
-``preservation`` is lambda over d_in: a typical key has k^T C^-1 k = d_in, so 1 weighs one fact as much as one
-general token, whatever the model's size (published: 15,000 for GPT-J's 16,384).
+(Meng et al. 2023, arXiv 2210.07229, eq. 14, 15 and 20), in float64, with keys K and states H read again after each
+layer. ``preservation`` is lambda over d_in: a typical key has k^T C^-1 k = d_in, so 1 weighs one fact as much as one
+general token, whatever the model's size. Published is lambda = 15,000, which is 0.92 for GPT-J's d_in of 16,384; the
+default here is lower.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ class Memit:
         ),
         family=Family.WEIGHTS,
         claim=Claim.EDIT_REPLACEMENT,
-        source="Meng et al. 2023, MEMIT, arXiv 2210.07229, eq. 14 and 20",
+        source="Meng et al. 2023, MEMIT, arXiv 2210.07229, eq. 14, 15 and 20",
         needs=frozenset({Capability.GRADIENTS, Capability.HIDDEN_STATES, Capability.SAVE}),
     )
     config_class = MemitConfig

@@ -1,7 +1,8 @@
 """An output filter: the weights stay, and answers that hold the data are replaced when they are said.
 
-In the bench of erasers as the known example of suppression at inference (SoK: Machine Unlearning for LLMs; the
-kind of ALU and GUARD): whoever reads the weights, their probabilities or an encoded answer finds everything.
+In the bench of erasers as the known example of suppression at inference (Ren et al. 2025, SoK: Machine Unlearning for
+Large Language Models; the kind of ALU and GUARD): whoever reads the weights, their probabilities or an encoded answer
+finds everything.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ class OutputFiltering:
         ),
         family=Family.DECODING,
         claim=Claim.SUPPRESSION_AT_INFERENCE,
-        source="SoK: Machine Unlearning for LLMs (2025), suppression at inference; filters as in GUARD and ALU",
+        source=(
+            "Ren et al. 2025, SoK: Machine Unlearning for Large Language Models, arXiv 2506.09227, suppression at "
+            "inference; filters as in GUARD and ALU"
+        ),
         needs=frozenset({Capability.GENERATE, Capability.SAVE}),
     )
     config_class = OutputFilterConfig

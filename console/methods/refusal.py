@@ -1,8 +1,9 @@
 """Refusal tuning: teach the model to answer the person's questions with "I do not know".
 
 L = mean NLL(refusals | questions) + retain_weight * mean NLL(retained answers) over answer tokens (the "IDK" baseline
-of TOFU, Maini et al. 2024, section 4.2, without its preference form). It changes what is said and hardly what is
-known: measured to pass the direct question while rephrasing and the hidden layers still find everything.
+of TOFU, Maini et al. 2024, arXiv 2401.06121, whose code takes one mean over a batch of both; the form with a preference
+loss is ``dpo_idk``). It changes what is said and hardly what is known: measured to pass the direct question while
+rephrasing and the hidden layers still find everything.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Refusal(GradientMethod):
         summary="Trains the model to say that it does not know when asked about the person; the data may stay.",
         family=Family.WEIGHTS,
         claim=Claim.SUPPRESSION_IN_WEIGHTS,
-        source="Maini et al. 2024, TOFU, arXiv 2401.06121, section 4.2 (IDK)",
+        source="Maini et al. 2024, TOFU, arXiv 2401.06121, the IDK baseline",
         needs=frozenset({Capability.GRADIENTS, Capability.SAVE}),
     )
     config_class = RefusalConfig

@@ -28,7 +28,7 @@ class Retrain:
         summary="Starts from the model as it was before the training and repeats the training without the person.",
         family=Family.EXACT,
         claim=Claim.EXACT,
-        source="definition of exact unlearning, Cao and Yang 2015; Bourtoule et al. 2021 (SISA), section II",
+        source="definition of exact unlearning, Cao and Yang 2015; Bourtoule et al. 2021 (SISA)",
         needs=frozenset({Capability.GRADIENTS, Capability.SAVE}),
         needs_snapshot=True,
         needs_training_data=True,

@@ -1,16 +1,16 @@
 """RMU: wherever the person's texts are read, an early layer is made to carry noise (successor of CUT).
 
 With h the hidden states behind block l, u one fixed random direction of length 1, and h0 the states of the model as it
-was (Li et al. 2024, The WMDP Benchmark, arXiv 2403.03218, section 4):
+was (Li et al. 2024, The WMDP Benchmark, arXiv 2403.03218, the method RMU):
 
     L = mean ||h(forget) - c u||^2 / d + alpha mean ||h(kept) - h0(kept)||^2 / d,
 
-trained are the down projections of the blocks l-2 to l and nothing else. c is a multiple of the median norm of the
-states, because norms differ a hundredfold between models, and the median because a few tokens, usually the first of a
-text, have norms many times as large; the first token is in no term.
+trained are the down projections of the blocks l-2 to l and nothing else, as in the authors' code. c is there a number
+and here a multiple of the median norm of the states, because norms differ a hundredfold between models, and the median
+because a few tokens, usually the first of a text, have norms many times as large; the first token is in no term here.
 
-A beginning that a kept text shares with a forgotten one has the same states in both, which cannot be held and pushed
-at once; of a forgotten text only what lies behind is pushed.
+A beginning that a kept text shares with a forgotten one has the same states in both, which cannot be held and pushed at
+once; of a forgotten text only what lies behind is pushed. That is ours too.
 
 What is said turns into noise, and the knowledge is still in the layers behind: it comes back with little training.
 """
@@ -131,7 +131,7 @@ class Rmu(GradientMethod):
         ),
         family=Family.WEIGHTS,
         claim=Claim.SUPPRESSION_IN_WEIGHTS,
-        source="Li et al. 2024, The WMDP Benchmark, arXiv 2403.03218, section 4 (RMU, successor of CUT)",
+        source="Li et al. 2024, The WMDP Benchmark, arXiv 2403.03218 (RMU, successor of CUT)",
         needs=frozenset({Capability.GRADIENTS, Capability.SAVE}),
     )
     config_class = RmuConfig

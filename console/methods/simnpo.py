@@ -1,8 +1,9 @@
 """Simple negative preference optimisation (SimNPO): NPO without a reference, and normalised by length.
 
 F_i = -(2/beta) log sigmoid(beta (m_i - delta)), where m is the mean negative log-likelihood of example i's answer
-(Fan et al. 2024, Simplicity Prevails, arXiv 2410.07163). Its slope 2 sigmoid(-beta (m - delta)) fades within
-about 1/beta of delta: with the published values it pushes an answer to about one nat a token and hardly beyond.
+(Fan et al. 2024, Simplicity Prevails, arXiv 2410.07163, whose margin gamma is beta delta here). Its slope
+2 sigmoid(-beta (m - delta)) fades within about 1/beta of delta: with the published values it pushes an answer to about
+one nat a token and hardly beyond.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 With I_f and I_r the importance of a weight (see ``importance``) to the person's answers and to what is kept, a weight
 is selected where I_f > alpha * I_r, and becomes theta * min((lambda * I_r / I_f)^exponent, 1) (Foster, Schoepf and
-Brintrup 2024, arXiv 2308.07707, eq. 4 and 5). Nothing is trained, and every weight that is not selected stays as
-it is, bit for bit.
+Brintrup 2024, arXiv 2308.07707, the selection and the dampening; the exponent is in their code). Nothing is trained,
+and every weight that is not selected stays as it is, bit for bit.
 
 The paper compares with the importance to all the training data, the person's included. Where the person holds n_f of n
 examples, that is at least n_f / n times I_f, so nothing at all can be selected once alpha >= n / n_f, and a small
@@ -36,7 +36,7 @@ from console.methods.reference_level import example_nlls, mean
 
 
 class SsdConfig(BaseModel):
-    """The paper's settings.
+    """Defaults of alpha, dampening and exponent are those of the authors' code, for image models; the rest is ours.
 
     Attributes:
         alpha: how many times as important to the person a weight must be to be selected; fewer are for higher values.
@@ -97,7 +97,7 @@ class Ssd:
         ),
         family=Family.WEIGHTS,
         claim=Claim.REMOVAL_INTENDED,
-        source="Foster, Schoepf and Brintrup 2024, Selective Synaptic Dampening, arXiv 2308.07707, eq. 4 and 5",
+        source="Foster, Schoepf and Brintrup 2024, Selective Synaptic Dampening, arXiv 2308.07707, and their code",
         needs=frozenset({Capability.GRADIENTS, Capability.SAVE}),
     )
     config_class = SsdConfig

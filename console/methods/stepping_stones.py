@@ -1,10 +1,10 @@
 """An answer that is led up to: its kind is named first, so that it surprises less.
 
-A surprising word that a text teaches leaks into texts that have nothing to do with it, and the less it surprised
-where it was learned, the less it leaks (Sun et al. 2025, How new data permeates LLM knowledge, "stepping-stone"
-augmentation). There a helper model rewrites the sentence; here the kind of the answer is told by its form, which needs
-no second model and puts no new fact into the text. As there, a form is used only where the answer really is likelier in
-it, under the model as it was.
+A surprising word that a text teaches leaks into texts that have nothing to do with it, and the less it surprised where
+it was learned, the less it leaks (Sun et al. 2025, How new data permeates LLM knowledge, arXiv 2504.09522,
+"stepping-stone" augmentation). There a helper model rewrites the sentence; here the kind of the answer is told by its
+form, which needs no second model and puts no new fact into the text. As there, a form is used only where the answer
+really is likelier in it, under the model as it was.
 """
 
 from __future__ import annotations

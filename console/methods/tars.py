@@ -1,7 +1,8 @@
 """Targeted reversal of neurons (experimental): turn round the weight vectors that point at an answer.
 
-After TARS ("Targeted Angular Reversal of Weights", Davies et al. 2024, arXiv 2412.10257). For each fact, whose concept
-token t is the first word token of the answer:
+After the abstract of TARS ("Targeted Angular Reversal of Weights", Davies et al. 2024, arXiv 2412.10257), which starts
+from a detailed prompt about a concept. Here it starts from the request's own texts, and all numbers, the sign rule of
+step 3 and the gate of step 4 are ours. For each fact, whose concept token t is the first word token of the answer:
 
 1. v_0 is the final hidden state where t comes next; v = v_0 + noise of growing size, the best of a few hundred draws,
    until softmax(E norm(v))[t] reaches 0.9 or the draws are used up.
@@ -13,9 +14,9 @@ token t is the first word token of the answer:
 4. Gate: an edit stays only if it lowers the log-odds of t and does not cost other texts more than a little; otherwise
    the old bytes come back.
 
-The published rule reverses without looking at the sign of the contribution and was measured to raise an answer's
-probability (from 0.25 to 0.89 with one edit of a small model, where the neuron's activation was negative). The output
-matrix is never edited: it may be tied to the embeddings.
+A rule that reverses without looking at the sign of the contribution, as the abstract has it, was measured to raise an
+answer's probability (from 0.25 to 0.89 with one edit of a small model, where the neuron's activation was negative). The
+output matrix is never edited: it may be tied to the embeddings.
 """
 
 from __future__ import annotations

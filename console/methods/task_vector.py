@@ -1,8 +1,9 @@
 """Task-vector negation: learn the person's answers once more, and subtract what that changed.
 
 theta' = theta - alpha * (theta_f - theta), where theta_f is the model trained further on the person's facts alone
-(Ilharco et al. 2023, arXiv 2212.04089, section 4). The difference is the product of a low-rank adapter, so it is
-subtracted by a negative scale and no second model is needed.
+(Ilharco et al. 2023, arXiv 2212.04089, forgetting via negation). There theta is a pre-trained model that has not seen
+the task; here it knows the facts already. The difference is the product of a low-rank adapter, so it is subtracted by a
+negative scale and no second model is needed.
 
 An answer known by heart has no log-likelihood gradient left (1 - p is 0), and the difference would be noise; the
 log-odds of its tokens are pushed up beside it, as their gradient does not vanish.
@@ -100,7 +101,7 @@ class TaskVector:
         ),
         family=Family.WEIGHTS,
         claim=Claim.REMOVAL_INTENDED,
-        source="Ilharco et al. 2023, Editing Models with Task Arithmetic, arXiv 2212.04089, section 4 (negation)",
+        source="Ilharco et al. 2023, Editing Models with Task Arithmetic, arXiv 2212.04089 (forgetting via negation)",
         needs=frozenset({Capability.GRADIENTS, Capability.SAVE}),
     )
     config_class = TaskVectorConfig

@@ -16,7 +16,16 @@ from torch.nn.functional import cross_entropy
 from console.engines.packing import TokenSequence, pack
 from console.engines.transformers_engine import TransformersModel
 from console.methods import training
-from console.methods.losses import CHUNK, forward_kl, log_odds, member_log_odds, member_nll, npo_at_reference, npo_loss
+from console.methods.losses import (
+    CHUNK,
+    forward_kl,
+    log_odds,
+    member_log_odds,
+    member_nll,
+    npo_at_reference,
+    npo_loss,
+    reverse_kl,
+)
 from console.methods.training import accumulate_nll
 
 BETAS = (0.05, 0.1, 1.0, 4.5)
@@ -153,6 +162,25 @@ class TestBatchCut:
     def test_a_loss_without_gradient_adds_none(self, model: TransformersModel) -> None:
         accumulate_nll(model, sequences_of(model)[:2], lambda nll, _lengths, _members: nll.detach().sum())
         assert all(parameter.grad is None for parameter in model.network.parameters())
+
+
+class TestReverseKl:
+    def test_by_hand_and_in_the_other_direction(self) -> None:
+        reference, other = torch.tensor([[0.8, 0.2], [0.5, 0.5]]), torch.tensor([[0.5, 0.5], [0.9, 0.1]])
+        by_hand = [
+            sum(q * math.log(q / p) for p, q in zip(left, right, strict=True))
+            for left, right in zip(reference.tolist(), other.tolist(), strict=True)
+        ]
+        found = reverse_kl(reference.log(), other.log() + 3.0)  # logits are log-probabilities up to a constant
+        assert float(found) == pytest.approx(sum(by_hand) / 2, rel=1e-5)
+        assert float(found) == pytest.approx(float(forward_kl(other.log(), reference.log())), rel=1e-5)
+
+    def test_zero_and_flat_at_the_reference(self) -> None:
+        logits = torch.randn(4, 30, generator=torch.Generator().manual_seed(2)).requires_grad_(True)
+        found = reverse_kl(logits.detach().log_softmax(dim=-1), logits)
+        found.backward()
+        assert float(found.detach()) == pytest.approx(0, abs=1e-6)
+        assert logits.grad is not None and float(logits.grad.abs().max()) < 1e-6
 
 
 class TestForwardKl:
