@@ -70,7 +70,8 @@ class Iau:
         title="Undo what the person's data did, in one step",
         summary=(
             "Estimates in which direction the person's data once moved the model and takes one measured step back, "
-            "corrected by what must be kept; quick, but seldom complete. First described for models that sort things into classes."
+            "corrected by what must be kept; quick, but seldom complete. First described for models that tell classes "
+            "of things apart."
         ),
         family=Family.WEIGHTS,
         claim=Claim.REMOVAL_INTENDED,
