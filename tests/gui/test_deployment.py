@@ -375,6 +375,7 @@ def result(**changes: Any) -> ExportResult:
         "form": ExportForm.GGUF,
         "base": "planted",
         "source": "a1",
+        "request": "ER-2026-0001",
         "tree_hash": "e" * 64,
         "rewritten": ({"tensor": "blk.0.ffn_up.weight"},) * 12,
         "untouched": 260,
