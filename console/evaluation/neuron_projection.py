@@ -31,10 +31,11 @@ from console.engines.frozen_trunk import blocks_of, decoder_of, final_norm_name
 from console.engines.packing import PackedRow, TokenSequence, pack
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
 from console.errors import InputError
-from console.evaluation.traces import Matrix, TraceChange, cosine, distance, trace_change
+from console.evaluation.traces import TOP_TOKENS, Matrix, TraceChange, cosine, distance, trace_change
 
 LOGITS_AT_ONCE = 25_000_000  # entries of one chunk's projection: 100 MB in single precision
 FEWEST_LETTERS = 3
+TOP_SHARE = 0.05
 SHOWN_TOKENS = 6
 COHERENT_TOKENS = 2
 
@@ -165,6 +166,14 @@ class Unembedding:
         size = max(1, LOGITS_AT_ONCE // len(self.head))
         for start in range(0, len(vectors), size):
             yield start, self.logits(vectors[start : start + size])
+
+    def spelt_tokens(self, at_most: int = TOP_TOKENS, share: float = TOP_SHARE) -> int:
+        """How many tokens a vector spells; of a small vocabulary, a fixed number would be nearly all of it.
+
+        Args:
+            share: of the vocabulary that it spells at most.
+        """
+        return max(1, min(at_most, int(share * len(self.head))))
 
     def change(self, before: torch.Tensor, after: torch.Tensor, top: int) -> TraceChange:
         """How far vectors (vectors, hidden) moved, and whether they still spell the same ``top`` tokens."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from console.engines.learning import only_these_learn
 from console.engines.packing import TokenSequence
 from console.engines.transformers_engine import TransformersModel
 
@@ -131,20 +132,13 @@ def attribution(
     Args:
         before_each_pass: called before the network is run, for stopping.
     """
-    flags = [(parameter, parameter.requires_grad) for parameter in model.network.parameters()]
-    try:
-        for parameter, _ in flags:
-            parameter.requires_grad_(False)
-        with torch.enable_grad():
-            way = _Way(model, sequence, before_each_pass)
-            first, last = way.value(0.0), way.value(1.0)
-            parts = [way.stretch(0.0, 1.0, first, last)]
-            allowed = tolerance * max(abs(last - first), _SMALLEST_CHANGE)
-            while sum(part.missed for part in parts) > allowed and len(parts) < _MOST_STRETCHES:
-                parts.sort(key=lambda part: part.missed)
-                parts += way.halves(parts.pop())
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
+    with only_these_learn(model.network, ()):
+        way = _Way(model, sequence, before_each_pass)
+        first, last = way.value(0.0), way.value(1.0)
+        parts = [way.stretch(0.0, 1.0, first, last)]
+        allowed = tolerance * max(abs(last - first), _SMALLEST_CHANGE)
+        while sum(part.missed for part in parts) > allowed and len(parts) < _MOST_STRETCHES:
+            parts.sort(key=lambda part: part.missed)
+            parts += way.halves(parts.pop())
     tokens = torch.stack([part.tokens for part in parts]).sum(dim=0)[: sequence.answer_start]
     return Attribution(tokens.detach().cpu(), last - first)

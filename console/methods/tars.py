@@ -44,8 +44,6 @@ from console.evaluation.neuron_projection import (
 from console.methods.examples import item_examples, questions_of, text_sequences
 from console.methods.protocol import Claim, ErasureData, Family, MethodInfo, Outcome, Plan, RunControl
 
-TRACE_TOKENS = 200
-TRACE_SHARE = 0.05
 DRAWS_AT_ONCE = 50
 
 
@@ -192,8 +190,7 @@ class Tars:
         edits = list(run.edits.values())
         old = torch.stack([edit.before for edit in edits])
         new = torch.stack([blocks[edit.candidate.layer].vectors(edit.role)[edit.candidate.index] for edit in edits])
-        top = max(1, min(TRACE_TOKENS, int(TRACE_SHARE * len(unembedding.head))))
-        change = unembedding.change(old, new, top)
+        change = unembedding.change(old, new, unembedding.spelt_tokens())
         after = _levels(model, targets)
         metrics = {
             "columns": float(len(edits)),

@@ -17,7 +17,8 @@ from console.domain.forget_set import ForgetSet, RetainSet
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError, JobFailedError
 from console.evaluation.neuron_projection import Role, clamped, mlp_blocks
-from console.methods.concept_vectors import Column, ConceptVectors, ConceptVectorsConfig, _ablate, _Shift
+from console.methods.concept_location import Column
+from console.methods.concept_vectors import ConceptVectors, ConceptVectorsConfig, _ablate, _Shift
 from console.methods.protocol import Claim, ErasureData, Outcome
 
 WEIGHT = f"model.layers.{LAYER}.mlp.down_proj.weight"
