@@ -103,6 +103,7 @@ def erase(
 ) -> None:
     """Carry out a granted request on a model; writes a new model, the old one stays."""
     from console.casework import cases
+    from console.casework.exporting import export_outlook
     from console.casework.sequence import measure_of
 
     session = open_session(as_json, data_dir)
@@ -115,6 +116,7 @@ def erase(
         )
         result, peak = session.run(office, use_case)
         measure = measure_of(office, result.artefact)
+        following = after_erasure(number, result.artefact, is_due=export_outlook(office, number).is_due)
     value = {
         "artefact": result.artefact,
         "path": str(result.path),
@@ -127,14 +129,20 @@ def erase(
         "seconds": round(result.seconds, 1),
         "peak_rss_mb": peak,
         "chain": chain_json(measure),
+        "next": following,
     }
 
     def words() -> None:
         rows({"Artefact": result.artefact, "Hash": result.hash_after, "Stopped": result.stop_reason})
         chain_words(measure)
-        rows({"Next": f"erasure-console attack {number} --artefact {result.artefact}"})
+        rows({"Next": following})
 
     session.show(value, words)
+
+
+def after_erasure(number: str, artefact: str, *, is_due: bool) -> str:
+    """The command that follows; what was searched as a file is written as one before it is attacked."""
+    return f"erasure-console export {artefact}" if is_due else f"erasure-console attack {number} --artefact {artefact}"
 
 
 @app.command()

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from test_commands import add, console, forget_set, told
 
+from console.cli.case import after_erasure
+
 __all__ = ["forget_set"]
 
 
@@ -24,3 +26,8 @@ def test_a_request_without_an_erasure_has_no_change(tmp_path: Path, forget_set: 
 def test_the_way_beyond_the_limits_is_told() -> None:
     ended = console("erase", "--help")
     assert ended.returncode == 0 and "--beyond-limits" in ended.stdout
+
+
+def test_what_was_searched_as_a_file_is_written_as_one_before_it_is_attacked() -> None:
+    assert after_erasure("ER-1", "ER-1-a1", is_due=True) == "erasure-console export ER-1-a1"
+    assert after_erasure("ER-1", "ER-1-a1", is_due=False) == "erasure-console attack ER-1 --artefact ER-1-a1"
