@@ -22,14 +22,14 @@ from console.domain.exports import ExportForm
 from console.domain.jurisdiction import resolve_profile
 from console.domain.request_terms import Channel, Ground, RequestStatus
 from console.domain.requests import TransitionFacts
-from console.domain.results import Battery, Rate
+from console.domain.results import Battery, Rate, Status
 from console.domain.roles import Duty
 from console.domain.verdict import Thresholds, Verdict, Word, decide
 from console.errors import NotPossibleError
 from console.reports import evidence as parts
 from console.reports.certificates import SigningIdentity, ensure_identity
 from console.reports.export import ReportFile, write_report
-from console.reports.limits import limits_for
+from console.reports.limits import limits_for, not_checked
 from console.reports.verify import ReportVerification, verify_report
 from console.reports.wording import summary_sentence
 
@@ -47,12 +47,6 @@ _PACKAGES = (
     "llama-cpp-python",
 )
 _SIGNER = "Preparer"
-NOT_CHECKED = (
-    "Other copies of the model on other machines, in backups, caches and quantised or merged derivatives.",
-    "Training sets, vector stores, logs and other systems that may hold the person's data.",
-    "Attacks that are not named in this report: languages other than that of the questions, questions asked in "
-    "several steps, later training on related text, and conversion to other number formats.",
-)
 
 
 def _instant(at: datetime) -> str:
@@ -308,6 +302,10 @@ def _copies(verdict: Verdict) -> tuple[parts.Copy, ...]:
     )
 
 
+def _ran(battery: Battery) -> frozenset[str]:
+    return frozenset(row.attack for row in battery.rows if row.status is Status.OK)
+
+
 def build_evidence(office: Office, number: str) -> parts.Evidence:
     """The record of one case as it stands in the ledger.
 
@@ -361,7 +359,7 @@ def build_evidence(office: Office, number: str) -> parts.Evidence:
             verdict.word, before.battery, after.battery if after else None, reference.battery if reference else None
         ),
         limits=limits_for(verdict.word, method.family if method else None),
-        not_checked=NOT_CHECKED,
+        not_checked=not_checked(_ran((after or before).battery)),
         copies=_copies(verdict) if artefact else (),
         approvals=_approvals(office, state),
         ledger=_anchor(office, number),

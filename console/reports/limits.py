@@ -134,6 +134,27 @@ def limits_for(word: Word, family: str | None) -> Limits:
     )
 
 
+_ELSEWHERE = (
+    "Other copies of the model on other machines, in backups, caches and quantised or merged derivatives.",
+    "Training sets, vector stores, logs and other systems that may hold the person's data.",
+)
+# What a reader would expect to have been tried, and the attacks that try it.
+_KINDS = (
+    ("languages other than that of the questions", frozenset({"cross-lingual"})),
+    ("questions asked in several steps", frozenset({"stepwise"})),
+    ("later training on related text", frozenset({"relearn-tenth"})),
+    ("rounding to fewer bits", frozenset({"quantise-int8", "quantise-4bit", "gguf-q8-0", "gguf-q4-k-m"})),
+    ("the file in other number formats", frozenset({"gguf-f16", "gguf-q8-0", "gguf-q4-k-m"})),
+)
+
+
+def not_checked(ran: frozenset[str]) -> tuple[str, ...]:
+    """What nobody looked at, given the attacks that ran; what they did try is not said to be missing."""
+    missing = [kind for kind, attacks in _KINDS if not attacks & ran]
+    last = "Attacks that are not named in this report"
+    return (*_ELSEWHERE, f"{last}, such as {', '.join(missing)}." if missing else f"{last}.")
+
+
 def every_statement() -> tuple[Statement, ...]:
     """All fixed sentences, for review and for the test that ids are unique."""
     groups = [_SHOWS_ALWAYS, *_SHOWS.values(), _DOES_NOT_SHOW_ALWAYS, *_DOES_NOT_SHOW.values(), tuple(_FAMILY.values())]

@@ -21,8 +21,9 @@ from sample_evidence import (
 )
 
 from console.domain.results import Rate, Stage, Status
+from console.domain.suites import FILE_TYPES, SUITES
 from console.domain.verdict import Word
-from console.reports.limits import FORBIDDEN_PHRASES, RESERVED_FOR_REMOVED, every_statement, limits_for
+from console.reports.limits import FORBIDDEN_PHRASES, RESERVED_FOR_REMOVED, every_statement, limits_for, not_checked
 from console.reports.sections_record import WEIGHTS
 from console.reports.style import VERDICT_LOOKS
 from console.reports.wording import (
@@ -76,6 +77,20 @@ def test_statements_have_ids_of_their_own() -> None:
     assert len({statement.id for statement in statements}) == len(statements)
     assert len({statement.text for statement in statements}) == len(statements)
     assert all(re.fullmatch(r"[SN](-[A-Z]{3})?-\d", statement.id) for statement in statements)
+
+
+def test_what_was_tried_is_not_called_unchecked() -> None:
+    quick, standard = (frozenset(SUITES[name].attacks) for name in ("quick", "standard"))
+    in_files = standard | frozenset(FILE_TYPES)
+    assert not_checked(quick)[-1] == (
+        "Attacks that are not named in this report, such as languages other than that of the questions, questions "
+        "asked in several steps, later training on related text, rounding to fewer bits, the file in other number formats."
+    )
+    assert not_checked(standard)[-1].endswith("such as the file in other number formats.")
+    assert not_checked(in_files)[-1] == "Attacks that are not named in this report."
+    assert not_checked(quick)[:-1] == not_checked(in_files)[:-1]
+    texts = " ".join((*not_checked(quick), *not_checked(in_files))).lower()
+    assert not [phrase for phrase in (*FORBIDDEN_PHRASES, *RESERVED_FOR_REMOVED) if phrase in texts]
 
 
 def test_a_filter_says_that_the_weights_are_unchanged() -> None:
