@@ -84,7 +84,8 @@ def test_what_was_tried_is_not_called_unchecked() -> None:
     in_files = standard | frozenset(FILE_TYPES)
     assert not_checked(quick)[-1] == (
         "Attacks that are not named in this report, such as languages other than that of the questions, questions "
-        "asked in several steps, later training on related text, rounding to fewer bits, the file in other number formats."
+        "asked in several steps, later training on related text, rounding to fewer bits, the file in other number "
+        "formats."
     )
     assert not_checked(standard)[-1].endswith("such as the file in other number formats.")
     assert not_checked(in_files)[-1] == "Attacks that are not named in this report."
