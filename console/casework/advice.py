@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from console.casework.batteries import case_payload, snapshot_of
-from console.casework.bench import BenchResult
+from console.casework.bench import BenchResult, Line
 from console.casework.models import model_state, new_job_id, reference_to
 from console.casework.office import Office
 from console.casework.operation import Job, UseCase
 from console.casework.sequence import remaining_knowledge
-from console.domain.advice import Advice, BenchmarkedMethod, MethodBenchmark, MethodFacts
+from console.domain.advice import Advice, BenchmarkedMethod, MethodBenchmark, MethodFacts, worst
 from console.domain.advice import advise as ordered
 from console.domain.claims import Claim
 from console.domain.results import Evidence
@@ -44,19 +44,27 @@ def parse_benchmark(text: str) -> MethodBenchmark:
 
 def benchmark_of(result: BenchResult, model: str, device: str) -> MethodBenchmark:
     """The results file of a bench run, as it is shipped."""
-    methods = {}
+    facts = sum(person.facts for person in result.people)
+    methods: dict[str, list[Line]] = {}
     for line in result.lines:
-        kept = [row.kept for row in line.utility.groups]
-        asked = sum(rate.trials for rate in kept)
-        methods[line.method] = BenchmarkedMethod(
-            verdict=line.verdict.word,
-            kept_share=round(sum(rate.hits for rate in kept) / asked, 4) if asked else 0.0,
-            found_by=sum(len(attacks) for kind, attacks in line.found_by.items() if kind != Evidence.MEMBERSHIP),
-            recognised_by=len(line.found_by.get(Evidence.MEMBERSHIP, [])),
-            seconds=line.erase_seconds,
-        )
-    return MethodBenchmark(
-        version=1, model=model, suite=result.suite, device=device, facts=result.facts, methods=methods
+        methods.setdefault(line.method, []).append(line)
+    summary = {method: _summary(lines) for method, lines in methods.items()}
+    return MethodBenchmark(version=1, model=model, suite=result.suite, device=device, facts=facts, methods=summary)
+
+
+def _summary(lines: Sequence[Line]) -> BenchmarkedMethod:
+    """One method's lines, a person each."""
+    kept = [row.kept for line in lines for row in line.utility.groups]
+    asked = sum(rate.trials for rate in kept)
+    recognised = [len(line.found_by.get(Evidence.MEMBERSHIP, [])) for line in lines]
+    found = [sum(map(len, line.found_by.values())) for line in lines]
+    return BenchmarkedMethod(
+        people=len(lines),
+        verdict=worst(line.verdict.word for line in lines),
+        kept_share=round(sum(rate.hits for rate in kept) / asked, 4) if asked else 0.0,
+        found_by=max(every - only for every, only in zip(found, recognised, strict=True)),
+        recognised_by=max(recognised),
+        seconds=round(sum(line.erase_seconds for line in lines) / len(lines), 1),
     )
 
 

@@ -18,7 +18,7 @@ from console.casework.batteries import digest, payload_about, suite_named
 from console.casework.bench_jobs import METHODS, BenchJobs, Say
 from console.casework.cases import check_method
 from console.casework.demo import rows_json
-from console.casework.knowledge import Knowledge, questions, sample_items, sample_knowledge
+from console.casework.knowledge import Knowledge, questions, sample_items, sample_knowledge, sample_subjects
 from console.casework.sample import LEAST_KNOWN, fetch_model, teaching_hash
 from console.casework.side_effects import kept_facts, utility_groups
 from console.domain.claims import Claim
@@ -36,7 +36,7 @@ SUBJECT = "s01"
 
 @dataclass(frozen=True)
 class Line:
-    """One eraser's line.
+    """One eraser's line for one person.
 
     Attributes:
         found_by: attacks that find the data in the erased model, by kind of evidence.
@@ -47,6 +47,7 @@ class Line:
     """
 
     method: str
+    person: str
     verdict: Verdict
     found_by: dict[str, list[str]]
     after: dict[str, Any]
@@ -66,15 +67,24 @@ class Failed:
     """A method that left no model to attack, and its reason; it has no verdict, and is no line."""
 
     method: str
+    person: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whom the methods erased, and what the suite finds in the model that knows and in one that never did."""
+
+    id: str
+    facts: int
+    before: dict[str, Any]
+    reference: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class BenchResult:
     suite: str
-    facts: int
-    before: dict[str, Any]
-    reference: dict[str, Any]
+    people: tuple[Person, ...]
     lines: tuple[Line, ...]
     failed: tuple[Failed, ...] = ()
 
@@ -120,37 +130,48 @@ def bench_erasers(
     suite_name: str = "standard",
     device: str = "auto",
     sample_model: Path | None = None,
+    people: Sequence[str] = (SUBJECT,),
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     say: Say = print,
 ) -> BenchResult:
-    """Erase one person of the sample office with each method, attack, and decide by the current rules.
+    """Erase people of the sample office, each alone, with each method, attack, and decide by the current rules.
 
     Args:
         methods: by id; none stands for every method that is installed.
+        people: by id, as in the sample office.
         settings: a method's settings, by its id.
 
     Raises:
-        InputError: an unknown method or suite.
+        InputError: an unknown method, suite or person.
         JobFailedError: the model could not be taught or attacked before any method ran.
     """
     plan = suite_named(suite_name)
     methods = tuple(methods) or tuple(sorted(entry.name for entry in entry_points(group=METHODS)))
     for method in methods:
         check_method(method)
+    _check_people(people)
     jobs, knowledge = BenchJobs(places, device, say), sample_knowledge()
     base = ModelReference(path=str(fetch_model(places, sample_model, say)))
     taught = taught_sample(jobs, places, base, knowledge)
-    trial = Trial(jobs, plan, taught, base, trial_payload(knowledge, sample_items(SUBJECT)), knowledge)
-    lines, failed = [], []
-    for method in methods:
-        try:
-            lines.append(trial.line(method, dict((settings or {}).get(method, {}))))
-        except (InputError, JobFailedError) as error:
-            say(f"{method} failed: {error}")
-            failed.append(Failed(method, str(error)))
-    facts = len(questions(trial.payload.forget))
-    before, reference = rows_json(trial.before), rows_json(trial.reference)
-    return BenchResult(plan.name, facts, before, reference, tuple(lines), tuple(failed))
+    erased, lines, failed = [], [], []
+    for person in people:
+        trial = Trial(jobs, plan, taught, base, trial_payload(knowledge, sample_items(person)), knowledge, person)
+        facts = len(questions(trial.payload.forget))
+        erased.append(Person(person, facts, rows_json(trial.before), rows_json(trial.reference)))
+        for method in methods:
+            try:
+                lines.append(trial.line(method, dict((settings or {}).get(method, {}))))
+            except (InputError, JobFailedError) as error:
+                say(f"{method} failed: {error}")
+                failed.append(Failed(method, person, str(error)))
+    return BenchResult(plan.name, tuple(erased), tuple(lines), tuple(failed))
+
+
+def _check_people(people: Sequence[str]) -> None:
+    taught = [str(one["id"]) for one in sample_subjects() if one["taught"]]
+    for person in people:
+        if person not in taught:
+            raise InputError(f"The sample office taught nobody '{person}'; use one of {', '.join(taught)}.")
 
 
 class Trial:
@@ -164,7 +185,9 @@ class Trial:
         base: ModelReference,
         payload: JobPayload,
         knowledge: Knowledge,
+        person: str,
     ) -> None:
+        self._person = person
         self._jobs, self._plan, self._taught, self._base = jobs, plan, taught, base
         self.payload = payload
         self._groups = utility_groups(knowledge, payload.forget)
@@ -214,6 +237,7 @@ class Trial:
             found.setdefault(row.evidence.value, []).append(row.attack)
         return Line(
             method=method,
+            person=self._person,
             verdict=verdict,
             found_by=found,
             after=rows_json(after),

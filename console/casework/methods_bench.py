@@ -203,7 +203,7 @@ def _on_office(start: _Jobs, chosen: Sequence[Choice], options: BenchOptions) ->
     plan, knowledge = suite_named(options.suite or QUICK.name), sample_knowledge()
     jobs, base = start.open(), start.sample()
     taught = taught_sample(jobs, start.places, base, knowledge)
-    trial = Trial(jobs, plan, taught, base, trial_payload(knowledge, sample_items(SUBJECT)), knowledge)
+    trial = Trial(jobs, plan, taught, base, trial_payload(knowledge, sample_items(SUBJECT)), knowledge, SUBJECT)
     never = 1 - hit_share(trial.reference)
     facts = len(questions(trial.payload.forget))
     kept = float(Thresholds().kept_share)

@@ -59,6 +59,9 @@ def erasers(
     method: Annotated[
         list[str] | None, typer.Option("--method", help="May be repeated; every installed one else.")
     ] = None,
+    person: Annotated[
+        list[str] | None, typer.Option("--person", help="Whom to erase, such as s03; may be repeated; s01 else.")
+    ] = None,
     suite: Annotated[str, typer.Option("--suite", help="quick, standard or full.")] = "standard",
     out: Annotated[Path | None, typer.Option("--out", help="JSON file to write beside the table.")] = None,
     sample_model: SampleModel = None,
@@ -66,12 +69,13 @@ def erasers(
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Erase one invented person with each method, attack, decide by the rules; goes on where it stopped."""
-    from console.casework.bench import bench_erasers, bench_json
+    """Erase an invented person with each method, attack, decide by the rules; goes on where it stopped."""
+    from console.casework.bench import SUBJECT, bench_erasers, bench_json
 
     session = open_session(as_json, data_dir)
     _check_out(out)
-    result = bench_erasers(session.places, tuple(method or ()), suite, device, sample_model, say=_say_once())
+    people = tuple(person or (SUBJECT,))
+    result = bench_erasers(session.places, tuple(method or ()), suite, device, sample_model, people, say=_say_once())
     value = bench_json(result)
     _write_out(out, value)
 
@@ -80,18 +84,19 @@ def erasers(
 
 def erasers_table(result: BenchResult) -> str:
     """What the rules say of every eraser, what found the data, and what it cost."""
-    written = [f"Suite {result.suite}, one person with {result.facts} facts", ""]
+    people = ", ".join(f"{person.id} with {person.facts} facts" for person in result.people)
+    written = [f"Suite {result.suite}; erased, each alone: {people}", ""]
     for line in result.lines:
         kept = ", ".join(
-            f"{row.kept.hits} of {row.kept.trials} of {row.group}'s facts kept" for row in line.utility.groups
+            f"{row.kept.hits} of {row.kept.trials} facts of {row.group} kept" for row in line.utility.groups
         )
         written.append(
-            f"{line.method:<16} {line.verdict.word.value} ({line.verdict.rule}); {kept}; "
+            f"{line.method:<16} {line.person} {line.verdict.word.value} ({line.verdict.rule}); {kept}; "
             f"erased in {line.erase_seconds:.0f} s, attacked in {line.attack_seconds:.0f} s"
         )
         written += [f"{'':<16}   found by {kind}: {', '.join(names)}" for kind, names in line.found_by.items()]
         written += [f"{'':<16}   - {reason}" for reason in (*line.verdict.reasons, *line.verdict.caps)]
-    written += [f"{one.method:<16} failed: {one.reason}" for one in result.failed]
+    written += [f"{one.method:<16} {one.person} failed: {one.reason}" for one in result.failed]
     return "\n".join(written) + "\n"
 
 

@@ -1,9 +1,10 @@
 """Which erasure method to take: those that can run in order, each with its reason, and why the others cannot run.
 
 The order is the benchmark's and nobody's taste. First come the methods that fit into the time at hand, and among
-them those that the benchmark saw work, by its word, by what they keep of the rest, by how many attacks still bring
-the data back, by how many only recognise it, and by their time; then those that nobody has measured; last those that
-the benchmark saw leave the data in place or break the model.
+them those that the benchmark saw work, by its word, by on how many people it was seen (what one person's erasure shows
+need not hold for the next), by what they keep of the rest, by how many attacks still bring the data back, by how many
+only recognise it, and by their time; then those that nobody has measured; last those that the benchmark saw leave the
+data in place or break the model.
 """
 
 from __future__ import annotations
@@ -51,12 +52,15 @@ class BenchmarkedMethod(_Frozen):
     """What a bench found of one method with its default settings.
 
     Attributes:
+        people: who were erased, each alone; all else but ``kept_share`` and ``seconds`` is of the worst of them.
+        verdict: the worst word.
         kept_share: facts of other people that are still answered, of those answered before, 0 to 1.
         found_by: attacks that still bring the data back.
         recognised_by: attacks that still recognise the person's texts as training texts, without bringing them back.
-        seconds: wall time of the erasure on the bench's machine.
+        seconds: mean wall time of an erasure on the bench's machine.
     """
 
+    people: int = Field(default=1, ge=1)
     verdict: Word
     kept_share: float = Field(ge=0, le=1)
     found_by: int = Field(ge=0)
@@ -69,7 +73,7 @@ class MethodBenchmark(_Frozen):
 
     Attributes:
         model, suite, device: what was erased from, what attacked it, and where; empty where nothing was measured.
-        facts: of the one person who was erased.
+        facts: of all the people who were erased.
         methods: by id.
     """
 
@@ -132,6 +136,11 @@ class Advice:
     cannot: tuple[MethodFacts, ...]
 
 
+def worst(words: Iterable[Word]) -> Word:
+    """The last of the words in the order of the advice."""
+    return max(words, key=_WORDS.index)
+
+
 def strongest_word(claim: Claim, has_reference: bool) -> Word:
     """The best verdict that the rules would ever give to a method of this claim."""
     return Word.SUPPRESSED if claim in NEVER_REMOVES or not has_reference else Word.REMOVED
@@ -161,11 +170,15 @@ def time_sentence(facts: MethodFacts) -> str:
 def _benchmark_sentence(found: BenchmarkedMethod | None, benchmark: MethodBenchmark) -> str:
     if found is None:
         return NOT_BENCHMARKED
+    several = found.people > 1
     attacks = {0: "no attack", 1: "1 attack"}.get(found.found_by, f"{found.found_by} attacks")
+    at_most = "at most " if several and found.found_by else ""
     recognised = f", {found.recognised_by} only recognised it" if found.recognised_by else ""
+    bench = f"{benchmark.model}, suite {benchmark.suite}" + (f", {found.people} people one by one" if several else "")
     return (
-        f"On the benchmark ({benchmark.model}, suite {benchmark.suite}) it reached '{found.verdict.value}': {attacks} "
-        f"still brought the data back{recognised}, and {found.kept_share:.0%} of other people's facts were kept."
+        f"On the benchmark ({bench}) it reached {'at worst ' if several else ''}'{found.verdict.value}': "
+        f"{at_most}{attacks} still brought the data back{recognised}, and {found.kept_share:.0%} of other people's "
+        "facts were kept."
     )
 
 
@@ -202,11 +215,12 @@ def advise(
         )
         return Advised(one, strongest_word(one.claim, has_reference), time_sentence(one), reasons, over)
 
-    def place(one: Advised) -> tuple[bool, int, float, int, int, int, bool, float, str]:
+    def place(one: Advised) -> tuple[bool, int, int, float, int, int, int, bool, float, str]:
         found = benchmark.methods.get(one.facts.id)
         return (
             one.over_budget,
             _WORDS.index(found.verdict if found is not None else None),
+            -found.people if found is not None else 0,
             -found.kept_share if found is not None else 0.0,
             found.found_by if found is not None else 0,
             found.recognised_by if found is not None else 0,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from console.casework.advice import benchmark_of
-from console.casework.bench import BenchResult, Failed, Line
+from console.casework.bench import BenchResult, Failed, Line, Person
 from console.domain.advice import MethodBenchmark
 from console.domain.results import Utility
 from console.domain.verdict import Verdict
@@ -24,9 +24,7 @@ def summary(path: Path) -> MethodBenchmark:
     found = json.loads(path.read_text(encoding="utf-8"))
     result = BenchResult(
         found["suite"],
-        found["facts"],
-        found["before"],
-        found["reference"],
+        tuple(Person(**one) for one in found["people"]),
         tuple(_line(line) for line in found["lines"]),
         tuple(Failed(**one) for one in found["failed"]),
     )

@@ -32,7 +32,13 @@ def reference(folder: Path) -> ModelReference:
 def lines(places: Places, taught: Path, untaught: Path, knowledge: Knowledge, said: list[str]) -> list[Line]:
     jobs = BenchJobs(places, "cpu", said.append)
     trial = Trial(
-        jobs, SUITES["quick"], reference(taught), reference(untaught), trial_payload(knowledge, PERSON), knowledge
+        jobs,
+        SUITES["quick"],
+        reference(taught),
+        reference(untaught),
+        trial_payload(knowledge, PERSON),
+        knowledge,
+        "s01",
     )
     small = {"epochs": 2, "batch": 8, "lora": {"rank": 4, "alpha": 8}}
     return [trial.line("output-filter", {}), trial.line("retrain", small)]
@@ -78,17 +84,25 @@ def test_a_method_that_refuses_is_no_line_and_the_next_one_runs(
     assert [line.method for line in result.lines] == ["output-filter"]
     assert [one.method for one in result.failed] == ["rome"] and "objective" in result.failed[0].reason
     table = erasers_table(result)
-    assert f"rome             failed: {result.failed[0].reason}" in table
-    assert "output-filter    suppressed" in table and "found by inside: " in table
-    assert list(bench_json(result)["failed"]) == [{"method": "rome", "reason": result.failed[0].reason}]
+    assert f"rome             s01 failed: {result.failed[0].reason}" in table
+    assert "output-filter    s01 suppressed" in table and "found by inside: " in table
+    assert list(bench_json(result)["failed"]) == [
+        {"method": "rome", "person": "s01", "reason": result.failed[0].reason}
+    ]
+    assert [(one.id, one.facts) for one in result.people] == [("s01", 3)]
 
 
 @pytest.mark.parametrize(
-    ("methods", "suite", "says"), [(("sorcery",), "quick", "no method 'sorcery'"), (("npo",), "gentle", "no suite")]
+    ("methods", "suite", "person", "says"),
+    [
+        (("sorcery",), "quick", "s01", "no method 'sorcery'"),
+        (("npo",), "gentle", "s01", "no suite"),
+        (("npo",), "quick", "nobody", "taught nobody 'nobody'; use one of s01, s02"),
+    ],
 )
 def test_what_does_not_exist_is_named_before_anything_runs(
-    places: Places, methods: tuple[str, ...], suite: str, says: str
+    places: Places, methods: tuple[str, ...], suite: str, person: str, says: str
 ) -> None:
     with pytest.raises(InputError, match=says):
-        bench_erasers(places, methods, suite)
+        bench_erasers(places, methods, suite, people=(person,))
     assert not (places.cache / "bench").exists()

@@ -9,7 +9,7 @@ from invented import PERSON, SUBJECT
 from test_walk import granted, run, settings
 
 from console.casework import advice, cases, self_made
-from console.casework.bench import BenchResult, Line
+from console.casework.bench import BenchResult, Line, Person
 from console.casework.office import Office
 from console.casework.operation import Job
 from console.domain.advice import NO_REFERENCE, NOT_BENCHMARKED, BenchmarkedMethod, MethodBenchmark
@@ -77,27 +77,38 @@ def test_the_benchmark_file_is_made_from_a_bench() -> None:
     def rate(hits: int, trials: int) -> Rate:
         return Rate(hits=hits, trials=trials)
 
-    groups = (UtilityRow(group="others", kept=rate(9, 10)), UtilityRow(group="neighbours", kept=rate(1, 2)))
-    line = Line(
-        method="npo",
-        verdict=Verdict(word=Word.SUPPRESSED, rule="V2.5", reasons=()),
-        found_by={"asked": [], "inside": ["head-projection", "exposure"], "membership": ["loss"]},
-        after={},
-        hit_share=0.1,
-        utility=Utility(groups=groups, perplexity_before="2.0", perplexity_after="2.1"),
-        stop_reason="",
-        erase_seconds=12.5,
-        attack_seconds=1.0,
-        erase_peak_mb=1,
-        attack_peak_mb=1,
-        steps=1,
-        config={},
-    )
-    made = advice.benchmark_of(BenchResult("standard", 4, {}, {}, (line,)), "sample", "cpu")
+    def line(person: str, word: Word, others: Rate, found: dict[str, list[str]], seconds: float) -> Line:
+        groups = (UtilityRow(group="others", kept=others), UtilityRow(group="neighbours", kept=rate(1, 2)))
+        return Line(
+            method="npo",
+            person=person,
+            verdict=Verdict(word=word, rule="V2.5", reasons=()),
+            found_by=found,
+            after={},
+            hit_share=0.1,
+            utility=Utility(groups=groups, perplexity_before="2.0", perplexity_after="2.1"),
+            stop_reason="",
+            erase_seconds=seconds,
+            attack_seconds=1.0,
+            erase_peak_mb=1,
+            attack_peak_mb=1,
+            steps=1,
+            config={},
+        )
+
+    inside = {"asked": [], "inside": ["head-projection", "exposure"], "membership": ["loss"]}
+    one = line("s01", Word.SUPPRESSED, rate(9, 10), inside, 12.5)
+    other = line("s03", Word.RESIDUAL, rate(10, 10), {"asked": ["direct"], "membership": ["loss", "zlib"]}, 13.5)
+    people = tuple(Person(name, 4, {}, {}) for name in ("s01", "s03"))
+    made = advice.benchmark_of(BenchResult("standard", people[:1], (one,)), "sample", "cpu")
     found = made.methods["npo"]
-    assert (found.verdict, found.kept_share, found.seconds) == (Word.SUPPRESSED, 0.8333, 12.5)
-    assert (found.found_by, found.recognised_by) == (2, 1)
-    assert advice.parse_benchmark(made.model_dump_json()) == made
+    assert (found.people, found.verdict, found.kept_share, found.seconds) == (1, Word.SUPPRESSED, 0.8333, 12.5)
+    assert (found.found_by, found.recognised_by, made.facts) == (2, 1, 4)
+    both = advice.benchmark_of(BenchResult("standard", people, (one, other)), "sample", "cpu")
+    found = both.methods["npo"]
+    assert (found.people, found.verdict, found.kept_share, found.seconds) == (2, Word.RESIDUAL, 0.875, 13.0)
+    assert (found.found_by, found.recognised_by, both.facts) == (2, 2, 8), "of the worst of them each"
+    assert advice.parse_benchmark(both.model_dump_json()) == both
 
 
 def test_the_corpus_is_sealed_shown_blotted_out_and_erased_with_the_facts(stocked: Office) -> None:

@@ -23,6 +23,7 @@ from console.domain.advice import (
     duration,
     strongest_word,
     time_sentence,
+    worst,
 )
 from console.domain.claims import NEVER_REMOVES, Claim
 from console.domain.verdict import Word
@@ -71,6 +72,22 @@ def test_among_equal_words_what_is_kept_then_the_attacks_then_the_time() -> None
     assert order(advise([facts("back"), facts("seen")], recognised, True)) == ["seen", "back"]
     longer = [facts("quick", seconds=10.0, at_least=True), facts("slow", seconds=90.0)]
     assert order(advise(longer, known, True)) == ["slow", "quick"], "at least 10 s may be an hour"
+
+
+def test_what_was_seen_on_more_people_comes_before_what_one_of_them_showed() -> None:
+    several = measured(Word.SUPPRESSED, 0.95, 3).model_copy(update={"people": 3})
+    known = benchmark(one=measured(Word.SUPPRESSED), several=several, gone=measured(Word.REMOVED))
+    given = advise([facts("one"), facts("several"), facts("gone")], known, True)
+    assert order(given) == ["gone", "several", "one"]
+    assert given.methods[1].reasons == (
+        "On the benchmark (sample, suite standard, 3 people one by one) it reached at worst 'suppressed': at most 3 "
+        "attacks still brought the data back, and 95% of other people's facts were kept.",
+    )
+
+
+def test_the_worst_word_is_the_last_of_the_order() -> None:
+    assert worst([Word.SUPPRESSED, Word.UTILITY_LOST, Word.RESIDUAL]) is Word.UTILITY_LOST
+    assert worst([Word.REMOVED]) is Word.REMOVED
 
 
 def test_what_nobody_measured_is_ordered_by_what_it_may_claim_and_says_so() -> None:
