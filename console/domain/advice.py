@@ -22,7 +22,7 @@ from console.errors import InputError
 # What runs where nobody chose, in the command line, the window and the demo: in the shipped benchmark the best method
 # that does not train from the beginning, and the best of those that need no model from before the training.
 DEFAULT_METHOD = "distill-delete"
-DEFAULT_WITHOUT_SNAPSHOT = "npo"
+DEFAULT_WITHOUT_SNAPSHOT = "ce-u"
 AUTO = "auto"
 
 # From best to worst; None is "nobody has measured it", and what comes after it has been seen not to work.
