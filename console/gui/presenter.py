@@ -235,6 +235,12 @@ _METHODS = {
         "Takes minutes. Trains the model, inside and in its answers, towards one that never saw the data.",
         "distill-delete · distillation to the model from before the training · may reach at most: removed",
     ),
+    "ce-u": MethodCard(
+        "ce-u",
+        "Teach the model what it would say without the answer (CE-U)",
+        "Takes minutes. Trains the model towards its own next-best words wherever it would give the person's answer.",
+        "ce-u · cross-entropy unlearning · may reach at most: removed",
+    ),
     "npo": MethodCard(
         "npo",
         "Make the model unlearn the answers and keep the rest",
