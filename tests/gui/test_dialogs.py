@@ -203,7 +203,7 @@ def test_erasure_needs_a_method_and_a_reason(qtbot: QtBot) -> None:
     saved: list[tuple[str, str]] = []
     dialog = EraseDialog(None, "assistant", method_cards(False), "Nobody else.", lambda *chosen: saved.append(chosen))
     keep(qtbot, dialog)
-    assert not dialog.methods["retrain"].isEnabled() and dialog.methods["npo"].isChecked()
+    assert not dialog.methods["retrain"].isEnabled() and dialog.methods["ce-u"].isChecked()
     dialog.reason.clear()
     dialog.submit()
     assert saved == [] and dialog.error.text().startswith("Write down why")
