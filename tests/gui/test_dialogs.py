@@ -209,7 +209,7 @@ def test_erasure_needs_a_method_and_a_reason(qtbot: QtBot) -> None:
     assert saved == [] and dialog.error.text().startswith("Write down why")
     dialog.reason.setText("A small office.")
     dialog.submit()
-    assert saved == [("npo", "A small office.")]
+    assert saved == [("ce-u", "A small office.")]
 
 
 def test_answer_needs_both_statements(qtbot: QtBot) -> None:
