@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from console.casework.batteries import digest, payload_about, suite_named
-from console.casework.bench_jobs import METHODS, BenchJobs, Say
-from console.casework.cases import check_method
+from console.casework.bench_jobs import BenchJobs, Say
+from console.casework.cases import check_method, installed_methods
 from console.casework.demo import rows_json
 from console.casework.knowledge import Knowledge, questions, sample_items, sample_knowledge, sample_subjects
 from console.casework.sample import LEAST_KNOWN, fetch_model, teaching_hash
@@ -146,7 +145,7 @@ def bench_erasers(
         JobFailedError: the model could not be taught or attacked before any method ran.
     """
     plan = suite_named(suite_name)
-    methods = tuple(methods) or tuple(sorted(entry.name for entry in entry_points(group=METHODS)))
+    methods = tuple(methods) or installed_methods()
     for method in methods:
         check_method(method)
     _check_people(people)

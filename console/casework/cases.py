@@ -263,13 +263,18 @@ def erase(
     return _record_erasure(office, number, state, artefact, output, result, spec, further)
 
 
+def installed_methods() -> tuple[str, ...]:
+    """Ids of every method of this installation, third parties' too."""
+    return tuple(sorted({entry.name for entry in entry_points(group="erasure_console.methods")}))
+
+
 def check_method(method: str) -> None:
     """Refuse before anything is written what no worker could run.
 
     Raises:
         InputError: no such method.
     """
-    known = sorted(entry.name for entry in entry_points(group="erasure_console.methods"))
+    known = installed_methods()
     if method not in known:
         raise InputError(f"There is no method '{method}'; known are {', '.join(known)}.")
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from console.casework.batteries import suite_named
 from console.casework.bench import SUBJECT, Line, Trial, hit_share, taught_sample, trial_payload
-from console.casework.bench_jobs import METHODS, BenchJobs, Say
+from console.casework.bench_jobs import BenchJobs, Say
 from console.casework.bench_tofu import TofuTrial
-from console.casework.cases import check_method
+from console.casework.cases import check_method, installed_methods
 from console.casework.demo import rate_json, rows_json
 from console.casework.knowledge import questions, sample_items, sample_knowledge
 from console.casework.sample import fetch_model
@@ -82,7 +81,7 @@ class BenchOptions:
 
 def default_methods() -> tuple[str, ...]:
     """Every method of this installation that changes weights."""
-    return tuple(sorted({entry.name for entry in entry_points(group=METHODS)} - OFF_BY_DEFAULT))
+    return tuple(name for name in installed_methods() if name not in OFF_BY_DEFAULT)
 
 
 def choices(methods: Sequence[str], settings: Mapping[str, Any]) -> tuple[Choice, ...]:

@@ -237,15 +237,9 @@ _METHODS = {
     ),
     "ce-u": MethodCard(
         "ce-u",
-        "Teach the model what it would say without the answer (CE-U)",
+        "Teach the model what it would say without the answer",
         "Takes minutes. Trains the model towards its own next-best words wherever it would give the person's answer.",
         "ce-u · cross-entropy unlearning · may reach at most: removed",
-    ),
-    "npo": MethodCard(
-        "npo",
-        "Make the model unlearn the answers and keep the rest",
-        "Takes minutes. The person's answers become as unlikely as they are to a model that never knew them.",
-        "npo · negative preference optimisation · may reach at most: removed",
     ),
     "retrain": MethodCard(
         "retrain",

@@ -59,7 +59,7 @@ class CeU(GradientMethod):
 
     info = MethodInfo(
         id="ce-u",
-        title="Teach the model what it would say without the answer (CE-U)",
+        title="Teach the model what it would say without the answer",
         summary=(
             "Trains the model towards its own next-best words wherever it would give the person's answer, while "
             "rehearsing what it must keep."

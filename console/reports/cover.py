@@ -13,6 +13,7 @@ from console.reports.style import BAD, CAUTION, CONTENT_WIDTH, GOOD, GRID, RULE,
 from console.reports.wording import (
     VERDICTS,
     count_text,
+    counted,
     date_text,
     due_date_statement,
     instant_text,
@@ -57,7 +58,7 @@ def _facts(evidence: Evidence) -> Table:
     before, after, request = evidence.model_before, evidence.model_after, evidence.request
     model_text = before.name if before.quantisation in ("", "none") else f"{before.name}, {before.quantisation}"
     forget = evidence.forget_set
-    items = f"{forget.items} item" + ("" if forget.items == 1 else "s")
+    items = counted(forget.items, "item")
     types = ", ".join(f"{name} {count}" for name, count in sorted(forget.by_type.items()))
     pairs: list[tuple[str, Flowable]] = [
         ("Due date", _due(evidence)),

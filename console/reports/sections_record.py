@@ -26,7 +26,7 @@ from console.reports.layout import (
     text,
 )
 from console.reports.style import styles
-from console.reports.wording import instant_text, size_text
+from console.reports.wording import counted, instant_text, size_text
 
 WEIGHTS: dict[Word, tuple[str, str]] = {
     Word.REMOVED: ("removed", "No attack finds more than in a model that never knew the data."),
@@ -118,7 +118,7 @@ def evidence_index(evidence: Evidence) -> list[Flowable]:
         ("reference", evidence.model_reference),
     )
     rows += [
-        [f"Model {stage}", f"{_counted(len(model.files), 'file')}, kept by the controller", hash_lines(model.tree_hash)]
+        [f"Model {stage}", f"{counted(len(model.files), 'file')}, kept by the controller", hash_lines(model.tree_hash)]
         for stage, model in named
         if model is not None
     ]
@@ -129,10 +129,6 @@ def evidence_index(evidence: Evidence) -> list[Flowable]:
     where = "in the evidence file" + ("" if evidence.thresholds_seq is None else " and in the ledger")
     rows.append(["Thresholds", where, hash_lines(evidence.thresholds_hash)])
     return [*heading("Evidence index"), data_table(["What", "Where", "SHA-256"], rows, [5, 7, 6])]
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def ledger_anchor(evidence: Evidence) -> list[Flowable]:

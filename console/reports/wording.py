@@ -192,13 +192,18 @@ class DueDateStatement:
     sentence: str
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def due_date_statement(evidence: Evidence) -> DueDateStatement:
     """Judged by the binding due date and the number of days to the answer; open requests are judged by neither."""
     request, clock = evidence.request, evidence.clock
     due = date_text(clock.binding_due)
     if clock.answered_in_days is None:
         return DueDateStatement(None, "Open", f"Not yet answered; due on {due}.")
-    days = f"{clock.answered_in_days} day" + ("" if clock.answered_in_days == 1 else "s")
+    days = counted(clock.answered_in_days, "day")
     met = clock.answered_in_days <= (clock.binding_due - request.received_on).days
     word = "Met" if met else "Not met"
     return DueDateStatement(met, word, f"Answered in {days}; due on {due}.")

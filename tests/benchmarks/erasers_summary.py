@@ -1,6 +1,7 @@
-"""What the advice reads of a bench of erasers, from the bench's own file.
+"""What the advice reads of a bench of erasers, from the bench's own file::
 
-python tests/benchmarks/erasers_summary.py results/erasers.json --out resources/methods/benchmark.json
+cd tests/benchmarks
+python erasers_summary.py results/erasers.json --out ../../resources/methods/benchmark.json
 """
 
 from __future__ import annotations

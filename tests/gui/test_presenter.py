@@ -65,7 +65,7 @@ def test_method_titles_are_those_of_the_methods() -> None:
 
 
 def test_erasers_for_comparison_are_not_offered() -> None:
-    assert {card.id for card in method_cards(True)} == {"distill-delete", "ce-u", "npo", "retrain"}
+    assert {card.id for card in method_cards(True)} == {"distill-delete", "ce-u", "retrain"}
     for has_snapshot in (True, False):
         assert method_cards(has_snapshot)[0].id == default_method(has_snapshot)
 
