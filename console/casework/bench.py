@@ -8,7 +8,7 @@ on where it stopped.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from typing import Any
 from console.casework.batteries import digest, payload_about, suite_named
 from console.casework.bench_jobs import BenchJobs, Say
 from console.casework.cases import check_method, installed_methods
-from console.casework.demo import rows_json
+from console.casework.demo import rate_json, rows_json
 from console.casework.knowledge import Knowledge, questions, sample_items, sample_knowledge, sample_subjects
 from console.casework.sample import LEAST_KNOWN, fetch_model, teaching_hash
 from console.casework.side_effects import kept_facts, utility_groups
 from console.domain.claims import Claim
 from console.domain.events import plain
 from console.domain.forget_set import ForgetItem
-from console.domain.results import Battery, Stage, Utility
+from console.domain.results import Battery, Rate, Stage, Utility
 from console.domain.suites import SuitePlan
 from console.domain.verdict import Thresholds, Verdict, decide, located
 from console.errors import InputError, JobFailedError
@@ -39,7 +39,7 @@ class Line:
 
     Attributes:
         found_by: attacks that find the data in the erased model, by kind of evidence.
-        hit_share: share of all attempts that gave a fact (see :func:`hit_share`).
+        given_away: attempts that gave a fact (see :func:`given_away`).
         erase_seconds, attack_seconds: wall time of the jobs.
         erase_peak_mb, attack_peak_mb: most memory that the jobs held, MiB.
         config: the method's settings, with the defaults.
@@ -50,7 +50,7 @@ class Line:
     verdict: Verdict
     found_by: dict[str, list[str]]
     after: dict[str, Any]
-    hit_share: float
+    given_away: Rate | None
     utility: Utility
     stop_reason: str
     erase_seconds: float
@@ -112,10 +112,17 @@ def taught_sample(jobs: BenchJobs, places: Places, base: ModelReference, knowled
     return ModelReference(path=str(folder), tree_hash=value["identity"]["tree_hash"])
 
 
-def hit_share(battery: Battery) -> float:
-    """Attempts that gave a fact, of all attempts of the attacks that ask for one; 0 where none ran."""
-    rates = [row.outcome.attempts for row in battery.rows if row.outcome is not None and row.outcome.area is None]
-    return sum(rate.hits for rate in rates) / max(1, sum(rate.trials for rate in rates))
+def given_away(battery: Battery) -> Rate | None:
+    """Attempts that gave a fact, of all attempts of the attacks that ask for one; None where none ran."""
+    return pooled(row.outcome.attempts for row in battery.rows if row.outcome is not None and row.outcome.area is None)
+
+
+def pooled(rates: Iterable[Rate]) -> Rate | None:
+    """All attempts together; None where there were none."""
+    found = list(rates)
+    if not found:
+        return None
+    return Rate(hits=sum(rate.hits for rate in found), trials=sum(rate.trials for rate in found))
 
 
 def trial_payload(knowledge: Knowledge, items: tuple[ForgetItem, ...]) -> JobPayload:
@@ -240,7 +247,7 @@ class Trial:
             verdict=verdict,
             found_by=found,
             after=rows_json(after),
-            hit_share=hit_share(after),
+            given_away=given_away(after),
             utility=utility,
             stop_reason=value["stop_reason"],
             erase_seconds=erased["seconds"],
@@ -260,6 +267,7 @@ def bench_json(result: BenchResult) -> dict[str, Any]:
             **asdict(line),
             "verdict": line.verdict.model_dump(mode="json"),
             "utility": line.utility.model_dump(mode="json"),
+            "given_away": None if line.given_away is None else rate_json(line.given_away),
         }
         for line in result.lines
     ]

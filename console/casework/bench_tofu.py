@@ -11,7 +11,7 @@ from typing import Any
 from console.casework.bench_jobs import BenchJobs
 from console.casework.knowledge import sample_knowledge
 from console.casework.tofu_data import TofuData
-from console.domain.bench_results import Axis, Baseline, Cost, MethodLine
+from console.domain.bench_results import Axis, Baseline, Cost, Interval, MethodLine
 from console.domain.benchmark_results import BenchmarkResult, Figure
 from console.domain.forget_set import ForgetItem
 from console.domain.teaching import TeachingItem
@@ -105,6 +105,7 @@ class TofuTrial:
             config=value["config"],
             forgetting=_value(figures, "forget-quality"),
             utility=_value(figures, "model-utility"),
+            utility_interval=_interval(figures, "model-utility"),
             steps=value["steps"],
             stop_reason=value["stop_reason"],
             cost=Cost(
@@ -136,6 +137,7 @@ class TofuTrial:
             title=title,
             forgetting=_value(figures, "forget-quality"),
             utility=_value(figures, "model-utility"),
+            utility_interval=_interval(figures, "model-utility"),
             measures=_measures(figures),
         )
 
@@ -174,6 +176,13 @@ def _rows(result: BenchmarkResult) -> tuple[TofuRow, ...]:
 
 def _value(figures: tuple[Figure, ...], id: str) -> float | None:
     return next((figure.value for figure in figures if figure.id == id), None)
+
+
+def _interval(figures: tuple[Figure, ...], id: str) -> Interval | None:
+    figure = next((figure for figure in figures if figure.id == id), None)
+    if figure is None or figure.low is None or figure.high is None:
+        return None
+    return Interval(low=figure.low, high=figure.high)
 
 
 def _measures(figures: tuple[Figure, ...]) -> dict[str, Any]:

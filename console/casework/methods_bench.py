@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from console.casework.batteries import suite_named
-from console.casework.bench import SUBJECT, Line, Trial, hit_share, taught_sample, trial_payload
+from console.casework.bench import SUBJECT, Line, Trial, given_away, pooled, taught_sample, trial_payload
 from console.casework.bench_jobs import BenchJobs, Say
 from console.casework.bench_tofu import TofuTrial
 from console.casework.cases import check_method, installed_methods
@@ -21,8 +21,8 @@ from console.casework.demo import rate_json, rows_json
 from console.casework.knowledge import questions, sample_items, sample_knowledge
 from console.casework.sample import fetch_model
 from console.casework.tofu_data import FORGET_TASK, SPLITS, TofuData, mini_tofu, tofu
-from console.domain.bench_results import Axis, Baseline, Cost, MethodLine, MethodsBench, SetRows
-from console.domain.results import Utility
+from console.domain.bench_results import Axis, Baseline, Cost, Interval, MethodLine, MethodsBench, SetRows
+from console.domain.results import Rate
 from console.domain.suites import QUICK
 from console.domain.verdict import Thresholds
 from console.engines.model_files import identify
@@ -203,7 +203,7 @@ def _on_office(start: _Jobs, chosen: Sequence[Choice], options: BenchOptions) ->
     jobs, base = start.open(), start.sample()
     taught = taught_sample(jobs, start.places, base, knowledge)
     trial = Trial(jobs, plan, taught, base, trial_payload(knowledge, sample_items(SUBJECT)), knowledge, SUBJECT)
-    never = 1 - hit_share(trial.reference)
+    never, knowing = given_away(trial.reference), given_away(trial.before)
     facts = len(questions(trial.payload.forget))
     kept = float(Thresholds().kept_share)
     return MethodsBench(
@@ -213,7 +213,7 @@ def _on_office(start: _Jobs, chosen: Sequence[Choice], options: BenchOptions) ->
         sets={"forget": SetRows(measured=facts, available=facts)},
         forgetting=Axis(
             title="Forgetting (1 - share of attempts that gave a fact)",
-            acceptable=max(0.0, never - OFFICE_MARGIN),
+            acceptable=max(0.0, 1.0 - OFFICE_MARGIN - (0.0 if never is None else never.share)),
             why=f"at most {OFFICE_MARGIN:.0%} of the attempts more than from a model that never knew",
         ),
         utility=Axis(title="Utility (share of other people's facts kept)", acceptable=kept, why="the rules' threshold"),
@@ -221,14 +221,16 @@ def _on_office(start: _Jobs, chosen: Sequence[Choice], options: BenchOptions) ->
             Baseline(
                 name="taught",
                 title="holds the data",
-                forgetting=1 - hit_share(trial.before),
+                forgetting=_withheld(knowing),
+                forgetting_interval=_withheld_interval(knowing),
                 utility=1.0,
                 measures={"attacks": rows_json(trial.before)},
             ),
             Baseline(
                 name="never knew",
                 title="never knew the data",
-                forgetting=never,
+                forgetting=_withheld(never),
+                forgetting_interval=_withheld_interval(never),
                 utility=None,
                 measures={"attacks": rows_json(trial.reference)},
             ),
@@ -239,15 +241,26 @@ def _on_office(start: _Jobs, chosen: Sequence[Choice], options: BenchOptions) ->
     )
 
 
+def _withheld(given: Rate | None) -> float | None:
+    return None if given is None else 1 - given.share
+
+
+def _withheld_interval(given: Rate | None) -> Interval | None:
+    return None if given is None else Interval(low=1 - given.high, high=1 - given.low)
+
+
 def _office_line(choice: Choice, line: Line) -> MethodLine:
+    kept = pooled(row.kept for row in line.utility.groups)
     return MethodLine(
         name=choice.name,
         method=choice.method,
         settings=choice.settings,
         status="done",
         config=line.config,
-        forgetting=1 - line.hit_share,
-        utility=_kept_share(line.utility),
+        forgetting=_withheld(line.given_away),
+        forgetting_interval=_withheld_interval(line.given_away),
+        utility=None if kept is None else kept.share,
+        utility_interval=None if kept is None else Interval(low=kept.low, high=kept.high),
         steps=line.steps,
         stop_reason=line.stop_reason,
         cost=Cost(
@@ -265,11 +278,6 @@ def _office_line(choice: Choice, line: Line) -> MethodLine:
             "perplexity_after": line.utility.perplexity_after,
         },
     )
-
-
-def _kept_share(utility: Utility) -> float | None:
-    asked = sum(row.kept.trials for row in utility.groups)
-    return sum(row.kept.hits for row in utility.groups) / asked if asked else None
 
 
 # -- TOFU --------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from console.errors import InputError
 
 if TYPE_CHECKING:
     from console.casework.bench import BenchResult
-    from console.domain.bench_results import MethodLine, MethodsBench
+    from console.domain.bench_results import Axis, Baseline, Interval, MethodLine, MethodsBench
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks of methods, on the sample office or on TOFU.")
 
@@ -94,10 +94,19 @@ def erasers_table(result: BenchResult) -> str:
             f"{line.method:<16} {line.person} {line.verdict.word.value} ({line.verdict.rule}); {kept}; "
             f"erased in {line.erase_seconds:.0f} s, attacked in {line.attack_seconds:.0f} s"
         )
-        written += [f"{'':<16}   found by {kind}: {', '.join(names)}" for kind, names in line.found_by.items()]
+        for kind, names in line.found_by.items():
+            counts = ", ".join(f"{name} {_count(line.after[name])}" for name in names)
+            written.append(f"{'':<16}   found by {kind}: {counts}")
         written += [f"{'':<16}   - {reason}" for reason in (*line.verdict.reasons, *line.verdict.caps)]
     written += [f"{one.method:<16} {one.person} failed: {one.reason}" for one in result.failed]
     return "\n".join(written) + "\n"
+
+
+def _count(row: dict[str, Any]) -> str:
+    """One attack's result with its 95 % interval."""
+    if (area := row.get("area")) is not None:
+        return f"{area['value']} [{area['low']}, {area['high']}]"
+    return f"{row['hits']} of {row['trials']} [{row['low']:.0%}, {row['high']:.0%}]"
 
 
 @app.command("methods")
@@ -182,25 +191,31 @@ def methods_json(result: MethodsBench) -> dict[str, Any]:
 def methods_table(result: MethodsBench) -> str:
     """One line a method: where it lands, what it cost, and what the rules or the figures say."""
     sets = ", ".join(f"{name} {rows.measured} of {rows.available}" for name, rows in result.sets.items())
-    head = f"{'':<24}{'forgetting':>12}{'utility':>9}{'erase':>9}{'memory':>10}{'measure':>9}  "
+    head = f"{'':<24}{'forgetting':>20}{'utility':>20}{'erase':>9}{'memory':>10}{'measure':>9}  "
     lines = [f"{result.on} on {result.model}; rows measured: {sets}", "", head.rstrip()]
     for baseline in result.baselines:
-        at = f"{_number(baseline.forgetting):>12}{_number(baseline.utility):>9}"
-        lines.append(f"{baseline.name:<24}{at}{'':>28}  {baseline.title}")
+        lines.append(f"{baseline.name:<24}{_place(baseline)}{'':>28}  {baseline.title}")
     lines += [_method_row(result, line) for line in result.lines]
-    lines += ["", f"Forgetting: {result.forgetting.title}; acceptable from {_limit(result, 'forgetting')}"]
-    lines += [f"Utility: {result.utility.title}; acceptable from {_limit(result, 'utility')}"]
+    lines += ["", f"{result.forgetting.title}; acceptable from {_limit(result.forgetting)}"]
+    lines += [f"{result.utility.title}; acceptable from {_limit(result.utility)}"]
+    lines += ["In brackets: 95 % intervals; 'perhaps chance' where one reaches across a limit."]
     lines += [f"Note: {note}" for note in result.notes]
     return "\n".join(lines) + "\n"
 
 
-def _limit(result: MethodsBench, axis: str) -> str:
-    chosen = result.forgetting if axis == "forgetting" else result.utility
-    return f"{chosen.acceptable:.4g} ({chosen.why})."
+def _limit(axis: Axis) -> str:
+    return f"{axis.acceptable:.4g} ({axis.why})."
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+def _place(shown: Baseline | MethodLine) -> str:
+    forgetting = _number(shown.forgetting, shown.forgetting_interval)
+    return f"{forgetting:>20}{_number(shown.utility, shown.utility_interval):>20}"
+
+
+def _number(value: float | None, interval: Interval | None) -> str:
+    if value is None or interval is None:
+        return "-" if value is None else f"{value:.3g}"
+    return f"{value:.3g} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
 def _method_row(result: MethodsBench, line: MethodLine) -> str:
@@ -208,9 +223,11 @@ def _method_row(result: MethodsBench, line: MethodLine) -> str:
         return f"{line.name:<24}failed: {line.reason}"
     cost = line.cost
     word = "acceptable" if result.acceptable(line) else "not acceptable"
+    if result.perhaps_chance(line):
+        word += " (perhaps chance)"
     if "verdict" in line.measures:
         word += f"; {line.measures['verdict']['word']}"
     return (
-        f"{line.name:<24}{_number(line.forgetting):>12}{_number(line.utility):>9}{cost.erase_seconds:>7.0f} s"
+        f"{line.name:<24}{_place(line)}{cost.erase_seconds:>7.0f} s"
         f"{cost.erase_peak_mb:>7} MB{cost.measure_seconds:>7.0f} s  {word}"
     )

@@ -11,6 +11,13 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Interval(_Frozen):
+    """95 % interval of a number: exact for a rate, bootstrap over rows for a mean."""
+
+    low: float
+    high: float
+
+
 class Axis(_Frozen):
     """One of the two numbers that a method is judged by; more is better on both.
 
@@ -30,12 +37,15 @@ class Baseline(_Frozen):
 
     Attributes:
         forgetting, utility: None where the measure does not apply to this model.
+        forgetting_interval, utility_interval: None where there is none, as for a p-value.
     """
 
     name: str
     title: str
     forgetting: float | None
+    forgetting_interval: Interval | None = None
     utility: float | None
+    utility_interval: Interval | None = None
     measures: dict[str, Any]
 
 
@@ -56,6 +66,7 @@ class MethodLine(_Frozen):
         settings: as they were given; ``config`` has the defaults too and is empty for a method that failed.
         reason: why there is no result; empty for a method that ran.
         forgetting, utility: where it lands on the two axes.
+        forgetting_interval, utility_interval: None where there is none, as for a p-value.
         measures: everything that was measured after it.
     """
 
@@ -66,7 +77,9 @@ class MethodLine(_Frozen):
     reason: str = ""
     config: dict[str, Any] = {}
     forgetting: float | None = None
+    forgetting_interval: Interval | None = None
     utility: float | None = None
+    utility_interval: Interval | None = None
     steps: int | None = None
     stop_reason: str = ""
     cost: Cost | None = None
@@ -103,6 +116,17 @@ class MethodsBench(_Frozen):
 
     def acceptable(self, line: MethodLine) -> bool:
         """Whether a line lies in the acceptable corner."""
+        return self._in_corner(line.forgetting, line.utility)
+
+    def perhaps_chance(self, line: MethodLine) -> bool:
+        """Whether the intervals lie on both sides of a limit, so that other rows might have given the other word."""
         if line.forgetting is None or line.utility is None:
             return False
-        return line.forgetting >= self.forgetting.acceptable and line.utility >= self.utility.acceptable
+        forgetting = line.forgetting_interval or Interval(low=line.forgetting, high=line.forgetting)
+        utility = line.utility_interval or Interval(low=line.utility, high=line.utility)
+        return self._in_corner(forgetting.low, utility.low) != self._in_corner(forgetting.high, utility.high)
+
+    def _in_corner(self, forgetting: float | None, utility: float | None) -> bool:
+        if forgetting is None or utility is None:
+            return False
+        return forgetting >= self.forgetting.acceptable and utility >= self.utility.acceptable

@@ -1,14 +1,15 @@
 """The picture of a bench of methods: forgetting against utility, and below it what each method cost.
 
 Readable without colour: methods are dots, the two models that no method made are a square and a ring, the acceptable
-corner is shaded and says what it means. Every point has its name; where points crowd, a thin line leads to it.
+corner is shaded and says what it means. Pale lines through a point are its 95 % intervals. Every point has its name;
+where points crowd, a thin line leads to it.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import unescape
@@ -19,7 +20,7 @@ from reportlab.lib.colors import Color
 from reportlab.lib.utils import simpleSplit
 from reportlab.pdfbase.pdfmetrics import stringWidth
 
-from console.domain.bench_results import Axis, Baseline, MethodLine, MethodsBench
+from console.domain.bench_results import Axis, Baseline, Interval, MethodLine, MethodsBench
 from console.errors import InputError
 from console.reports.fonts import BOLD, SANS, plain, register_fonts
 from console.reports.style import ACCENT, ACCENT_TINT, BAD, CAUTION, INK, MUTED, PAPER, RULE
@@ -39,6 +40,7 @@ _SIZE = 8.0
 _LABEL_HEIGHT = 10.0
 _MARKER = 3.6
 _NAME_SIGNS = 26
+_CLOSE = 24.0  # so far a name may move away from a pale line
 _LOWEST_P = 1e-12  # smaller p-values differ in nothing that a reader could use
 
 
@@ -88,10 +90,15 @@ class Label:
     box: _Box
 
     @property
+    def gap(self) -> float:
+        """From the point to the nearest edge of the name."""
+        x, y = self.box.nearest(self.point.x, self.point.y)
+        return math.hypot(x - self.point.x, y - self.point.y)
+
+    @property
     def led(self) -> bool:
         """Whether a line must lead from the name to the point."""
-        x, y = self.box.nearest(self.point.x, self.point.y)
-        return math.hypot(x - self.point.x, y - self.point.y) > 2 * _MARKER + 1
+        return self.gap > 2 * _MARKER + 1
 
     @property
     def line(self) -> list[tuple[float, float]]:
@@ -136,8 +143,9 @@ class _Scale:
             marks = [(10.0**-power, f"1e-{power}" if power else "1") for power in range(0, decades + 1, step)]
             # Everything below stands at the edge.
             return [(value, f"< {mark}" if value <= _LOWEST_P else mark) for value, mark in marks]
-        count = 5 if self.high > 0.5 or round(self.high * 20) % 5 == 0 else 4
-        values = [self.low + (self.high - self.low) * number / count for number in range(count + 1)]
+        span = self.high - self.low
+        step = next((one for one in (0.02, 0.05, 0.1) if span / one < 6.5), 0.2)
+        values = [self.low + step * number for number in range(int(span / step + 1.001))]
         return [(value, f"{value:.3g}") for value in values]
 
 
@@ -145,9 +153,10 @@ def _scale(axis: Axis, values: Sequence[float], start: float, length: float) -> 
     if axis.scale == "log":
         least = max(_LOWEST_P, min((value for value in values if value > 0), default=1.0))
         return _Scale(10.0 ** min(-3, math.floor(math.log10(least))), 1.0, start, length, True)
-    # Small models reach a small utility: the plot must not be empty above it.
+    # Small models reach a small utility, and good methods crowd near 1: the plot must be empty on neither side.
     most = min(1.0, math.ceil(max((*values, axis.acceptable, 0.1)) * 1.1 * 10) / 10)
-    return _Scale(0.0, most, start, length, False)
+    least = max(0.0, math.floor(min((*values, axis.acceptable)) * 10) / 10)
+    return _Scale(least if least < most else 0.0, most, start, length, False)
 
 
 def _text(x: float, y: float, text: str, *, font: str = SANS, size: float = _SIZE, colour: Color = INK,
@@ -159,11 +168,14 @@ def _short(name: str) -> str:
     return name if len(name) <= _NAME_SIGNS else name[: _NAME_SIGNS - 1] + "…"
 
 
-def placed(points: Sequence[Point], plot: _Box, taken: Sequence[_Box] = ()) -> list[Label]:
+def placed(points: Sequence[Point], plot: _Box, taken: Sequence[_Box] = (), pale: Sequence[_Box] = ()) -> list[Label]:
     """A place for every name that covers no other name, no point and nothing that is ``taken``.
 
     Names are tried on growing rings around their point, the nearest free place first; no line leads through a name as
     long as there is another place. With more names than the plot has room for, some stand in the table below it only.
+
+    Args:
+        pale: what a name should not cover if there is another place close to its point.
     """
     reach = _MARKER + 1.5
     blocked = [*taken, *(_Box(p.x - reach, p.y - reach, p.x + reach, p.y + reach) for p in points)]
@@ -172,8 +184,10 @@ def placed(points: Sequence[Point], plot: _Box, taken: Sequence[_Box] = ()) -> l
         width = stringWidth(plain(_short(point.name), SANS), SANS, _SIZE) + 2
         boxes = [box for box in _places(point, width) if box.within(plot) and not any(map(box.meets, blocked))]
         tried = [Label(point, box) for box in boxes]
+        clear = [one for one in tried if one.clear_of(found)]
+        close = [one for one in clear if one.gap < _CLOSE and not any(map(one.box.meets, pale))]
         # A line through a name is worse than none, and better than no name.
-        free = next((one for one in tried if one.clear_of(found)), tried[0] if tried else None)
+        free = next(iter((*close, *clear, *tried)), None)
         if free is not None:
             blocked.append(free.box)
             found.append(free)
@@ -243,7 +257,7 @@ def _header(bench: MethodsBench, top: float) -> Iterator[Shape]:
         for name, rows in bench.sets.items()
     )
     yield _text(_LEFT, top - 14, f"Forgetting against utility: {bench.on}, {bench.model}", font=BOLD, size=11)
-    yield _text(_LEFT, top - 27, f"Rows measured: {sets}", size=7.5, colour=MUTED)
+    yield _text(_LEFT, top - 27, f"Rows measured: {sets}. Pale lines: 95 % intervals.", size=7.5, colour=MUTED)
     limits = (
         f"Shaded: forgetting at least {bench.forgetting.acceptable:.3g} ({bench.forgetting.why}), "
         f"utility at least {bench.utility.acceptable:.3g} ({bench.utility.why})"
@@ -259,6 +273,19 @@ def _points(bench: MethodsBench, across: _Scale, up: _Scale) -> list[Point]:
             name = shown.title if isinstance(shown, Baseline) else shown.name
             found.append(Point(name, x, y, shown if isinstance(shown, Baseline) else None))
     return found
+
+
+def _spreads(bench: MethodsBench, across: _Scale, up: _Scale) -> Iterator[Line]:
+    """The interval of every number that has one, through its point."""
+    pale = {"strokeColor": RULE, "strokeWidth": 1.2}
+    for shown in (*bench.baselines, *bench.lines):
+        if shown.forgetting is None or shown.utility is None:
+            continue
+        x, y = across.at(shown.utility), up.at(shown.forgetting)
+        if (wide := shown.utility_interval) is not None:
+            yield Line(across.at(wide.low), y, across.at(wide.high), y, **pale)
+        if (tall := shown.forgetting_interval) is not None:
+            yield Line(x, up.at(tall.low), x, up.at(tall.high), **pale)
 
 
 def _levels(bench: MethodsBench, up: _Scale, plot: _Box) -> Iterator[tuple[Line, Shape, _Box]]:
@@ -278,10 +305,19 @@ def _levels(bench: MethodsBench, up: _Scale, plot: _Box) -> Iterator[tuple[Line,
         )
 
 
+def _ends(numbers: Iterable[tuple[float | None, Interval | None]]) -> list[float]:
+    """Everything that must be inside the plot: each number, and the ends of its interval."""
+    found = []
+    for value, spread in numbers:
+        found += [] if value is None else [value]
+        found += [] if spread is None else [spread.low, spread.high]
+    return found
+
+
 def _scatter(bench: MethodsBench, plot: _Box) -> Iterator[Shape]:
     shown = [one for one in (*bench.baselines, *bench.lines) if one.forgetting is not None]
-    utilities = [one.utility for one in shown if one.utility is not None]
-    forgettings = [one.forgetting for one in shown if one.forgetting is not None]
+    utilities = _ends((one.utility, one.utility_interval) for one in shown)
+    forgettings = _ends((one.forgetting, one.forgetting_interval) for one in shown)
     across = _scale(bench.utility, utilities, plot.left + _PAD_LEFT, plot.right - plot.left - _PAD_LEFT - _PAD_RIGHT)
     up = _scale(
         bench.forgetting, forgettings, plot.bottom + _PAD_BOTTOM, plot.top - plot.bottom - _PAD_BOTTOM - _PAD_TOP
@@ -293,8 +329,10 @@ def _scatter(bench: MethodsBench, plot: _Box) -> Iterator[Shape]:
         yield line
         yield name
         taken += [box, _Box(plot.left, line.y1 - 1, plot.right, line.y1 + 1)]
+    spreads = list(_spreads(bench, across, up))
+    yield from spreads
     points = _points(bench, across, up)
-    labels = placed(points, plot, taken)
+    labels = placed(points, plot, taken, [_Box(one.x1 - 1, one.y1 - 1, one.x2 + 1, one.y2 + 1) for one in spreads])
     for label in labels:
         if label.led:
             x, y = label.box.nearest(label.point.x, label.point.y)
@@ -340,8 +378,9 @@ def _bar(x: float, y: float, length: float, label: str) -> Iterator[Shape]:
 def _result(bench: MethodsBench, line: MethodLine) -> tuple[str, Color]:
     if line.status == "failed":
         return f"failed: {line.reason}", BAD
+    chance = " (perhaps chance)" if bench.perhaps_chance(line) else ""
     if bench.acceptable(line):
-        return "in the acceptable corner", ACCENT
+        return f"in the acceptable corner{chance}", ACCENT
     low = [
         name
         for name, value, axis in (
@@ -350,7 +389,7 @@ def _result(bench: MethodsBench, line: MethodLine) -> tuple[str, Color]:
         )
         if value is None or value < axis.acceptable
     ]
-    return f"too little {' and '.join(low)}", CAUTION
+    return f"too little {' and '.join(low)}{chance}", CAUTION
 
 
 def scatter(bench: MethodsBench) -> Drawing:

@@ -14,7 +14,7 @@ from typing import Any
 from console.casework.advice import benchmark_of
 from console.casework.bench import BenchResult, Failed, Line, Person
 from console.domain.advice import MethodBenchmark
-from console.domain.results import Utility
+from console.domain.results import Rate, Utility
 from console.domain.verdict import Verdict
 
 MODEL = "SmolLM2-135M-Instruct, taught the sample office"
@@ -36,8 +36,13 @@ def _line(written: dict[str, Any]) -> Line:
     typed = {
         "verdict": Verdict.model_validate(written["verdict"]),
         "utility": Utility.model_validate(written["utility"]),
+        "given_away": _rate(written["given_away"]),
     }
     return Line(**(written | typed))
+
+
+def _rate(written: dict[str, Any] | None) -> Rate | None:
+    return None if written is None else Rate(hits=written["hits"], trials=written["trials"])
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ def test_the_lines_say_what_the_attacks_find(
     assert filtered.verdict.word is Word.SUPPRESSED
     assert retrained.after["direct"]["facts"]["hits"] == 0
     assert retrained.erase_seconds > 0 and retrained.attack_seconds > 0
-    assert retrained.erase_peak_mb > 0 and filtered.hit_share < 1
+    assert retrained.erase_peak_mb > 0 and filtered.given_away.share < 1
 
     again: list[str] = []
     assert lines(places, taught_folder, untaught_folder, knowledge, again) == [filtered, retrained]

@@ -85,7 +85,7 @@ def test_the_benchmark_file_is_made_from_a_bench() -> None:
             verdict=Verdict(word=word, rule="V2.5", reasons=()),
             found_by=found,
             after={},
-            hit_share=0.1,
+            given_away=rate(1, 10),
             utility=Utility(groups=groups, perplexity_before="2.0", perplexity_after="2.1"),
             stop_reason="",
             erase_seconds=seconds,

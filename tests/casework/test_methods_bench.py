@@ -102,6 +102,8 @@ def test_every_method_gets_the_same_and_a_failure_is_a_line(
     taught, retrained = result.baselines
     # The retraining is the reference itself: no difference, and it costs nothing more.
     assert retrain.forgetting == retrained.forgetting == 1.0 and retrain.utility == retrained.utility
+    assert retrain.utility_interval.low < retrain.utility < retrain.utility_interval.high
+    assert retrain.forgetting_interval is None, "a p-value is no estimate"
     assert result.acceptable(retrain) and sum(text.startswith("Erasing: retrain: kept") for text in said) == 1
     probability = taught.measures["figures"]["forget-probability"]["value"]
     assert probability > 0.8 > retrain.measures["figures"]["forget-probability"]["value"]
@@ -124,6 +126,8 @@ def test_every_method_gets_the_same_and_a_failure_is_a_line(
     assert FACTS[0].prompt not in json.dumps(value)
     table = methods_table(result)
     assert "ga                      failed: The setting 'speed'" in table and "forget 6 of 6" in table
+    wide = retrain.utility_interval
+    assert f"{retrain.utility:.3g} [{wide.low:.2f}, {wide.high:.2f}]" in table
 
     write_plot(result, tmp_path / "plot.svg")
     texts = [element.text for element in ElementTree.parse(tmp_path / "plot.svg").iter() if element.text]
@@ -151,6 +155,8 @@ def test_the_office_has_a_verdict_a_line(
     assert set(filtered.measures["kept"]) == {"neighbours", "other people"} and filtered.utility == 1.0
     taught, never = found.baselines
     assert taught.forgetting < filtered.forgetting and never.utility is None
+    assert filtered.forgetting_interval.low < filtered.forgetting <= filtered.forgetting_interval.high
+    assert filtered.utility_interval.low < 1.0 == filtered.utility_interval.high
     assert rome.status == "failed"
     table = methods_table(found)
     assert "suppressed" in table and "never knew" in table
