@@ -24,7 +24,7 @@ from console.domain.bench_results import MethodsBench
 from console.errors import InputError
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 from console.paths import Places
-from console.reports.scatter import Point, _Box, placed, write_plot
+from console.reports.scatter import write_plot
 
 TEACHING = {"epochs": 40, "batch": 4, "learning_rate": 0.01, "lora": {"rank": 16, "alpha": 32, "first_layer": 0.0}}
 
@@ -252,29 +252,3 @@ def test_what_was_interrupted_keeps_nothing_and_starts_again(places: Places, unt
     said: list[str] = []
     assert Path(teach(said.append).output or "").is_dir()
     assert "Teaching: kept from before" not in said
-
-
-# -- the picture -------------------------------------------------------------------------------
-
-
-def test_no_name_covers_another_or_a_point() -> None:
-    plot = _Box(0, 0, 600, 400)
-    points = [Point(f"method-{number}", 300 + number % 4, 200 + number // 8) for number in range(24)]
-    labels = placed(points, plot)
-    assert len(labels) == 24
-    for number, label in enumerate(labels):
-        assert label.box.within(plot)
-        assert not any(label.box.meets(other.box) for other in labels[number + 1 :])
-        assert not any(label.box.holds(point.x, point.y) for point in points)
-    # As long as there is room, no line leads through another name either.
-    few = placed(points[::3], plot)
-    assert len(few) == 8 and all(label.clear_of(few[:number]) for number, label in enumerate(few))
-
-
-def test_a_plot_of_another_kind_is_refused(tmp_path: Path) -> None:
-    from console.reports.scatter import check_plot_file
-
-    with pytest.raises(InputError, match=r"\.svg or \.pdf"):
-        check_plot_file(tmp_path / "plot.gif")
-    with pytest.raises(InputError, match="does not exist"):
-        check_plot_file(tmp_path / "none" / "plot.svg")

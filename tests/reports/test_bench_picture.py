@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from reportlab.graphics.shapes import Group, Line, Shape, String
 
 from console.domain.bench_results import Axis, Baseline, Cost, Interval, MethodLine, MethodsBench, SetRows
+from console.errors import InputError
 from console.reports.fonts import register_fonts
-from console.reports.scatter import Label, Point, _Box, placed, scatter
+from console.reports.scatter import Point, _Box, check_plot_file, placed, scatter
 
 PLOT = _Box(0, 0, 600, 380)
 COST = Cost(erase_seconds=10.0, erase_peak_mb=100, measure_seconds=5.0, measure_peak_mb=50)
@@ -60,21 +60,18 @@ def _fonts() -> None:
     register_fonts()
 
 
-@pytest.fixture
-def crowd() -> list[Label]:
-    """Twenty-five methods, most of them on one spot, as good methods are."""
-    draw = random.Random(3)
-    points = [Point(f"method-{number}", 500 + draw.gauss(0, 8), 300 + draw.gauss(0, 8)) for number in range(25)]
-    return placed(points, PLOT)
-
-
-def test_no_name_covers_a_name_or_a_point(crowd: list[Label]) -> None:
-    assert len(crowd) == 25
-    for one, other in itertools.combinations(crowd, 2):
-        assert not one.box.meets(other.box)
-    for one, other in itertools.product(crowd, crowd):
-        assert not one.box.holds(other.point.x, other.point.y)
-    assert all(label.box.within(PLOT) for label in crowd)
+def test_no_name_covers_another_or_a_point() -> None:
+    plot = _Box(0, 0, 600, 400)
+    points = [Point(f"method-{number}", 300 + number % 4, 200 + number // 8) for number in range(24)]
+    labels = placed(points, plot)
+    assert len(labels) == 24
+    for number, label in enumerate(labels):
+        assert label.box.within(plot)
+        assert not any(label.box.meets(other.box) for other in labels[number + 1 :])
+        assert not any(label.box.holds(point.x, point.y) for point in points)
+    # As long as there is room, no line leads through another name either.
+    few = placed(points[::3], plot)
+    assert len(few) == 8 and all(label.clear_of(few[:number]) for number, label in enumerate(few))
 
 
 def test_a_name_moves_off_a_pale_line_but_not_far() -> None:
@@ -105,3 +102,10 @@ def test_a_result_that_other_rows_might_have_turned_says_so() -> None:
     said = words(bench(line("sure", 0.99, 1.0), line("unsure", 0.99, 0.97, 0.03), line("bad", 0.5, 0.97, 0.03)))
     assert "in the acceptable corner" in said and "in the acceptable corner (perhaps chance)" in said
     assert "too little forgetting" in said
+
+
+def test_a_plot_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\.svg or \.pdf"):
+        check_plot_file(tmp_path / "plot.gif")
+    with pytest.raises(InputError, match="does not exist"):
+        check_plot_file(tmp_path / "none" / "plot.svg")
