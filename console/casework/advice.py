@@ -16,7 +16,7 @@ from console.casework.sequence import remaining_knowledge
 from console.domain.advice import Advice, BenchmarkedMethod, MethodBenchmark, MethodFacts, worst
 from console.domain.advice import advise as ordered
 from console.domain.claims import Claim
-from console.domain.results import Evidence
+from console.domain.results import Evidence, pooled
 from console.domain.roles import Duty
 from console.errors import InputError
 from console.jobs.spec import JobKind, JobSpec
@@ -54,14 +54,13 @@ def benchmark_of(result: BenchResult, model: str, device: str) -> MethodBenchmar
 
 def _summary(lines: Sequence[Line]) -> BenchmarkedMethod:
     """One method's lines, a person each."""
-    kept = [row.kept for line in lines for row in line.utility.groups]
-    asked = sum(rate.trials for rate in kept)
+    kept = pooled(row.kept for line in lines for row in line.utility.groups)
     recognised = [len(line.found_by.get(Evidence.MEMBERSHIP, [])) for line in lines]
     found = [sum(map(len, line.found_by.values())) for line in lines]
     return BenchmarkedMethod(
         people=len(lines),
         verdict=worst(line.verdict.word for line in lines),
-        kept_share=round(sum(rate.hits for rate in kept) / asked, 4) if asked else 0.0,
+        kept_share=0.0 if kept is None else round(kept.share, 4),
         found_by=max(every - only for every, only in zip(found, recognised, strict=True)),
         recognised_by=max(recognised),
         seconds=round(sum(line.erase_seconds for line in lines) / len(lines), 1),

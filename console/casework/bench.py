@@ -8,7 +8,7 @@ on where it stopped.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from console.casework.side_effects import kept_facts, utility_groups
 from console.domain.claims import Claim
 from console.domain.events import plain
 from console.domain.forget_set import ForgetItem
-from console.domain.results import Battery, Rate, Stage, Utility
+from console.domain.results import Battery, Rate, Stage, Utility, pooled
 from console.domain.suites import SuitePlan
 from console.domain.verdict import Thresholds, Verdict, decide, located
 from console.errors import InputError, JobFailedError
@@ -115,14 +115,6 @@ def taught_sample(jobs: BenchJobs, places: Places, base: ModelReference, knowled
 def given_away(battery: Battery) -> Rate | None:
     """Attempts that gave a fact, of all attempts of the attacks that ask for one; None where none ran."""
     return pooled(row.outcome.attempts for row in battery.rows if row.outcome is not None and row.outcome.area is None)
-
-
-def pooled(rates: Iterable[Rate]) -> Rate | None:
-    """All attempts together; None where there were none."""
-    found = list(rates)
-    if not found:
-        return None
-    return Rate(hits=sum(rate.hits for rate in found), trials=sum(rate.trials for rate in found))
 
 
 def trial_payload(knowledge: Knowledge, items: tuple[ForgetItem, ...]) -> JobPayload:

@@ -174,12 +174,17 @@ def _rows(result: BenchmarkResult) -> tuple[TofuRow, ...]:
     )
 
 
+def _figure(figures: tuple[Figure, ...], id: str) -> Figure | None:
+    return next((figure for figure in figures if figure.id == id), None)
+
+
 def _value(figures: tuple[Figure, ...], id: str) -> float | None:
-    return next((figure.value for figure in figures if figure.id == id), None)
+    figure = _figure(figures, id)
+    return None if figure is None else figure.value
 
 
 def _interval(figures: tuple[Figure, ...], id: str) -> Interval | None:
-    figure = next((figure for figure in figures if figure.id == id), None)
+    figure = _figure(figures, id)
     if figure is None or figure.low is None or figure.high is None:
         return None
     return Interval(low=figure.low, high=figure.high)

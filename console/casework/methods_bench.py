@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from console.casework.batteries import suite_named
-from console.casework.bench import SUBJECT, Line, Trial, given_away, pooled, taught_sample, trial_payload
+from console.casework.bench import SUBJECT, Line, Trial, given_away, taught_sample, trial_payload
 from console.casework.bench_jobs import BenchJobs, Say
 from console.casework.bench_tofu import TofuTrial
 from console.casework.cases import check_method, installed_methods
@@ -22,7 +22,7 @@ from console.casework.knowledge import questions, sample_items, sample_knowledge
 from console.casework.sample import fetch_model
 from console.casework.tofu_data import FORGET_TASK, SPLITS, TofuData, mini_tofu, tofu
 from console.domain.bench_results import Axis, Baseline, Cost, Interval, MethodLine, MethodsBench, SetRows
-from console.domain.results import Rate
+from console.domain.results import Rate, pooled
 from console.domain.suites import QUICK
 from console.domain.verdict import Thresholds
 from console.engines.model_files import identify

@@ -7,6 +7,7 @@ are decimal strings, so that a hash over them means the same on every machine.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from enum import StrEnum
 
@@ -83,6 +84,14 @@ class Rate(_Frozen):
     @property
     def high(self) -> float:
         return clopper_pearson(self.hits, self.trials)[1]
+
+
+def pooled(rates: Iterable[Rate]) -> Rate | None:
+    """All attempts together; None where there were none."""
+    found = list(rates)
+    if not found:
+        return None
+    return Rate(hits=sum(rate.hits for rate in found), trials=sum(rate.trials for rate in found))
 
 
 class AreaUnderCurve(_Frozen):

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from xml.sax.saxutils import unescape
 
@@ -184,10 +185,10 @@ def placed(points: Sequence[Point], plot: _Box, taken: Sequence[_Box] = (), pale
         width = stringWidth(plain(_short(point.name), SANS), SANS, _SIZE) + 2
         boxes = [box for box in _places(point, width) if box.within(plot) and not any(map(box.meets, blocked))]
         tried = [Label(point, box) for box in boxes]
-        clear = [one for one in tried if one.clear_of(found)]
-        close = [one for one in clear if one.gap < _CLOSE and not any(map(one.box.meets, pale))]
+        clear = (one for one in tried if one.clear_of(found))
+        close = (one for one in tried if one.gap < _CLOSE and not any(map(one.box.meets, pale)) and one.clear_of(found))
         # A line through a name is worse than none, and better than no name.
-        free = next(iter((*close, *clear, *tried)), None)
+        free = next(chain(close, clear, tried), None)
         if free is not None:
             blocked.append(free.box)
             found.append(free)

@@ -19,6 +19,10 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 COMMANDS = sorted(set(re.findall(r"erasure-console ([a-z].*?) *[\n`#]", README)))
 
 
+def test_the_commands_are_found() -> None:
+    assert {"request list", "doctor", "report ER-2026-0007 --out report.pdf"} <= set(COMMANDS)
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_and_option_exists(line: str) -> None:
     command: Any = typer.main.get_command(app)
