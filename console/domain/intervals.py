@@ -1,4 +1,4 @@
-"""Exact binomial intervals, in the standard library only.
+"""Intervals of rates and of areas under a curve, in the standard library only.
 
 The verdict and the stand-alone verifier both need the interval of a rate, and neither may
 import a numerical library; the tests compare these numbers with ``scipy.stats``.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from statistics import NormalDist
 
 CONFIDENCE = 0.95
 _BISECTIONS = 60
@@ -63,4 +64,29 @@ def clopper_pearson(hits: int, trials: int, confidence: float = CONFIDENCE) -> t
     tail = (1.0 - confidence) / 2
     low = 0.0 if hits == 0 else _bisect(lambda rate: _tail_at_least(hits, trials, rate), tail)
     high = 1.0 if hits == trials else _bisect(lambda rate: _tail_at_least(hits + 1, trials, rate), 1.0 - tail)
+    return low, high
+
+
+@lru_cache(maxsize=4096)
+def mann_whitney(area: float, members: int, others: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Two-sided score interval of an area under a curve, from the sizes of the two groups alone.
+
+    Newcombe 2006, *Statistics in Medicine* 25, 559-573, method 5: the areas from which the observed one lies
+    z standard errors away, with Hanley and McNeil's variance at that area and both groups' sizes in it replaced by
+    their mean. It stays wide where the observed area is 0 or 1, where every estimate of the spread is 0.
+
+    Raises:
+        ValueError: an area outside [0, 1], or an empty group.
+    """
+    if not 0 <= area <= 1 or members < 1 or others < 1:
+        raise ValueError(f"an area of {area} between {members} and {others} scores cannot be")
+    mean = (members + others) / 2 - 1
+
+    def distance(assumed: float) -> float:
+        spread = 1 + mean * ((1 - assumed) / (2 - assumed) + assumed / (1 + assumed))
+        return (assumed - area) / math.sqrt(assumed * (1 - assumed) * spread / (members * others))
+
+    reach = NormalDist().inv_cdf((1 + confidence) / 2)
+    low = 0.0 if area == 0 else _bisect(distance, -reach)
+    high = 1.0 if area == 1 else _bisect(distance, reach)
     return low, high

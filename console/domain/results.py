@@ -99,7 +99,7 @@ class AreaUnderCurve(_Frozen):
 
     0.5 is guessing, 1 means every one of the person's texts looks more familiar than every
     held-out text, 0 the reverse (the mark of over-unlearning). The interval is a bootstrap
-    over both groups.
+    over both groups; where that shows no spread, Newcombe's score interval (2006) of their sizes.
     """
 
     value: str

@@ -1,4 +1,4 @@
-"""Membership statistics: scores of a text, area under the curve, bootstrap interval.
+"""Membership statistics: scores of a text, area under the curve, its interval.
 
 Orientation: a higher score means "looks more like training data", so an area of 1 says that every
 member looks more familiar than every non-member.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from console.domain.intervals import mann_whitney
 from console.domain.results import AreaUnderCurve, decimal_text
 
 # The square root of the floor of 1e-6 that RWKU's evaluation puts under the variance.
@@ -99,9 +100,14 @@ class Bootstrap:
     confidence: float = 0.95
 
     def area(self, members: Sequence[float], non_members: Sequence[float]) -> AreaUnderCurve:
-        """Area with its percentile interval; the group sizes go with it, because small groups make it wide."""
+        """Area with its percentile interval; the group sizes go with it, because small groups make it wide.
+
+        Groups that do not overlap look the same in every resample, and a single text is drawn every time: there the
+        resamples would show less doubt than there is, and the interval is Newcombe's, which needs the sizes only.
+        """
         generator = np.random.default_rng(self.seed)
         left, right = np.asarray(members), np.asarray(non_members)
+        value = area_under_curve(members, non_members)
         drawn = [
             area_under_curve(
                 left[generator.integers(0, len(left), len(left))].tolist(),
@@ -111,8 +117,10 @@ class Bootstrap:
         ]
         tail = (1 - self.confidence) / 2
         low, high = np.quantile(drawn, [tail, 1 - tail])
+        if low == high or min(len(left), len(right)) == 1:
+            low, high = mann_whitney(value, len(left), len(right), self.confidence)
         return AreaUnderCurve(
-            value=decimal_text(round(area_under_curve(members, non_members), 6)),
+            value=decimal_text(round(value, 6)),
             low=decimal_text(round(float(low), 6)),
             high=decimal_text(round(float(high), 6)),
             members=len(members),

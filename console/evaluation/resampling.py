@@ -23,8 +23,8 @@ def bootstrap_interval(
         statistic: of the resampled groups; None where it is not defined for them.
 
     Returns:
-        low and high at 95 %, or None: a single row has no spread to show, and a statistic that some resamples do
-        not have has no percentiles.
+        low and high at 95 %, or None: a single row has no spread to show, equal rows show none (which is not
+        certainty), and a statistic that some resamples do not have has no percentiles.
     """
     if min(len(group) for group in groups) < 2:
         return None
@@ -37,10 +37,10 @@ def bootstrap_interval(
         drawn.append(value)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    return float(low), float(high)
+    return None if low == high else (float(low), float(high))
 
 
 def mean_interval(values: Sequence[float], resamples: int, seed: int) -> tuple[float, float] | None:
-    """Bootstrap interval of a plain mean of (rows,) values; None for a single row."""
+    """Bootstrap interval of a plain mean of (rows,) values; None for one row, or equal rows."""
     rows = np.asarray(values, dtype=np.float64)[:, None]
     return bootstrap_interval([rows], lambda groups: float(groups[0].mean()), resamples, seed)

@@ -67,7 +67,7 @@ class TestControls:
         assert outcome.attempts.share >= 0.8
         assert outcome.control.share <= 0.1
         if outcome.area is not None:
-            assert float(outcome.area.low) > 0.9
+            assert float(outcome.area.value) > 0.95 and float(outcome.area.low) > 0.5
 
     @pytest.mark.parametrize("attack", ATTACKS)
     def test_negative_it_finds_nothing_in_a_model_that_knows_nobody(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from console.domain.intervals import mann_whitney
 from console.evaluation.membership import (
     MINIMUM_DEVIATION,
     Bootstrap,
@@ -21,6 +22,8 @@ from console.evaluation.membership import (
 )
 
 log_probs = st.lists(st.floats(-30, 0), min_size=1, max_size=30)
+HIGH, LOW = [5.0, 6.0, 7.0], [1.0, 2.0]
+
 scores = st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=12)
 
 
@@ -131,9 +134,25 @@ class TestArea:
 
 
 class TestBootstrap:
-    def test_separated_groups_leave_no_doubt(self) -> None:
-        area = Bootstrap(200, seed=1).area([5.0, 6.0, 7.0], [1.0, 2.0])
-        assert (area.value, area.low, area.high, area.members, area.non_members) == ("1.0000",) * 3 + (3, 2)
+    def test_groups_without_overlap_are_no_certainty(self) -> None:
+        """Every resample of them has the area 1, so the resamples alone would say: certainly 1."""
+        apart, turned = (Bootstrap(200, seed=1).area(*groups) for groups in ((HIGH, LOW), (LOW, HIGH)))
+        assert (apart.value, apart.high, apart.members, apart.non_members) == ("1.0000", "1.0000", 3, 2)
+        assert float(apart.low) == pytest.approx(mann_whitney(1.0, 3, 2)[0], abs=1e-4)
+        assert (turned.value, turned.low) == ("0.0000", "0.0000")
+        assert float(turned.high) == pytest.approx(1 - mann_whitney(1.0, 3, 2)[0], abs=1e-4)
+
+    def test_equal_scores_are_no_certainty_either(self) -> None:
+        area = Bootstrap(200, seed=1).area([3.0, 3.0], [3.0] * 5)
+        assert area.value == "0.5000"
+        assert float(area.low) < 0.25 and float(area.high) > 0.75
+
+    def test_a_single_text_is_not_resampled(self) -> None:
+        """It is drawn every time, as if the person's texts were known to be all alike."""
+        others = [float(number) for number in range(40)]
+        area = Bootstrap(200, seed=1).area([37.5], others)
+        assert (float(area.low), float(area.high)) == pytest.approx(mann_whitney(0.95, 1, 40), abs=1e-4)
+        assert float(area.low) < 0.5
 
     def test_identical_groups_are_guessing(self) -> None:
         group = [float(number) for number in range(15)]
