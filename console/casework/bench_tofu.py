@@ -6,16 +6,26 @@ erasure ``retrain`` with the teaching's own settings, so that a line ``retrain``
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from console.casework.bench_jobs import BenchJobs
 from console.casework.knowledge import sample_knowledge
 from console.casework.tofu_data import TofuData
-from console.domain.bench_results import Axis, Baseline, Cost, Interval, MethodLine
+from console.domain.bench_results import Axis, Baseline, Cost, Difference, Interval, MethodLine
 from console.domain.benchmark_results import BenchmarkResult, Figure
 from console.domain.forget_set import ForgetItem
 from console.domain.teaching import TeachingItem
-from console.evaluation.tofu import TofuRow, forget_quality, log_truth_ratios
+from console.evaluation.resampling import Rows
+from console.evaluation.tofu import (
+    UTILITY_SETS,
+    TofuRow,
+    forget_quality,
+    log_truth_ratios,
+    utility_difference,
+)
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 
 # Answers are sentences of 36 tokens on average: 0.1 nats a token is known by heart, and larger batches pay.
@@ -23,6 +33,8 @@ TEACHING: dict[str, Any] = {"epochs": 8, "batch": 8, "known_below": 0.1}
 LEAST_QUALITY = 0.05
 KEPT_UTILITY = 0.95
 RETRAIN = "retrain"
+TAUGHT, RETRAINED = "taught", "retrained"  # the baselines
+RESAMPLES = 1000
 
 
 class TofuTrial:
@@ -59,9 +71,10 @@ class TofuTrial:
         before = jobs.job(self._measure(self._taught), self._measured, "Measuring the taught model")
         _, after = self._erased(RETRAIN, self.teaching, "the retrained reference")
         self._retrained = _rows(BenchmarkResult.model_validate(after["value"]))
+        self._utility_rows = {TAUGHT: _utility_rows(before), RETRAINED: _utility_rows(after)}
         self._baselines = (
-            self._baseline("taught", "holds the data", before),
-            self._baseline("retrained", "retrained without the data", after),
+            self._baseline(TAUGHT, "holds the data", before),
+            self._baseline(RETRAINED, "retrained without the data", after),
         )
 
     @property
@@ -96,6 +109,7 @@ class TofuTrial:
         used = {**self.teaching, **settings} if method == RETRAIN else settings
         erased, after = self._erased(method, used, name)
         figures = self._figures(after["value"])
+        self._utility_rows[name] = _utility_rows(after)
         value = erased["value"]
         return MethodLine(
             name=name,
@@ -115,6 +129,19 @@ class TofuTrial:
                 measure_peak_mb=after["peak_rss_mb"],
             ),
             measures=_measures(figures),
+        )
+
+    def compared(self, lines: Iterable[MethodLine], against: str) -> tuple[MethodLine, ...]:
+        """The lines with the difference of their utility from that of one of them, or of a baseline.
+
+        Lines that failed have none, and where the one that is compared with failed, none has.
+        """
+        yardstick = self._utility_rows.get(against)
+        return tuple(
+            line
+            if yardstick is None or line.utility is None or line.name == against
+            else line.model_copy(update={"utility_difference": _difference(self._utility_rows[line.name], yardstick)})
+            for line in lines
         )
 
     def _erased(self, method: str, settings: dict[str, Any], name: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -172,6 +199,20 @@ def _rows(result: BenchmarkResult) -> tuple[TofuRow, ...]:
         )
         for row in result.rows["forget"]
     )
+
+
+def _utility_rows(measured: dict[str, Any]) -> list[Rows]:
+    """The three sets of the model utility, each (rows, 3); sets that have no file are empty."""
+    rows = BenchmarkResult.model_validate(measured["value"]).rows
+    return [
+        np.array([(row["probability"], row["rouge_l_recall"], row["truth_ratio"]) for row in rows.get(name, [])])
+        for name in map(str, UTILITY_SETS)
+    ]
+
+
+def _difference(one: list[Rows], other: list[Rows]) -> Difference:
+    value, interval = utility_difference(one, other, RESAMPLES, seed=0)
+    return Difference(value=value, interval=None if interval is None else Interval(low=interval[0], high=interval[1]))
 
 
 def _figure(figures: tuple[Figure, ...], id: str) -> Figure | None:

@@ -15,7 +15,7 @@ from typing import Any
 from console.casework.batteries import suite_named
 from console.casework.bench import SUBJECT, Line, Trial, given_away, taught_sample, trial_payload
 from console.casework.bench_jobs import BenchJobs, Say
-from console.casework.bench_tofu import TofuTrial
+from console.casework.bench_tofu import RETRAINED, TAUGHT, TofuTrial
 from console.casework.cases import check_method, installed_methods
 from console.casework.demo import rate_json, rows_json
 from console.casework.knowledge import questions, sample_items, sample_knowledge
@@ -64,6 +64,8 @@ class BenchOptions:
         rows: most rows of each TOFU set that are measured; None takes all.
         answer_tokens: most new tokens of a TOFU answer; None takes TOFU's 200.
         teaching: settings of the teaching of TOFU's authors.
+        against: line or baseline that every TOFU line's utility is compared with, row by row; None takes the
+            retrained model.
         keep_models: leave the erased models in the cache.
     """
 
@@ -75,6 +77,7 @@ class BenchOptions:
     rows: int | None = None
     answer_tokens: int | None = None
     teaching: Mapping[str, Any] = field(default_factory=dict)
+    against: str | None = None
     keep_models: bool = False
     device: str = "auto"
 
@@ -149,6 +152,7 @@ def _check_options(on: On, options: BenchOptions) -> None:
         "--rows": options.rows,
         "--answer-tokens": options.answer_tokens,
         "--teach": options.teaching or None,
+        "--against": options.against,
     }
     foreign = {
         On.OFFICE: both | {"--split": options.split},
@@ -284,6 +288,7 @@ def _office_line(choice: Choice, line: Line) -> MethodLine:
 
 
 def _on_tofu(start: _Jobs, on: On, chosen: Sequence[Choice], options: BenchOptions) -> MethodsBench:
+    against = _yardstick(chosen, options.against)
     data = _tofu_data(on, options)
     base = start.sample() if options.model is None else _own_model(options.model)
     trial = TofuTrial(start.open(), base, data, dict(options.teaching), options.answer_tokens)
@@ -309,9 +314,27 @@ def _on_tofu(start: _Jobs, on: On, chosen: Sequence[Choice], options: BenchOptio
         forgetting=trial.forgetting,
         utility=trial.utility,
         baselines=trial.baselines,
-        lines=_lines(chosen, lambda choice: trial.line(choice.name, choice.method, choice.settings), start.say),
+        lines=trial.compared(
+            _lines(chosen, lambda choice: trial.line(choice.name, choice.method, choice.settings), start.say), against
+        ),
+        against=against,
         notes=tuple(notes),
     )
+
+
+def _yardstick(chosen: Sequence[Choice], against: str | None) -> str:
+    """The line or baseline that is compared with.
+
+    Raises:
+        InputError: there is none of that name, or a line is called like a baseline.
+    """
+    names, baselines = [choice.name for choice in chosen], (TAUGHT, RETRAINED)
+    for name in names:
+        if name in baselines:
+            raise InputError(f"'{name}' is the bench's own model beside the lines; give the line another name.")
+    if against is not None and against not in (*names, *baselines):
+        raise InputError(f"There is no '{against}' to compare with; use one of {', '.join((*baselines, *names))}.")
+    return against or RETRAINED
 
 
 def _tofu_data(on: On, options: BenchOptions) -> TofuData:

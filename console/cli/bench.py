@@ -15,7 +15,7 @@ from console.errors import InputError
 
 if TYPE_CHECKING:
     from console.casework.bench import BenchResult
-    from console.domain.bench_results import Axis, Baseline, Interval, MethodLine, MethodsBench
+    from console.domain.bench_results import Axis, Baseline, Difference, Interval, MethodLine, MethodsBench
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks of methods, on the sample office or on TOFU.")
 
@@ -140,6 +140,12 @@ def methods(
     answer_tokens: Annotated[
         int | None, typer.Option("--answer-tokens", min=1, help="Most new tokens of a TOFU answer; 200 else.")
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against", help="TOFU only: line whose utility the others are compared with; the retrained model else."
+        ),
+    ] = None,
     keep_models: Annotated[
         bool, typer.Option("--keep-models", help="Leave the erased models in the cache (each as large as the model).")
     ] = False,
@@ -167,6 +173,7 @@ def methods(
         rows=rows,
         answer_tokens=answer_tokens,
         teaching=parse_settings(teach or []),
+        against=against,
         keep_models=keep_models,
         device=device,
     )
@@ -191,7 +198,8 @@ def methods_json(result: MethodsBench) -> dict[str, Any]:
 def methods_table(result: MethodsBench) -> str:
     """One line a method: where it lands, what it cost, and what the rules or the figures say."""
     sets = ", ".join(f"{name} {rows.measured} of {rows.available}" for name, rows in result.sets.items())
-    head = f"{'':<24}{'forgetting':>20}{'utility':>20}{'erase':>9}{'memory':>10}{'measure':>9}  "
+    compared = f"against {result.against}" if result.against else ""
+    head = f"{'':<24}{'forgetting':>20}{'utility':>20}{'erase':>9}{'memory':>10}{'measure':>9}  {compared}"
     lines = [f"{result.on} on {result.model}; rows measured: {sets}", "", head.rstrip()]
     for baseline in result.baselines:
         lines.append(f"{baseline.name:<24}{_place(baseline)}{'':>28}  {baseline.title}")
@@ -199,6 +207,8 @@ def methods_table(result: MethodsBench) -> str:
     lines += ["", f"{result.forgetting.title}; acceptable from {_limit(result.forgetting)}"]
     lines += [f"{result.utility.title}; acceptable from {_limit(result.utility)}"]
     lines += ["In brackets: 95 % intervals; 'perhaps chance' where one reaches across a limit."]
+    if result.against:
+        lines += [f"Against {result.against}: difference of the utility over the same rows, paired bootstrap."]
     lines += [f"Note: {note}" for note in result.notes]
     return "\n".join(lines) + "\n"
 
@@ -227,7 +237,15 @@ def _method_row(result: MethodsBench, line: MethodLine) -> str:
         word += " (perhaps chance)"
     if "verdict" in line.measures:
         word += f"; {line.measures['verdict']['word']}"
+    compared = f"{_signed(line.utility_difference):<24}" if result.against else ""
     return (
         f"{line.name:<24}{_place(line)}{cost.erase_seconds:>7.0f} s"
-        f"{cost.erase_peak_mb:>7} MB{cost.measure_seconds:>7.0f} s  {word}"
+        f"{cost.erase_peak_mb:>7} MB{cost.measure_seconds:>7.0f} s  {compared}{word}"
     )
+
+
+def _signed(difference: Difference | None) -> str:
+    if difference is None:
+        return "-"
+    spread = difference.interval
+    return f"{difference.value:+.3f}" + ("" if spread is None else f" [{spread.low:+.3f}, {spread.high:+.3f}]")

@@ -18,6 +18,13 @@ class Interval(_Frozen):
     high: float
 
 
+class Difference(_Frozen):
+    """Of two models on the same rows, with the 95 % interval of the paired bootstrap; None where it has none."""
+
+    value: float
+    interval: Interval | None = None
+
+
 class Axis(_Frozen):
     """One of the two numbers that a method is judged by; more is better on both.
 
@@ -67,6 +74,7 @@ class MethodLine(_Frozen):
         reason: why there is no result; empty for a method that ran.
         forgetting, utility: where it lands on the two axes.
         forgetting_interval, utility_interval: None where there is none, as for a p-value.
+        utility_difference: from the model that the bench compares with (``against``), row by row.
         measures: everything that was measured after it.
     """
 
@@ -80,6 +88,7 @@ class MethodLine(_Frozen):
     forgetting_interval: Interval | None = None
     utility: float | None = None
     utility_interval: Interval | None = None
+    utility_difference: Difference | None = None
     steps: int | None = None
     stop_reason: str = ""
     cost: Cost | None = None
@@ -101,6 +110,7 @@ class MethodsBench(_Frozen):
         model: name of the model that was taught.
         settings: what holds for all lines: suite, teaching, limits of the measuring.
         sets: rows by set; a limit on the rows shows here.
+        against: name of the line or baseline that the differences are from; empty where none are taken.
         notes: what a reader of all numbers must know.
     """
 
@@ -112,6 +122,7 @@ class MethodsBench(_Frozen):
     utility: Axis
     baselines: tuple[Baseline, ...]
     lines: tuple[MethodLine, ...]
+    against: str = ""
     notes: tuple[str, ...] = ()
 
     def acceptable(self, line: MethodLine) -> bool:

@@ -17,6 +17,7 @@ from scipy.special import logsumexp
 from scipy.stats import ks_2samp
 
 from console.evaluation.measured import Measured, not_measured
+from console.evaluation.resampling import Rows, bootstrap_interval
 
 
 class TofuSet(StrEnum):
@@ -31,6 +32,9 @@ class TofuSet(StrEnum):
     def has_options(self) -> bool:
         """Whether the set is scored as a choice among the true and the wrong answers."""
         return self in (TofuSet.REAL_AUTHORS, TofuSet.WORLD_FACTS)
+
+
+UTILITY_SETS = (TofuSet.RETAIN, TofuSet.REAL_AUTHORS, TofuSet.WORLD_FACTS)
 
 
 class WrongAnswerMean(StrEnum):
@@ -188,3 +192,35 @@ def model_utility(retain: SetScores, real_authors: SetScores, world_facts: SetSc
             for value in (scores.probability, scores.rouge, scores.truth_ratio)
         ]
     )
+
+
+def utility_of(sets: Sequence[Rows]) -> float:
+    """Model utility of the three sets in the order of :func:`model_utility`.
+
+    Args:
+        sets: each (rows, 3): probability, ROUGE-L recall, truth ratio of every row.
+    """
+    return model_utility(*(SetScores(*numbers.mean(axis=0).tolist()) for numbers in sets))
+
+
+def utility_difference(
+    one: Sequence[Rows], other: Sequence[Rows], resamples: int, seed: int
+) -> tuple[float, tuple[float, float] | None]:
+    """Utility of ``one`` minus that of ``other``, with its paired bootstrap interval.
+
+    Both models answered the same questions, so a resample takes the same rows of both: what makes a question hard for
+    either falls out, and the interval is narrower than those of the two utilities suggest.
+
+    Args:
+        one, other: as for :func:`utility_of`, row by row the same questions.
+
+    Raises:
+        ValueError: sets of unequal size.
+    """
+    pairs = [np.concatenate(both, axis=1) for both in zip(one, other, strict=True)]
+
+    def difference(drawn: Sequence[Rows]) -> float:
+        columns = drawn[0].shape[1] // 2
+        return utility_of([rows[:, :columns] for rows in drawn]) - utility_of([rows[:, columns:] for rows in drawn])
+
+    return difference(pairs), bootstrap_interval(pairs, difference, resamples, seed)

@@ -20,7 +20,7 @@ from console.casework.knowledge import Knowledge
 from console.casework.methods_bench import BenchOptions, bench_methods, choices, default_methods
 from console.casework.tofu_data import mini_tofu, tofu
 from console.cli.bench import methods_json, methods_table
-from console.domain.bench_results import MethodsBench
+from console.domain.bench_results import Difference, MethodsBench
 from console.errors import InputError
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 from console.paths import Places
@@ -104,6 +104,10 @@ def test_every_method_gets_the_same_and_a_failure_is_a_line(
     assert retrain.forgetting == retrained.forgetting == 1.0 and retrain.utility == retrained.utility
     assert retrain.utility_interval.low < retrain.utility < retrain.utility_interval.high
     assert retrain.forgetting_interval is None, "a p-value is no estimate"
+    # The same model on the same rows: nothing between them, and no spread to make an interval of.
+    assert result.against == "retrained" and retrain.utility_difference == Difference(value=0.0)
+    assert noise.utility_difference.value == pytest.approx(noise.utility - retrained.utility)
+    assert noise.utility_difference.interval.low < 0 and rome.utility_difference is None
     assert result.acceptable(retrain) and sum(text.startswith("Erasing: retrain: kept") for text in said) == 1
     probability = taught.measures["figures"]["forget-probability"]["value"]
     assert probability > 0.8 > retrain.measures["figures"]["forget-probability"]["value"]
@@ -120,6 +124,8 @@ def test_every_method_gets_the_same_and_a_failure_is_a_line(
     ran = [text for text in again if not text.endswith("kept from before")]
     assert all(text.startswith(("Erasing: rome", "Erasing: ga", "rome failed", "ga failed")) for text in ran), ran
 
+    check_comparisons(places, data)
+
     value = json.loads(json.dumps(methods_json(result)))
     assert MethodsBench.model_validate({**value, "lines": [drop(line) for line in value["lines"]]}) == result
     assert [line["acceptable"] for line in value["lines"]] == [True, result.acceptable(noise), False, False]
@@ -129,12 +135,37 @@ def test_every_method_gets_the_same_and_a_failure_is_a_line(
     wide = retrain.utility_interval
     assert f"{retrain.utility:.3g} [{wide.low:.2f}, {wide.high:.2f}]" in table
 
+    lost = noise.utility_difference
+    assert f"{lost.value:+.3f} [{lost.interval.low:+.3f}, {lost.interval.high:+.3f}]" in table
+    assert "against retrained" in table.splitlines()[2]
+
     write_plot(result, tmp_path / "plot.svg")
     texts = [element.text for element in ElementTree.parse(tmp_path / "plot.svg").iter() if element.text]
     assert "textLength" in (tmp_path / "plot.svg").read_text(encoding="utf-8")
     assert texts.count("strong") == 2 and texts.count("rome") == 1 and "acceptable" in texts
     write_plot(result, tmp_path / "plot.pdf")
     assert (tmp_path / "plot.pdf").read_bytes().startswith(b"%PDF")
+
+
+def check_comparisons(places: Places, data: Path) -> None:
+    """Everything is kept by now; only a method that failed runs again."""
+
+    def run(against: str, *more: str) -> MethodsBench:
+        settings = {"strong": {"scale": 3.0}} | {name: {"speed": 1} for name in more}
+        lines = ("retrain", "strong=weight-noise", *more)
+        return bench_methods(places, "mini-tofu", lines, settings, options(data, against=against), say=lambda _: None)
+
+    retrain, noise = run("strong").lines
+    other_way = run("retrained").lines[1].utility_difference
+    assert noise.utility_difference is None, "no line is compared with itself"
+    assert retrain.utility_difference.value == pytest.approx(-other_way.value)
+    assert retrain.utility_difference.interval.high == pytest.approx(-other_way.interval.low)
+    taught = run("taught")
+    assert taught.lines[0].utility_difference.value == pytest.approx(retrain.utility - taught.baselines[0].utility)
+    # The one that is compared with failed: the lines stand, without a difference.
+    failed = run("ga", "ga").lines
+    assert [line.utility for line in failed] == [retrain.utility, noise.utility, None]
+    assert not any(line.utility_difference for line in failed)
 
 
 def drop(line: dict[str, Any]) -> dict[str, Any]:
@@ -181,6 +212,9 @@ def test_a_name_is_needed_for_the_same_method_twice() -> None:
         ({"options": BenchOptions(rows=3)}, "office uses no --rows"),
         ({"on": "tofu", "options": BenchOptions(suite="quick")}, "tofu uses no --suite"),
         ({"options": BenchOptions(suite="gentle")}, "no suite"),
+        ({"options": BenchOptions(against="npo")}, "office uses no --against"),
+        ({"on": "tofu", "methods": ("ga",), "options": BenchOptions(against="npo")}, "no 'npo' to compare with"),
+        ({"on": "tofu", "methods": ("taught=ga",)}, "'taught' is the bench's own model"),
     ],
 )
 def test_what_does_not_exist_is_named_before_anything_runs(

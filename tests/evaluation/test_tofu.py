@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import hmean, ks_2samp
 
+from console.evaluation.resampling import Rows, bootstrap_interval
 from console.evaluation.tofu import (
     SetScores,
     TofuRow,
@@ -24,6 +25,8 @@ from console.evaluation.tofu import (
     model_utility,
     option_probability,
     set_scores,
+    utility_difference,
+    utility_of,
     utility_truth_ratio,
 )
 
@@ -187,3 +190,45 @@ class TestModelUtility:
 def test_ratios_keep_the_order_of_rows() -> None:
     found = log_truth_ratios([row(0.5, 0.5, 0.25), row(0.5, 0.25, 0.5)])
     assert found == pytest.approx((ln(0.5), ln(2)))
+
+
+class TestUtilityDifference:
+    """Two models on the same rows, of which some are hard for both."""
+
+    @staticmethod
+    def pair(lost: float) -> tuple[list[Rows], list[Rows]]:
+        generator = np.random.default_rng(11)
+        one = [generator.uniform(0.2, 0.8, (40, 3)) for _ in range(3)]
+        return one, [rows - lost + generator.normal(0, 0.01, rows.shape) for rows in one]
+
+    def test_it_is_the_difference_of_the_two_utilities(self) -> None:
+        one, other = self.pair(0.1)
+        value, interval = utility_difference(one, other, 500, seed=2)
+        assert value == pytest.approx(utility_of(one) - utility_of(other)) and value > 0.05
+        assert interval is not None and interval[0] < value < interval[1]
+        back, turned = utility_difference(other, one, 500, seed=2)
+        assert back == pytest.approx(-value)
+        assert turned is not None and (-turned[1], -turned[0]) == pytest.approx(interval)
+
+    def test_pairing_sees_what_two_intervals_do_not(self) -> None:
+        one, other = self.pair(0.03)
+        first, second = (bootstrap_interval(sets, utility_of, 500, seed=2) for sets in (one, other))
+        assert first is not None and second is not None and first[0] < second[1], "the two intervals overlap"
+        _, interval = utility_difference(one, other, 500, seed=2)
+        assert interval is not None and interval[0] > 0
+
+    def test_the_same_model_has_no_difference_and_no_interval(self) -> None:
+        one, _ = self.pair(0.1)
+        assert utility_difference(one, one, 100, seed=0) == (0.0, None)
+
+    def test_other_rows_are_refused(self) -> None:
+        one, other = self.pair(0.1)
+        with pytest.raises(ValueError, match="dimensions"):
+            utility_difference(one, [other[0][:39], *other[1:]], 100, seed=0)
+        with pytest.raises(ValueError, match="shorter"):
+            utility_difference(one, other[:2], 100, seed=0)
+
+
+def test_utility_of_rows_is_the_utility_of_their_means() -> None:
+    sets = [np.array([[0.2, 0.4, 0.6], [0.4, 0.6, 0.8]]), np.full((3, 3), 0.5), np.array([[1.0, 0.25, 0.5]])]
+    assert utility_of(sets) == pytest.approx(hmean([0.3, 0.5, 0.7, 0.5, 0.5, 0.5, 1.0, 0.25, 0.5]))

@@ -19,7 +19,7 @@ from console.evaluation.abstention import AnswerKind, abstention_accuracy, class
 from console.evaluation.overlap import exact_memorisation, extraction_strength, rouge_l_recall
 from console.evaluation.resampling import Rows, bootstrap_interval
 from console.evaluation.tofu import (
-    SetScores,
+    UTILITY_SETS,
     TofuRow,
     TofuSet,
     answer_probability,
@@ -30,13 +30,13 @@ from console.evaluation.tofu import (
     model_utility,
     option_probability,
     set_scores,
+    utility_of,
     utility_truth_ratio,
 )
 from console.jobs.tasks.benchmarks import measuring
 from console.jobs.tasks.benchmarks.measuring import BenchmarkSettings, Examinee, Findings, Models
 
 ANSWER_TOKENS = 200
-UTILITY_SETS = (TofuSet.RETAIN, TofuSet.REAL_AUTHORS, TofuSet.WORLD_FACTS)
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,7 @@ def _utility(answered: dict[TofuSet, _Answered], numbers: dict[TofuSet, Rows], s
         return measuring.missing("model-utility", "Model utility", f"no file for {', '.join(lacking)}", "high")
     groups = [numbers[tofu_set] for tofu_set in UTILITY_SETS]
     scores = [set_scores(name, answered[name].rows, settings.wrong_answer_mean) for name in UTILITY_SETS]
-
-    def utility(drawn: Sequence[Rows]) -> float:
-        return model_utility(*(SetScores(*group.mean(axis=0).tolist()) for group in drawn))
-
-    interval = bootstrap_interval(groups, utility, settings.resamples, settings.seed)
+    interval = bootstrap_interval(groups, utility_of, settings.resamples, settings.seed)
     value = model_utility(*scores)
     note = "harmonic mean of nine numbers of three sets"
     if interval is not None and not interval[0] <= value <= interval[1]:
