@@ -11,6 +11,7 @@ to the run: kept in a global, as published, a second run inherits those of the f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -26,6 +27,8 @@ from console.methods.memit import KeyReader, SpreadSettings, spread_metrics, spr
 from console.methods.protocol import Claim, ErasureData, Family, MethodInfo, Outcome, Plan, RunControl
 from console.methods.weight_transaction import Snapshot, weight_transaction
 
+FREE_SHARE = 0.1  # of the directions: what a refusal proposes
+
 
 class AlphaEditConfig(SpreadSettings):
     """Attributes:
@@ -39,26 +42,29 @@ class AlphaEditConfig(SpreadSettings):
     facts_at_once: int | None = Field(default=None, ge=1)
 
 
-def null_space(moment: torch.Tensor, threshold: float) -> torch.Tensor:
-    """P, (d_in, d_in) float64: the projector on what general texts hardly use.
+def null_spaces(moments: Sequence[torch.Tensor], threshold: float) -> list[torch.Tensor]:
+    """P of every layer, (d_in, d_in) float64: the projector on what general texts hardly use.
 
     Args:
-        moment: (d_in, d_in) C without ridge.
+        moments: per layer (d_in, d_in) C without ridge.
         threshold: share of the mean eigenvalue.
 
     Raises:
-        JobFailedError: C is not finite, or its every direction is used.
+        JobFailedError: a C that is not finite, or a layer whose every direction is used.
     """
-    if not bool(torch.isfinite(moment).all()):
+    if not all(bool(torch.isfinite(moment).all()) for moment in moments):
         raise JobFailedError("The keys of the general texts are not finite numbers; nothing was changed.")
-    values, vectors = torch.linalg.eigh(moment)
-    unused = vectors[:, values < threshold * values.mean()]
-    if not unused.shape[1]:
+    spectra = [torch.linalg.eigh(moment) for moment in moments]
+    unused = [vectors[:, values < threshold * values.mean()] for values, vectors in spectra]
+    if not all(columns.shape[1] for columns in unused):
+        # Two places, and above the share itself, so that what is proposed does free a tenth.
+        share = max(float((values / values.mean()).quantile(FREE_SHARE)) for values, _ in spectra)
+        tenth = math.floor(100 * share + 1) / 100
         raise JobFailedError(
-            "The general texts use every direction of the layer, so nothing is free for an edit; nothing was changed. "
-            "Raise the threshold, or choose memit."
+            "The general texts use every direction of a layer, so nothing is free for an edit; nothing was changed. "
+            f"Raise the threshold (at {tenth:.2f} a tenth of every layer's directions are free), or choose memit."
         )
-    return unused @ unused.T
+    return [columns @ columns.T for columns in unused]
 
 
 def confined(
@@ -118,7 +124,7 @@ class AlphaEdit:
         plan = self.prepare(model, data, config)
         projections, requests = spread_projections(model, config), edit_requests(model, data, config)
         moments = second_moments(model, projections, protected_texts(model, data, config.keys), config.keys)
-        projectors = [null_space(moment, config.threshold) for moment in moments]
+        projectors = null_spaces(moments, config.threshold)
         with weight_transaction(model.network, [projection.weight_name for projection in projections]) as snapshot:
             run = _Run(model, projections, projectors, config, control, snapshot)
             for batch in _batches(requests, config):

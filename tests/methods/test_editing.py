@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from console.engines.prompts import answer_sequence
 from console.engines.protocol import GREEDY, Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError, JobFailedError
-from console.methods.alphaedit import AlphaEdit, confined, null_space
+from console.methods.alphaedit import AlphaEdit, confined, null_spaces
 from console.methods.edit_sites import (
     Context,
     DownProjection,
@@ -94,7 +95,7 @@ def test_memit_with_one_fact_and_no_penalty_is_rome() -> None:
 
 def test_alphaedit_leaves_the_protected_span() -> None:
     used, keys, residual = random(8, 3), random(8, 2, seed=1), random(5, 2, seed=2)
-    projector = null_space(used @ used.T, 1e-6)
+    (projector,) = null_spaces([used @ used.T], 1e-6)
     change = confined(residual, keys, projector, torch.zeros(8, 8, dtype=torch.float64), 1e-9)
     assert float((change @ used).abs().max()) < 1e-9
     assert torch.allclose(change @ keys, residual, atol=1e-6)
@@ -112,8 +113,19 @@ def test_a_matrix_without_solution_is_said_to_have_none() -> None:
     for matrix in (torch.zeros(3, 3), torch.full((3, 3), float("nan"))):
         with pytest.raises(JobFailedError, match="no solution"):
             solve(matrix.double(), torch.ones(3, 1).double())
-    with pytest.raises(JobFailedError, match="every direction"):
-        null_space(torch.eye(4, dtype=torch.float64), 0.5)
+
+
+def test_alphaedit_says_which_threshold_frees_a_tenth_of_every_layer() -> None:
+    moments = [torch.diag(torch.linspace(least, 2 - least, 40, dtype=torch.float64)) for least in (0.0, 0.5, 0.3)]
+    with pytest.raises(JobFailedError, match="every direction") as refused:
+        null_spaces(moments, 0.2)  # enough for the first layer only
+    (proposed,) = re.findall(r"at (\d\.\d\d) a tenth", str(refused.value))
+    free = [round(float(projector.trace())) for projector in null_spaces(moments, float(proposed))]
+    assert min(free) in (4, 5), "a tenth of the layer that has least room, by a threshold of two places"
+    with pytest.raises(JobFailedError, match=r"at 1\.01 a tenth"):
+        null_spaces([torch.eye(4, dtype=torch.float64)], 0.5)
+    with pytest.raises(JobFailedError, match="not finite"):
+        null_spaces([torch.full((4, 4), float("nan"), dtype=torch.float64)], 0.5)
 
 
 def test_a_written_change_arrives_in_the_network(any_model: TransformersModel) -> None:
