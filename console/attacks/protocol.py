@@ -106,7 +106,6 @@ class AttackSettings:
     seed: int = 20_000
     head_budget: int = 20
     min_k: float = 0.4
-    bootstrap: int = 1000
     choices: int = 4
     many_shots: int = 16
     leak_samples: int = 20

@@ -20,9 +20,8 @@ from console.engines.protocol import LanguageModel, Prompt, ScoreRequest
 FALSE_ALARMS = 0.05
 MINIMUM_HELD_OUT = 10
 COMPARISON = (
-    "The person's texts are compared with texts of the same form about held-out subjects: area under the curve with a "
-    "bootstrap interval, or Newcombe's where the two groups do not overlap. An attempt hits when a text scores above "
-    "95 % of the held-out texts."
+    "The person's texts are compared with texts of the same form about held-out subjects: area under the curve with "
+    "Newcombe's interval. An attempt hits when a text scores above 95 % of the held-out texts."
 )
 
 

@@ -18,7 +18,7 @@ from console.attacks.protocol import (
 from console.domain.results import AttackRow, Evidence, Outcome, Rate, SeedRate, Status, decimal_text
 from console.engines.protocol import LanguageModel, Scored, ScoreRequest
 from console.errors import InputError, JobFailedError, NotPossibleError
-from console.evaluation.membership import Bootstrap
+from console.evaluation.membership import measured_area
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _rate(rows: Sequence[AttemptRow]) -> Rate | None:
     return Rate(hits=sum(row.hit for row in rows), trials=len(rows)) if rows else None
 
 
-def summarise(attempts: Sequence[AttemptRow], bootstrap: Bootstrap) -> Outcome:
+def summarise(attempts: Sequence[AttemptRow]) -> Outcome:
     """Counts of one attack's attempts.
 
     Raises:
@@ -79,7 +79,7 @@ def summarise(attempts: Sequence[AttemptRow], bootstrap: Bootstrap) -> Outcome:
         attempts=rate,
         items=Rate(hits=sum(by_item.values()), trials=len(by_item)),
         control=_rate(control),
-        area=bootstrap.area(members, held_out) if members and held_out else None,
+        area=measured_area(members, held_out) if members and held_out else None,
         chance=decimal_text(round(chance, 6)) if chance else None,
     )
 
@@ -155,13 +155,12 @@ def run_attack(attack: Attack, model: LanguageModel, target: AttackTarget) -> At
         return _not_applicable(attack, target, str(error))
     if not any(not row.control for row in attempts):
         return _not_applicable(attack, target, "Every prompt already contained the answer, so nothing could be asked.")
-    bootstrap = Bootstrap(target.settings.bootstrap, target.settings.seed)
     row = AttackRow(
         attack=attack.info.id,
         evidence=evidence_of(attack, target),
         access=attack.info.access,
         budget=whole_budget(attack, target.settings),
-        outcome=summarise(attempts, bootstrap),
+        outcome=summarise(attempts),
         leak_gains=leak_gains_of(attack, attempts),
         by_seed=by_seed,
     )

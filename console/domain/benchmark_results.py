@@ -19,7 +19,8 @@ class Figure(_Frozen):
     Attributes:
         n: rows that it rests on; 0 where there is no value.
         value: None where it is not applicable; ``reason`` says why then.
-        low, high: 95 % interval: exact for a rate, bootstrap over rows for the others; None where there is none.
+        low, high: 95 % interval: exact for a rate, Newcombe's for an area, bootstrap over rows for the others; None
+            where there is none.
         hits: of a rate only; ``value`` is hits / n then.
         wanted: which way is better; empty where neither is.
         note: what a reader must know about a value that is there.

@@ -98,8 +98,8 @@ class AreaUnderCurve(_Frozen):
     """Membership inference: how well the score separates the person's texts from held-out ones.
 
     0.5 is guessing, 1 means every one of the person's texts looks more familiar than every
-    held-out text, 0 the reverse (the mark of over-unlearning). The interval is a bootstrap
-    over both groups; where that shows no spread, Newcombe's score interval (2006) of their sizes.
+    held-out text, 0 the reverse (the mark of over-unlearning). The interval is
+    Newcombe's score interval (2006); records made before it have a bootstrap over both groups.
     """
 
     value: str

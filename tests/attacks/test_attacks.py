@@ -25,7 +25,7 @@ from console.engines.protocol import Attempt, Continuation, Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError
 
-SETTINGS = AttackSettings(samples=2, paraphrases=2, shots=2, bootstrap=200)
+SETTINGS = AttackSettings(samples=2, paraphrases=2, shots=2)
 TARGET = AttackTarget(PERSON, OUTSIDERS, BANK, SETTINGS)
 ATTACKS = ("continuation", "direct", "few-shot", "head-projection", "membership", "paraphrase")
 ASKING = ("continuation", "direct", "few-shot", "paraphrase")

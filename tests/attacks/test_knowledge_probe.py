@@ -22,7 +22,7 @@ from console.engines.protocol import GREEDY, Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.paths import resource
 
-SETTINGS = AttackSettings(samples=2, shots=2, bootstrap=200)
+SETTINGS = AttackSettings(samples=2, shots=2)
 TARGET = AttackTarget(PERSON, OUTSIDERS, SHIPPED, SETTINGS, retain=OTHERS)
 CITY, JOB, PHONE = FACTS
 EVERYBODY = {item.id: item for item in (*PERSON, *OUTSIDERS)}

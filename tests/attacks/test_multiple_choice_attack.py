@@ -16,7 +16,7 @@ from console.domain.forget_set import ForgetItem
 from console.domain.results import Access, Status
 from console.engines.protocol import Capability
 
-SETTINGS = AttackSettings(bootstrap=200)
+SETTINGS = AttackSettings()
 TARGET = AttackTarget(PERSON, OUTSIDERS, SHIPPED, SETTINGS, retain=OTHERS)
 CITY = FACTS[0]
 ANSWERS = {item.answer for item in FACTS}

@@ -16,7 +16,7 @@ from console.domain.results import Access, Evidence, Status
 from console.engines.protocol import LayerTails, Prompt
 from console.engines.transformers_engine import TransformersModel
 
-TARGET = AttackTarget(PERSON, OUTSIDERS, BANK, AttackSettings(bootstrap=50))
+TARGET = AttackTarget(PERSON, OUTSIDERS, BANK, AttackSettings())
 
 
 def test_positive_and_negative_control(taught: TransformersModel, untaught: TransformersModel) -> None:

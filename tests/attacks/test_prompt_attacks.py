@@ -40,7 +40,7 @@ from console.domain.results import Evidence, Status
 from console.engines.protocol import Prompt
 from console.paths import resource
 
-SETTINGS = AttackSettings(samples=2, shots=2, bootstrap=200, leak_samples=5, many_shots=8)
+SETTINGS = AttackSettings(samples=2, shots=2, leak_samples=5, many_shots=8)
 TARGET = AttackTarget(PERSON, OUTSIDERS, SHIPPED, SETTINGS, retain=OTHERS)
 CITY, JOB, PHONE = FACTS
 EVERYBODY = {item.id: item for item in (*PERSON, *OUTSIDERS)}

@@ -22,7 +22,7 @@ from console.engines import transformers_engine
 from console.engines.protocol import Capability, CapabilityReport, Scored, ScoreRequest
 from console.engines.transformers_engine import TransformersModel
 
-TARGET = AttackTarget(PERSON, OUTSIDERS, BANK, AttackSettings(bootstrap=50), retain=OTHERS)
+TARGET = AttackTarget(PERSON, OUTSIDERS, BANK, AttackSettings(), retain=OTHERS)
 PHONE = FACTS[2]
 RANKINGS = {"exposure": Exposure, "answer-rank": AnswerRank}
 both = pytest.mark.parametrize("attack", RANKINGS)

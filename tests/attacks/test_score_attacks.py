@@ -22,7 +22,7 @@ from console.engines import transformers_engine
 from console.engines.protocol import Capability, CapabilityReport, Scored, ScoreRequest
 from console.engines.transformers_engine import TransformersModel
 
-TARGET = AttackTarget(PERSON, OUTSIDERS, BANK, AttackSettings(bootstrap=200))
+TARGET = AttackTarget(PERSON, OUTSIDERS, BANK, AttackSettings())
 ATTACKS: dict[str, type[ScoreAttack]] = {
     "membership": Membership,
     "loss": Loss,

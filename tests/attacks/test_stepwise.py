@@ -13,7 +13,7 @@ from console.attacks.suite import run_attack
 from console.domain.forget_set import ForgetItem
 from console.engines.protocol import GREEDY, Prompt
 
-SETTINGS = AttackSettings(samples=2, bootstrap=200)
+SETTINGS = AttackSettings(samples=2)
 TARGET = AttackTarget(PERSON, OUTSIDERS, SHIPPED, SETTINGS, retain=OTHERS)
 CITY, JOB, PHONE = FACTS
 ONCE, IN_ONE, TURNS, HINTED = (mode.value for mode in Mode)

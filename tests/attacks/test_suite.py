@@ -13,10 +13,8 @@ from console.attacks.suite import Remembering, run_attack, run_suite, summarise
 from console.domain.results import Access, Evidence, Rate, Status
 from console.engines.protocol import Capability, CapabilityReport, LanguageModel, Scored, ScoreRequest
 from console.errors import ConsoleError, InputError, JobFailedError, NotPossibleError
-from console.evaluation.membership import Bootstrap
 
-TARGET = AttackTarget(FACTS, OUTSIDERS, BANK, AttackSettings(bootstrap=50))
-BOOTSTRAP = Bootstrap(resamples=50)
+TARGET = AttackTarget(FACTS, OUTSIDERS, BANK, AttackSettings())
 
 
 def row(item: str, hit: bool, *, control: bool = False, score: float | None = None) -> AttemptRow:
@@ -78,7 +76,7 @@ class TestSummary:
         items: tuple[int, int],
         control: tuple[int, int] | None,
     ) -> None:
-        outcome = summarise(rows, BOOTSTRAP)
+        outcome = summarise(rows)
         assert outcome.attempts == Rate(hits=attempts[0], trials=attempts[1])
         assert outcome.items == Rate(hits=items[0], trials=items[1])
         assert outcome.control == (Rate(hits=control[0], trials=control[1]) if control else None)
@@ -87,13 +85,13 @@ class TestSummary:
     def test_scores_of_both_groups_make_an_area(self) -> None:
         own = [row(str(number), True, score=-float(number)) for number in range(3)]
         control = [row(str(number), False, control=True, score=-5.0 - number) for number in range(4)]
-        area = summarise([*own, *control], BOOTSTRAP).area
+        area = summarise([*own, *control]).area
         assert area is not None and (area.value, area.members, area.non_members) == ("1.0000", 3, 4)
-        assert summarise(own, BOOTSTRAP).area is None
+        assert summarise(own).area is None
 
     def test_no_attempt_on_the_request_has_no_outcome(self) -> None:
         with pytest.raises(ValueError, match="no attempt"):
-            summarise([row("x", True, control=True)], BOOTSTRAP)
+            summarise([row("x", True, control=True)])
 
 
 class TestRunAttack:
@@ -218,8 +216,8 @@ def test_attacks_on_the_weights_get_the_bare_model() -> None:
 
 def test_chance_is_the_mean_over_the_person_s_attempts() -> None:
     rows = [replace(row("a", True), chance=0.25), replace(row("b", False), chance=0.5), row("c", True, control=True)]
-    assert summarise(rows, BOOTSTRAP).chance == "0.3750"
-    assert summarise([row("a", True)], BOOTSTRAP).chance is None
+    assert summarise(rows).chance == "0.3750"
+    assert summarise([row("a", True)]).chance is None
 
 
 class Drawing:
@@ -251,7 +249,7 @@ class Drawing:
 class TestRepeats:
     @staticmethod
     def target(repeats: int, samples: int = 2) -> AttackTarget:
-        return AttackTarget(FACTS, OUTSIDERS, BANK, AttackSettings(samples=samples, repeats=repeats, bootstrap=50))
+        return AttackTarget(FACTS, OUTSIDERS, BANK, AttackSettings(samples=samples, repeats=repeats))
 
     def test_once_leaves_the_row_as_it_was(self) -> None:
         attack = Drawing(frozenset())

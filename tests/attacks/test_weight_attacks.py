@@ -35,7 +35,7 @@ from console.engines.prompts import whole_text_sequence
 from console.engines.protocol import Attempt, Capability, Continuation, Prompt
 from console.engines.transformers_engine import TransformersModel
 
-SETTINGS = AttackSettings(bootstrap=50)
+SETTINGS = AttackSettings()
 TARGET = AttackTarget(PERSON, OUTSIDERS, BANK, SETTINGS, OTHERS, GENERAL)
 ATTACKS = (Quantise4bit(), QuantiseInt8(), RelearnUnrelated(), RelearnTenth(), SoftNoise())
 RELEARNING = (RelearnUnrelated(), RelearnTenth())

@@ -165,7 +165,7 @@ class TestJobs:
 
     def test_attack_gives_rows_attempts_and_side_effects(self, spec: Make) -> None:
         attacks = ("direct", "membership", "head-projection")
-        settings = {"samples": 1, "bootstrap": 50}
+        settings = {"samples": 1}
         found = run(spec(JobKind.ATTACK, attacks=attacks, settings=settings)).result
         rows = [AttackRow.model_validate(row) for row in found["rows"]]
         assert tuple(row.attack for row in rows) == attacks

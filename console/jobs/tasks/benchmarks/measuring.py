@@ -20,7 +20,6 @@ from console.engines.protocol import GREEDY, Prompt, Scored, ScoreRequest
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
 from console.errors import InputError, JobFailedError
 from console.evaluation.measured import Measured
-from console.evaluation.membership import Bootstrap
 from console.evaluation.resampling import mean_interval
 from console.evaluation.tofu import WrongAnswerMean
 from console.jobs.spec import JobSpec, ModelReference
@@ -37,7 +36,7 @@ class BenchmarkSettings(BaseModel):
         before: the model from before an edit or an erasure; for RESTOR the corrupted one.
         answer_tokens: most new tokens of an answer; None takes the benchmark's own number.
         wrong_answer_mean: how TOFU's truth ratio averages the wrong answers.
-        resamples, seed: of the bootstrap intervals.
+        resamples, seed: of the bootstrap intervals of means.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,10 +46,6 @@ class BenchmarkSettings(BaseModel):
     wrong_answer_mean: WrongAnswerMean = WrongAnswerMean.ARITHMETIC
     resamples: int = Field(default=1000, ge=100, le=100_000)
     seed: int = 0
-
-    @property
-    def bootstrap(self) -> Bootstrap:
-        return Bootstrap(self.resamples, self.seed)
 
 
 @dataclass

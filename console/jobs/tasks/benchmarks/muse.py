@@ -13,7 +13,7 @@ from console.domain.benchmark_results import Figure, Wanted
 from console.domain.results import AreaUnderCurve
 from console.engines.protocol import Prompt
 from console.evaluation.measured import Measured, not_measured
-from console.evaluation.membership import min_k_score
+from console.evaluation.membership import measured_area, min_k_score
 from console.evaluation.muse import (
     KNOWLEDGE_TOKENS,
     PRIVACY_SHARE,
@@ -108,9 +108,7 @@ def _familiar(examinee: Examinee, name: str, texts: Sequence[PlainText], found: 
     return values
 
 
-def _areas(
-    examinee: Examinee, files: MuseFiles, settings: BenchmarkSettings, found: Findings
-) -> dict[str, AreaUnderCurve]:
+def _areas(examinee: Examinee, files: MuseFiles, found: Findings) -> dict[str, AreaUnderCurve]:
     """Forget, and where there are any retain texts, against held-out ones and each other."""
     groups = {
         name: _familiar(examinee, name, texts, found)
@@ -123,7 +121,7 @@ def _areas(
     }
     pairs = (("forget_text", "holdout_text"), ("retain_text", "holdout_text"), ("forget_text", "retain_text"))
     return {
-        f"{left} against {right}": settings.bootstrap.area(groups[left], groups[right])
+        f"{left} against {right}": measured_area(groups[left], groups[right])
         for left, right in pairs
         if left in groups and right in groups
     }
@@ -206,10 +204,10 @@ def muse(files: MuseFiles, models: Models, settings: BenchmarkSettings) -> Findi
     verbatim, verbatim_values = _verbatim(examinee, files, found)
     forget, forget_values = _knowledge(examinee, "forget_qa", files.forget_qa, files.forget_qa_icl, found)
     retain, retain_values = _knowledge(examinee, "retain_qa", files.retain_qa, files.retain_qa_icl, found)
-    areas = _areas(examinee, files, settings, found)
+    areas = _areas(examinee, files, found)
     del examinee
     reference = models.reference() if files.forget_text and files.holdout_text else None
-    retrained = {} if reference is None else _areas(reference, files, settings, found)
+    retrained = {} if reference is None else _areas(reference, files, found)
     leak, privacy = _privacy(areas, retrained)
     this = None
     if size and retain.value is not None:

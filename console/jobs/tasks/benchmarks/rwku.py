@@ -13,7 +13,7 @@ from console.domain.benchmark_files import PlainText, Probe, RwkuFiles
 from console.domain.benchmark_results import Figure, Wanted
 from console.engines.protocol import Prompt, Scored
 from console.evaluation.measured import Measured
-from console.evaluation.membership import loss_score, min_k_plus_score, min_k_score, zlib_score
+from console.evaluation.membership import loss_score, measured_area, min_k_plus_score, min_k_score, zlib_score
 from console.evaluation.overlap import rouge_l_recall
 from console.evaluation.rwku import AdversarialKind, Level, ProbeRow, ProbeSummary, summarise
 from console.jobs.tasks.benchmarks import measuring
@@ -131,7 +131,7 @@ def _membership(examinee: Examinee, files: RwkuFiles, settings: BenchmarkSetting
             measuring.area(
                 f"mia-{signal}",
                 f"{signal}: forget looks more familiar than retain",
-                settings.bootstrap.area(groups["mia_forget"][signal], groups["mia_retain"][signal]),
+                measured_area(groups["mia_forget"][signal], groups["mia_retain"][signal]),
                 note="0.5 is alike",
             )
             for signal in SIGNALS
