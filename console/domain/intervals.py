@@ -67,7 +67,6 @@ def clopper_pearson(hits: int, trials: int, confidence: float = CONFIDENCE) -> t
     return low, high
 
 
-@lru_cache(maxsize=4096)
 def mann_whitney(area: float, members: int, others: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Two-sided score interval of an area under a curve, from the sizes of the two groups alone.
 

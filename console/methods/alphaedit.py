@@ -27,8 +27,6 @@ from console.methods.memit import KeyReader, SpreadSettings, spread_metrics, spr
 from console.methods.protocol import Claim, ErasureData, Family, MethodInfo, Outcome, Plan, RunControl
 from console.methods.weight_transaction import Snapshot, weight_transaction
 
-FREE_SHARE = 0.1  # of the directions: what a refusal proposes
-
 
 class AlphaEditConfig(SpreadSettings):
     """Attributes:
@@ -58,7 +56,7 @@ def null_spaces(moments: Sequence[torch.Tensor], threshold: float) -> list[torch
     unused = [vectors[:, values < threshold * values.mean()] for values, vectors in spectra]
     if not all(columns.shape[1] for columns in unused):
         # Two places, and above the share itself, so that what is proposed does free a tenth.
-        share = max(float((values / values.mean()).quantile(FREE_SHARE)) for values, _ in spectra)
+        share = max(float((values / values.mean()).quantile(0.1)) for values, _ in spectra)
         tenth = math.floor(100 * share + 1) / 100
         raise JobFailedError(
             "The general texts use every direction of a layer, so nothing is free for an edit; nothing was changed. "
