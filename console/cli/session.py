@@ -1,6 +1,7 @@
 """What every command shares: where the office is, how to print, how errors end.
 
-Exit codes: 0 done, 1 the answer is no, 2 the input cannot be used (one sentence says why).
+Exit codes: 0 done, 1 the answer is no, 2 the input cannot be used (one sentence says why), 3 done in part (what was
+left out is listed).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from console.casework.office import Office
 from console.casework.operation import Operation, UseCase, settle_orphans
 from console.errors import InputError, LedgerBusyError
 from console.paths import Places
+
+DONE_IN_PART = 3  # some of what was given was used and some refused; a script must not take it for all
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the office's data.", metavar="DIR")]
