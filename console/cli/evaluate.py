@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.cli.session import DataDir, DeviceOption, Json, open_session, parse_settings
+from console.cli.session import DataDir, DeviceOption, Encoding, Json, open_session, parse_settings
 from console.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def evaluate(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="key=value: answer_tokens, wrong_answer_mean, resamples, seed.")
     ] = None,
+    encoding: Encoding = None,
     device: DeviceOption = "auto",
     as_json: Json = False,
     data_dir: DataDir = None,
@@ -55,7 +57,7 @@ def evaluate(
 
     def say(text: str) -> None:
         nonlocal last
-        label = text.rsplit(" (", 1)[0]  # one line a step, not one an answer
+        label = re.sub(r" \([^()]*\)\Z", "", text)  # one line a step, not one an answer
         if label != last:
             sys.stderr.write(label + "\n")
             last = label
@@ -69,6 +71,7 @@ def evaluate(
         file or [],
         reference=reference,
         before=before,
+        encoding=encoding,
         device=device,
         settings=parse_settings(setting or []),
         say=say,

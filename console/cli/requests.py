@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from console.cli.session import (
+    DONE_IN_PART,
     DataDir,
+    Encoding,
     Json,
     open_session,
     parse_day,
-    read_bytes,
     rows,
 )
+from console.domain.visible import quoted, visible
 from console.errors import InputError
+
+if TYPE_CHECKING:
+    from console.domain.importers import RowError
 
 app = typer.Typer(no_args_is_help=True, help="Register requests and move them on.")
 
@@ -27,6 +32,7 @@ def request_add(
     country: Annotated[str, typer.Option("--country", help="Two-letter code of the place that answers.")],
     forget_set: Annotated[Path, typer.Option("--forget-set", help="CSV or JSONL file of what to erase.")],
     subject: Annotated[str, typer.Option("--subject", help="The person, for files without such a column.")] = "",
+    encoding: Encoding = None,
     subdivision: Annotated[str | None, typer.Option("--subdivision")] = None,
     profile: Annotated[str, typer.Option("--profile")] = "eu-gdpr",
     channel: Annotated[
@@ -38,18 +44,16 @@ def request_add(
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Register a request. Rows that cannot be used are listed; the good ones are kept."""
+    """Register a request. Rows that cannot be used are listed and the others kept; the exit code is then 3."""
     from console.casework import requests
-    from console.domain.importers import decode_text, read_items
+    from console.casework.facts_files import read_facts_file
 
     session = open_session(as_json, data_dir)
-    text = decode_text(read_bytes(forget_set, "forget set"))
-    kind = "jsonl" if forget_set.suffix.lower() in {".jsonl", ".ndjson", ".json"} else "csv"
-    found = read_items(text, kind, forget_set.name, subject)
+    found = read_facts_file(forget_set, subject, encoding)
+    name = quoted(forget_set.name)
     if not found.items:
-        first = found.errors[0] if found.errors else None
-        why = f" Line {first.line}: {first.message}" if first else ""
-        raise InputError(f"No row of {forget_set.name} can be used.{why}")
+        first = found.errors[0]
+        raise InputError(f"No row of {name} can be used. {first.where.capitalize()}, {first.field}: {first.message}")
     grounds = tuple(requests.parse_ground(entry) for entry in ground or ())
     with session.office() as office:
         number = requests.register(
@@ -67,22 +71,49 @@ def request_add(
             requests.confirm_identity(office, number)
             requests.grant(office, number, grounds)
         state = requests.request_state(office, number)
-    errors = [{"line": error.line, "field": error.field, "message": error.message} for error in found.errors]
     value = {
         "number": number,
         "items": len(found.items),
         "rows": found.total,
-        "errors": errors,
+        "refused": found.refused,
+        "file": forget_set.name,
+        "reading": found.reading,
+        "errors": [_about_row(error) for error in found.errors],
+        "warnings": [_about_row(warning) for warning in found.warnings],
+        "notes": list(found.notes),
         "due": state["due"],
         "status": state["status"],
     }
 
     def words() -> None:
-        rows({"Registered": number, "Facts": f"{len(found.items)} of {found.total} rows", "Due": state["due"]})
-        for error in errors:
-            sys.stdout.write(f"  line {error['line']} ({error['field']}): {error['message']}\n")
+        rows({"Registered": number, "Facts": f"{len(found.items)} of {found.total} rows of {name}"})
+        rows({"Read as": found.reading, "Due": state["due"]})
+        for title, lines in (("refused", found.errors), ("weak", found.warnings)):
+            for line in lines:
+                sys.stdout.write(f"  {title}: {name}, {line.where}, {visible(line.field)}: {line.message}\n")
+        for note in found.notes:
+            sys.stdout.write(f"  note: {note}\n")
 
     session.show(value, words)
+    if found.refused:
+        raise typer.Exit(DONE_IN_PART)
+
+
+def _about_row(error: RowError) -> dict[str, Any]:
+    """A refused or weak row as JSON; ``rows`` counts those that one fault left out."""
+    return {"line": error.line, "field": error.field, "message": error.message, "rows": error.rows}
+
+
+@app.command("form")
+def request_form(
+    out: Annotated[Path, typer.Option("--out", help="CSV file to write; it must not be there yet.")],
+    as_json: Json = False,
+) -> None:
+    """Write an empty forget set with its columns, to be filled in with a spreadsheet."""
+    from console.casework.facts_files import save_empty_form
+
+    save_empty_form(out)
+    open_session(as_json, None).show({"path": str(out)}, lambda: rows({"Written": visible(str(out))}))
 
 
 @app.command("list")

@@ -30,6 +30,9 @@ DONE_IN_PART = 3  # some of what was given was used and some refused; a script m
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the office's data.", metavar="DIR")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Encoding = Annotated[
+    str | None, typer.Option("--encoding", help="How the file's letters are stored, such as cp1252; else found out.")
+]
 SampleModel = Annotated[
     Path | None, typer.Option("--sample-model", help="A copy of the sample model (GGUF or its package).")
 ]
@@ -122,18 +125,6 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
                 raise InputError(f"'{key}' sets a part of something that is already set as a whole.")
         place[last] = value
     return settings
-
-
-def read_bytes(path: Path, what: str) -> bytes:
-    """A file that the person named.
-
-    Raises:
-        InputError: it is not there or cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"The {what} {path} cannot be read ({error.strerror}); check the path.") from error
 
 
 def rows(values: Mapping[str, Any], width: int = 16) -> None:
