@@ -22,13 +22,16 @@ def read_facts_file(path: Path, subject: str = "", encoding: str | None = None) 
     return read_items(read_text_file(path, encoding, largest=LARGEST_FACTS), subject.strip())
 
 
-def save_empty_form(path: Path) -> None:
+def save_empty_form(path: Path, *, replace: bool = False) -> None:
     """Write a CSV with the column names and nothing else, which a spreadsheet opens.
+
+    Args:
+        replace: take the place of a file that is there.
 
     Raises:
         InputError: a file is there already.
         DiskFullError: the folder cannot be written.
     """
-    if path.exists():
+    if path.exists() and not replace:
         raise InputError(f"{quoted(path.name)} is there already; name a new file.")
     write_atomically(path, write_items_csv(()).encode("utf-8-sig"))

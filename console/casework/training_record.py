@@ -92,14 +92,17 @@ def example_text() -> str:
     return json.dumps(example().model_dump(mode="json", exclude_defaults=True), ensure_ascii=False, indent=2) + "\n"
 
 
-def save_example(path: Path) -> None:
+def save_example(path: Path, *, replace: bool = False) -> None:
     """Write :func:`example_text`.
+
+    Args:
+        replace: take the place of a file that is there.
 
     Raises:
         InputError: a file is there already.
         DiskFullError: the folder cannot be written.
     """
-    if path.exists():
+    if path.exists() and not replace:
         raise InputError(f"{quoted(path.name)} is there already; name a new file.")
     write_atomically(path, example_text().encode("utf-8"))
 

@@ -106,16 +106,22 @@ def _tells_nothing(item: ForgetItem) -> Iterator[tuple[str, str]]:
 
 def _given_away(item: ForgetItem) -> Iterator[tuple[str, str]]:
     """Questions that say the answer outside the person's name, which they must say."""
-    advice = {
-        "prompt": "The question already holds the answer",
-        "statement": "The statement holds the answer, and must end where the answer begins",
-        "paraphrases": "One of the paraphrases already holds the answer",
-    }
-    asked = [("prompt", item.prompt), ("statement", item.statement)]
-    asked += [("paraphrases", text) for text in item.paraphrases]
-    given = (field for field, text in asked if answer_in(_without_names(item, text), item.answers))
-    for field in dict.fromkeys(given):
-        yield field, f"{advice[field]}: every model would seem to know it, so write it without."
+    if _gives_away(item.prompt, item):
+        yield "prompt", "The question already holds the answer, so every model would seem to know it: ask without it."
+    if _gives_away(item.statement, item):
+        yield (
+            "statement",
+            "The statement already holds the answer, so every model would seem to know it: let it end where the answer "
+            "begins.",
+        )
+
+
+def _gives_away(text: str, item: ForgetItem) -> bool:
+    return _says(text, item) and _says(_without_names(item, text), item)
+
+
+def _says(text: str, item: ForgetItem) -> bool:
+    return bool(text) and answer_in(text, item.answers)
 
 
 def _without_names(item: ForgetItem, text: str) -> str:
@@ -125,7 +131,8 @@ def _without_names(item: ForgetItem, text: str) -> str:
 
 def _weak(item: ForgetItem) -> Iterator[tuple[str, str]]:
     for field, answer in _answers(item):
-        signs = sum(1 if sign.isascii() or len(answer) > 1 else 2 for sign in answer if sign.isalnum())
+        # A sign of a script without capitals, such as Chinese, says more than a letter.
+        signs = sum(1 + (unicodedata.category(sign) == "Lo") for sign in answer if sign.isalnum())
         if answer.strip(" .!").casefold() in _COIN_TOSS:
             yield field, f"The {field} is right by chance half of the time: a hit says little."
         elif 0 < signs < _FEWEST_SIGNS:
@@ -136,5 +143,7 @@ def _weak(item: ForgetItem) -> Iterator[tuple[str, str]]:
                 f"The {field} has {len(answer):,} characters: only a model that repeats it word for word is found out. "
                 "Give the telling part alone.",
             )
-    if answer_in(item.prompt, item.answers):
+    if _says(item.prompt, item):
         yield "answer", "The answer is part of the person's name, which the question says: a hit says little."
+    if any(_gives_away(text, item) for text in item.paraphrases):
+        yield "paraphrases", "One of the paraphrases already holds the answer: a hit by it says little."

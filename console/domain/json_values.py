@@ -21,8 +21,7 @@ from console.errors import InputError
 
 DEEPEST = 32  # levels of lists and objects in one entry
 LONGEST_NUMBER = 300  # signs
-_BLANKS = " \t\r\n"
-_BLANK = re.compile(f"[{_BLANKS}]*")
+_BLANK = re.compile(r"[ \t\r\n]*")
 
 
 @dataclass(frozen=True)
@@ -195,14 +194,12 @@ def _line_entry(file: TextFile, number: int, line: str) -> JsonEntry:
     broken = file.broken_text(line, "The line")
     if broken:
         return refused(broken)
-    body = line.strip(_BLANKS)
     try:
-        value, end, fault = _Reader().read(body, 0)
-        if body[end:].strip(_BLANKS):
-            raise json.JSONDecodeError("Extra data", body, end)
+        value, end, fault = _Reader().read(line, _skip_blanks(line, 0))
+        if (end := _skip_blanks(line, end)) < len(line):
+            raise json.JSONDecodeError("Extra data", line, end)
     except json.JSONDecodeError as error:
-        column = error.pos + 1 + len(line) - len(line.lstrip(_BLANKS))
-        return refused(f"The line is not valid JSON: correct it at column {column} ({error.msg}).")
+        return refused(f"The line is not valid JSON: correct it at column {error.pos + 1} ({error.msg}).")
     except RecursionError:
         return refused("The line is nested too deeply: write one flat object a line.")
     return JsonEntry(number, True, value, fault)

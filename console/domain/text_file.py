@@ -254,11 +254,13 @@ def _telling_lines(data: bytes) -> tuple[list[bytes], list[bytes]]:
 
 def _whole_characters(data: bytes) -> bytes:
     """The bytes without the beginning of a UTF-8 character at their end."""
-    try:
-        data[-4:].decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.reason == "unexpected end of data":
-            return data[: len(data) - min(len(data), 4) + error.start]
+    for back in range(1, min(3, len(data)) + 1):
+        byte = data[-back]
+        if byte >= 0xC0:  # begins a character of 2 to 4 bytes
+            width = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return data[:-back] if width > back and byte < 0xF8 else data
+        if byte < 0x80:
+            break
     return data
 
 
