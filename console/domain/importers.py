@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -227,7 +228,7 @@ def _csv_row(file: TextFile, columns: Sequence[str], record: Record) -> _Row:
             message = f"The {shown_name(field)} is longer than {LONGEST_TEXT:,} characters: cut it."
         if message:
             return replace(row, fault=RowFaultError(field, message))
-    cells = zip(columns, record.cells, strict=False)
+    cells = itertools.zip_longest(columns, record.cells, fillvalue="")
     return replace(row, values={name: _cell_value(name, cell) for name, cell in cells if name or cell.strip()})
 
 
