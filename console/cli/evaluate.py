@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.cli.session import DataDir, DeviceOption, Json, open_session, parse_settings
-from console.errors import InputError
+from console.cli.session import DataDir, DeviceOption, Force, Json, named_out, open_session, parse_settings, write_json
 
 if TYPE_CHECKING:
     from console.domain.benchmark_results import BenchmarkResult, Figure
@@ -40,6 +38,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", help="JSON file for the figures and every row, with its texts.")
     ] = None,
+    force: Force = False,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="key=value: answer_tokens, wrong_answer_mean, resamples, seed.")
     ] = None,
@@ -60,8 +59,7 @@ def evaluate(
             sys.stderr.write(label + "\n")
             last = label
 
-    if out is not None and not out.resolve().parent.is_dir():
-        raise InputError(f"The folder of {out} does not exist; make it or choose another file.")
+    file_out = named_out(out, session.places, replace=force)
     result = evaluate_benchmark(
         session.places,
         benchmark,
@@ -74,11 +72,7 @@ def evaluate(
         say=say,
     )
     value = result.model_dump(mode="json")
-    if out is not None:
-        try:
-            out.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"The file {out} cannot be written ({error.strerror}); choose another.") from error
+    write_json(file_out, value)
     session.show(value, lambda: sys.stdout.write(table(result, model.name)))
 
 
