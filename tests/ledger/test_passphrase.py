@@ -11,13 +11,12 @@ from keyring.backends import fail, null
 
 from console.errors import InputError, PassphraseError
 from console.ledger.passphrase import (
-    ENVIRONMENT_VARIABLE,
     PassphraseSource,
     find_passphrase,
     generate_demo_passphrase,
     remember_passphrase,
 )
-from console.paths import Places
+from console.paths import PASSPHRASE_FILE_VARIABLE, Places
 
 
 class MemoryKeyring:
@@ -59,7 +58,7 @@ def find(places: Places, **options: Any):
 def key_file(folder: Path, content: bytes) -> dict[str, str]:
     path = folder / "key file"
     path.write_bytes(content)
-    return {ENVIRONMENT_VARIABLE: str(path)}
+    return {PASSPHRASE_FILE_VARIABLE: str(path)}
 
 
 def test_the_order_of_the_places(places: Places, tmp_path: Path) -> None:
@@ -74,7 +73,7 @@ def test_the_order_of_the_places(places: Places, tmp_path: Path) -> None:
     }
     found = find(places, **everything)
     assert (found.value, found.source) == ("from file", PassphraseSource.FILE)
-    found = find(places, **everything | {"env": {ENVIRONMENT_VARIABLE: ""}})
+    found = find(places, **everything | {"env": {PASSPHRASE_FILE_VARIABLE: ""}})
     assert (found.value, found.source) == ("from keyring", PassphraseSource.KEYRING)
     found = find(places, prompt=lambda: "from prompt")
     assert (found.value, found.source) == (demo.value, PassphraseSource.DEMO)
@@ -97,7 +96,7 @@ def test_a_key_file_that_cannot_be_used_is_not_skipped(places: Places, tmp_path:
 
 def test_a_key_file_that_is_missing_is_not_skipped(places: Places, tmp_path: Path) -> None:
     with pytest.raises(PassphraseError, match="cannot be read"):
-        find(places, env={ENVIRONMENT_VARIABLE: str(tmp_path / "missing")}, prompt=lambda: "from prompt")
+        find(places, env={PASSPHRASE_FILE_VARIABLE: str(tmp_path / "missing")}, prompt=lambda: "from prompt")
 
 
 @pytest.mark.parametrize(
