@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from console.cli.session import DataDir, DeviceOption, Json, open_session, parse_settings
+from console.cli.speaking import say, step_teller
 from console.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,15 +51,6 @@ def evaluate(
     from console.casework.benchmarks import evaluate_benchmark
 
     session = open_session(as_json, data_dir)
-    last = ""
-
-    def say(text: str) -> None:
-        nonlocal last
-        label = text.rsplit(" (", 1)[0]  # one line a step, not one an answer
-        if label != last:
-            sys.stderr.write(label + "\n")
-            last = label
-
     if out is not None and not out.resolve().parent.is_dir():
         raise InputError(f"The folder of {out} does not exist; make it or choose another file.")
     result = evaluate_benchmark(
@@ -71,7 +62,7 @@ def evaluate(
         before=before,
         device=device,
         settings=parse_settings(setting or []),
-        say=say,
+        say=step_teller(),
     )
     value = result.model_dump(mode="json")
     if out is not None:
@@ -79,7 +70,7 @@ def evaluate(
             out.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise InputError(f"The file {out} cannot be written ({error.strerror}); choose another.") from error
-    session.show(value, lambda: sys.stdout.write(table(result, model.name)))
+    session.show(value, lambda: say(table(result, model.name)))
 
 
 def table(result: BenchmarkResult, model: str) -> str:
