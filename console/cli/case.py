@@ -14,6 +14,7 @@ from console.cli.sequence import chain_json, chain_words, earlier_json, earlier_
 from console.cli.session import (
     DataDir,
     DeviceOption,
+    Force,
     Json,
     SampleModel,
     Session,
@@ -220,6 +221,7 @@ def transcript(
 def report(
     number: Annotated[str, typer.Argument(metavar="REQUEST")],
     out: Annotated[Path, typer.Option("--out", help="The PDF file to write.")],
+    force: Force = False,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -228,7 +230,7 @@ def report(
 
     session = open_session(as_json, data_dir)
     with session.office() as office:
-        made = make_report(office, number, out)
+        made = make_report(office, number, out, replace=force)
     value = {
         "report": str(made.file.path),
         "sha256": made.file.sha256,
@@ -275,6 +277,7 @@ def verify(
 def demo(
     method: Annotated[str, typer.Option("--method", help="auto: the default; 'advise' tells which can run.")] = AUTO,
     out: Annotated[Path | None, typer.Option("--out", help="Where the report goes.")] = None,
+    force: Force = False,
     sample_model: SampleModel = None,
     device: DeviceOption = "auto",
     as_json: Json = False,
@@ -293,7 +296,7 @@ def demo(
     session = Session(as_json, places)
     fetch_model(places, sample_model, lambda text: sys.stderr.write(text + "\n") and None)
     with session.office() as office:
-        result, peak = session.run(office, run_demo(office, out, sample_model, method, device))
+        result, peak = session.run(office, run_demo(office, out, sample_model, method, device, replace=force))
     value = demo_json(result, peak)
 
     def words() -> None:

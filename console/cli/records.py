@@ -12,6 +12,7 @@ import typer
 from console.cli.behaviour import behaviour_json, behaviour_words
 from console.cli.session import (
     DataDir,
+    Force,
     Json,
     open_session,
     parse_day,
@@ -78,6 +79,7 @@ def ledger_verify(as_json: Json = False, data_dir: DataDir = None) -> None:
 @ledger_app.command("export")
 def ledger_export(
     out: Annotated[Path, typer.Option("--out", help="JSON-lines file to write.")],
+    force: Force = False,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -86,7 +88,7 @@ def ledger_export(
 
     session = open_session(as_json, data_dir)
     with session.office() as office:
-        count = export_records(office, out)
+        count = export_records(office, out, replace=force)
     session.show({"path": str(out), "entries": count}, lambda: rows({"Exported": f"{count} entries to {out}"}))
 
 

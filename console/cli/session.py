@@ -25,12 +25,14 @@ from console.casework.operation import Operation, UseCase, settle_orphans
 from console.cli.speaking import StepLines, json_text, say
 from console.domain.visible import visible
 from console.errors import InputError, LedgerBusyError
+from console.out_file import OutFile
 from console.paths import Places
 
 DONE_IN_PART = 3  # some of what was given was used and some refused; a script must not take it for all
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the office's data.", metavar="DIR")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the file that is to be written if there is one.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 SampleModel = Annotated[
     Path | None, typer.Option("--sample-model", help="A copy of the sample model (GGUF or its package).")
@@ -155,6 +157,21 @@ def read_bytes(path: Path, what: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"The {what} {path} cannot be read ({error.strerror}); check the path.") from error
+
+
+def named_out(path: Path | None, places: Places, *, replace: bool) -> OutFile | None:
+    """The file that a command was told to write, looked at before its work begins.
+
+    Raises:
+        InputError: see ``console.out_file``.
+    """
+    return None if path is None else OutFile.named(path, places, replace=replace)
+
+
+def write_json(out: OutFile | None, value: Any) -> None:
+    """Write a result beside what is printed, where the person named a file for it."""
+    if out is not None:
+        out.write((json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode("utf-8"))
 
 
 def rows(values: Mapping[str, Any], width: int = 16) -> None:
