@@ -17,6 +17,7 @@ from console.cli.session import (
     read_bytes,
     rows,
 )
+from console.cli.speaking import say
 
 model_app = typer.Typer(no_args_is_help=True, help="Register local models.")
 sample_app = typer.Typer(no_args_is_help=True, help="The sample model and the sample office.")
@@ -69,7 +70,7 @@ def model_list(as_json: Json = False, data_dir: DataDir = None) -> None:
 
     def words() -> None:
         for line in lines:
-            sys.stdout.write(f"{line.name:<24} {line.format:<12} {line.architecture:<10} {line.tree_hash[:16]}\n")
+            say(f"{line.name:<24} {line.format:<12} {line.architecture:<10} {line.tree_hash[:16]}\n")
 
     session.show([asdict(line) for line in lines], words)
 

@@ -23,13 +23,19 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from console.casework.office import Office
 from console.casework.operation import Operation, UseCase, settle_orphans
 from console.cli.speaking import StepLines, json_text, say
-from console.domain.visible import visible
+from console.domain.visible import quoted, visible
 from console.errors import InputError, LedgerBusyError
 from console.out_file import OutFile
 from console.paths import Places
 
 DONE_IN_PART = 3  # some of what was given was used and some refused; a script must not take it for all
 
+Profile = Annotated[
+    str | None, typer.Option("--profile", help="The law, such as eu-gdpr; else the one of the place.", metavar="LAW")
+]
+PublishedDays = Annotated[
+    int | None, typer.Option("--published-days", help="Your own period, where the law sets none (India).", metavar="N")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the office's data.", metavar="DIR")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the file that is to be written if there is one.")]
@@ -192,9 +198,9 @@ def parse_day(text: str) -> date:
         InputError: anything but year-month-day.
     """
     try:
-        return date.fromisoformat(text)
+        return date.fromisoformat(text.strip())
     except ValueError as error:
-        raise InputError(f"'{text}' is not a date; write year-month-day, such as 2025-01-31.") from error
+        raise InputError(f"{quoted(text)} is not a date; write year-month-day, such as 2025-01-31.") from error
 
 
 def _ways_words(row: Mapping[str, Any]) -> None:
