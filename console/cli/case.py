@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +22,7 @@ from console.cli.session import (
     parse_settings,
     rows,
 )
-from console.cli.speaking import say
+from console.cli.speaking import say, step_teller
 from console.domain.advice import AUTO
 from console.domain.engine_names import EngineName
 from console.errors import InputError
@@ -295,7 +294,7 @@ def demo(
     if data_dir is None:
         places = Places(data=folder, cache=Places.default().cache)
     session = Session(as_json, places)
-    fetch_model(places, sample_model, lambda text: sys.stderr.write(text + "\n") and None)
+    fetch_model(places, sample_model, step_teller())
     with session.office() as office:
         result, peak = session.run(office, run_demo(office, out, sample_model, method, device, replace=force))
     value = demo_json(result, peak)

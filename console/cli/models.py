@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +16,7 @@ from console.cli.session import (
     read_bytes,
     rows,
 )
-from console.cli.speaking import say
+from console.cli.speaking import say, step_teller
 
 model_app = typer.Typer(no_args_is_help=True, help="Register local models.")
 sample_app = typer.Typer(no_args_is_help=True, help="The sample model and the sample office.")
@@ -98,7 +97,7 @@ def sample_fetch(sample_model: SampleModel = None, as_json: Json = False, data_d
     from console.casework.sample import MODEL_SHA256, fetch_model
 
     session = open_session(as_json, data_dir)
-    path = fetch_model(session.places, sample_model, lambda text: sys.stderr.write(text + "\n") and None)
+    path = fetch_model(session.places, sample_model, step_teller())
     session.show({"path": str(path), "sha256": MODEL_SHA256}, lambda: rows({"Sample model": path}))
 
 
