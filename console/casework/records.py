@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from console.casework.office import Office
+from console.domain.forget_set import KNOWN_TYPES, OTHER_TYPE
 from console.domain.roles import Duty
 from console.ledger import VerificationResult
 from console.ledger.export import export_events
@@ -26,3 +28,15 @@ def export_records(office: Office, out: Path, *, replace: bool = False) -> int:
     """
     office.require(Duty.CHECK_LEDGER)
     return export_events(office.ledger, OutFile.named(out, office.places, replace=replace))
+
+
+_TYPED = ("reason", "summary", "beyond_limits")
+
+
+def clear_words(office: Office) -> tuple[int, ...]:
+    """Numbers of the entries in which an older console kept words that people typed, or kinds of facts they named."""
+    return tuple(event.seq for event in office.ledger.events() if _holds_words(event.body))
+
+
+def _holds_words(body: dict[str, Any]) -> bool:
+    return any(body.get(field) for field in _TYPED) or bool(set(body.get("by_type", ())) - KNOWN_TYPES - {OTHER_TYPE})

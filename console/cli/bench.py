@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +18,7 @@ from console.cli.session import (
     parse_settings,
     write_json,
 )
+from console.cli.speaking import say, step_teller
 
 if TYPE_CHECKING:
     from console.casework.bench import BenchResult
@@ -31,20 +30,6 @@ app = typer.Typer(no_args_is_help=True, help="Benchmarks of methods, on the samp
 @app.callback()
 def bench() -> None:
     """Benchmarks of methods, on the sample office or on TOFU."""
-
-
-def _say_once() -> Callable[[str], None]:
-    """Says on standard error what is new: one line a step of a job, not one a count."""
-    last = ""
-
-    def say(text: str) -> None:
-        nonlocal last
-        label = text.rsplit(" (", 1)[0]
-        if label != last:
-            sys.stderr.write(label + "\n")
-            last = label
-
-    return say
 
 
 @app.command("erasers")
@@ -69,11 +54,11 @@ def erasers(
     session = open_session(as_json, data_dir)
     table = named_out(out, session.places, replace=force)
     people = tuple(person or (SUBJECT,))
-    result = bench_erasers(session.places, tuple(method or ()), suite, device, sample_model, people, say=_say_once())
+    result = bench_erasers(session.places, tuple(method or ()), suite, device, sample_model, people, say=step_teller())
     value = bench_json(result)
     write_json(table, value)
 
-    session.show(value, lambda: sys.stdout.write(erasers_table(result)))
+    session.show(value, lambda: say(erasers_table(result)))
 
 
 def erasers_table(result: BenchResult) -> str:
@@ -173,13 +158,13 @@ def methods(
         device=device,
     )
     result = bench_methods(
-        session.places, on, tuple(method or ()), parse_settings(setting or []), options, say=_say_once()
+        session.places, on, tuple(method or ()), parse_settings(setting or []), options, say=step_teller()
     )
     value = methods_json(result)
     write_json(table, value)
     if picture is not None:
         write_plot(result, picture)
-    session.show(value, lambda: sys.stdout.write(methods_table(result)))
+    session.show(value, lambda: say(methods_table(result)))
 
 
 def methods_json(result: MethodsBench) -> dict[str, Any]:

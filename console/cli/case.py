@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +22,7 @@ from console.cli.session import (
     parse_settings,
     rows,
 )
+from console.cli.speaking import say, step_teller
 from console.domain.advice import AUTO
 from console.domain.engine_names import EngineName
 from console.errors import InputError
@@ -180,7 +180,7 @@ def attack(
     def words() -> None:
         rows({"Verdict": f"{verdict.word.value} (rule {verdict.rule})"})
         for line in (*verdict.reasons, *verdict.caps, *verdict.not_counted):
-            sys.stdout.write(f"  - {line}\n")
+            say(f"  - {line}\n")
         battery_words(value["after"])
         behaviour_words(*behaved, _STAGES)
         earlier_words(result.earlier)
@@ -211,8 +211,8 @@ def transcript(
         for line in lines:
             mark = "HIT " if line.hit else "    "
             said = " ".join(line.said.split())
-            sys.stdout.write(f"{mark} {line.attack} · {line.fact} · attempt {line.attempt + 1}\n")
-            sys.stdout.write(f"       asked: {' '.join(line.asked.split())}\n       said:  {said}\n")
+            say(f"{mark} {line.attack} · {line.fact} · attempt {line.attempt + 1}\n")
+            say(f"       asked: {' '.join(line.asked.split())}\n       said:  {said}\n")
 
     session.show([asdict(line) for line in lines], words)
 
@@ -294,7 +294,7 @@ def demo(
     if data_dir is None:
         places = Places(data=folder, cache=Places.default().cache)
     session = Session(as_json, places)
-    fetch_model(places, sample_model, lambda text: sys.stderr.write(text + "\n") and None)
+    fetch_model(places, sample_model, step_teller())
     with session.office() as office:
         result, peak = session.run(office, run_demo(office, out, sample_model, method, device, replace=force))
     value = demo_json(result, peak)
@@ -302,12 +302,12 @@ def demo(
     def words() -> None:
         rows({"Request": result.number, "Verdict": f"{value['verdict']} (rule {value['rule']})"})
         for line in (*value["reasons"], *value["caps"], *value["not_counted"]):
-            sys.stdout.write(f"  - {line}\n")
-        sys.stdout.write("Before\n")
+            say(f"  - {line}\n")
+        say("Before\n")
         battery_words(value["before"])
-        sys.stdout.write("After\n")
+        say("After\n")
         battery_words(value["after"])
         rows({"Report": value["report"], "Took": f"{value['seconds']:.0f} s, {value['peak_rss_mb']} MB at most"})
-        sys.stdout.write(f"Check it: erasure-console verify {value['report']}\n")
+        say(f"Check it: erasure-console verify {value['report']}\n")
 
     session.show(value, words)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from console.cli.session import DataDir, DeviceOption, Force, Json, named_out, open_session, parse_settings, write_json
+from console.cli.speaking import say, step_teller
 
 if TYPE_CHECKING:
     from console.domain.benchmark_results import BenchmarkResult, Figure
@@ -50,15 +50,6 @@ def evaluate(
     from console.casework.benchmarks import evaluate_benchmark
 
     session = open_session(as_json, data_dir)
-    last = ""
-
-    def say(text: str) -> None:
-        nonlocal last
-        label = text.rsplit(" (", 1)[0]  # one line a step, not one an answer
-        if label != last:
-            sys.stderr.write(label + "\n")
-            last = label
-
     file_out = named_out(out, session.places, replace=force)
     result = evaluate_benchmark(
         session.places,
@@ -69,11 +60,11 @@ def evaluate(
         before=before,
         device=device,
         settings=parse_settings(setting or []),
-        say=say,
+        say=step_teller(),
     )
     value = result.model_dump(mode="json")
     write_json(file_out, value)
-    session.show(value, lambda: sys.stdout.write(table(result, model.name)))
+    session.show(value, lambda: say(table(result, model.name)))
 
 
 def table(result: BenchmarkResult, model: str) -> str:
