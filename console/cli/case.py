@@ -18,6 +18,7 @@ from console.cli.session import (
     SampleModel,
     Session,
     battery_words,
+    named_out,
     open_session,
     parse_settings,
     rows,
@@ -254,7 +255,7 @@ def verify(
     if not path.is_file():
         raise InputError(f"There is no file at {path}; name the report to verify.")
     if data_dir is not None and session.places.ledger.exists():
-        with session.office(read_only=True) as office:
+        with session.viewing() as office:
             result = check_report(path, office)
     else:
         result = check_report(path)
@@ -284,6 +285,7 @@ def demo(
     data_dir: DataDir = None,
 ) -> None:
     """The whole case on the sample office: register, locate, erase, attack, verdict, signed report."""
+    from console.casework.cases import check_method
     from console.casework.demo import demo_json, run_demo
     from console.casework.sample import fetch_model
 
@@ -294,8 +296,11 @@ def demo(
     if data_dir is None:
         places = Places(data=folder, cache=Places.default().cache)
     session = Session(as_json, places)
+    if method != AUTO:
+        check_method(method)
+    named_out(out, places, replace=force)
     fetch_model(places, sample_model, step_teller())
-    with session.office() as office:
+    with session.office_or_new() as office:
         result, peak = session.run(office, run_demo(office, out, sample_model, method, device, replace=force))
     value = demo_json(result, peak)
 

@@ -105,11 +105,12 @@ def sample_fetch(sample_model: SampleModel = None, as_json: Json = False, data_d
 def sample_plant(
     sample_model: SampleModel = None, device: DeviceOption = "auto", as_json: Json = False, data_dir: DataDir = None
 ) -> None:
-    """Teach the sample model its office (minutes, cached) and load the eight sample requests."""
-    from console.casework.sample import load_requests, plant
+    """Make the sample office: teach the sample model (minutes, cached) and load the eight sample requests."""
+    from console.casework.sample import fetch_model, load_requests, plant
 
     session = open_session(as_json, data_dir)
-    with session.office() as office:
+    fetch_model(session.places, sample_model, step_teller())
+    with session.office_or_new() as office:
         value, peak = session.run(office, plant(office, sample_model, device))
         loaded = load_requests(office) if office.sample_subjects is None else []
     session.show(

@@ -259,6 +259,12 @@ def hot_journal(office, folder: Path) -> Path:
     return folder / "ledger.db"
 
 
+def everything_in(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file in a folder: when it was written, and what is in it."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
 @pytest.mark.parametrize("read_only", [True, False])
 def test_a_killed_writers_journal_is_rolled_back_for_reader_and_writer(office, tmp_path, read_only: bool) -> None:
     office.path = hot_journal(office, tmp_path)
