@@ -53,6 +53,7 @@ class _VaultCheck:
         for item, request in session.exec(by_id):
             self._items[item] = request
         self._keys = set(session.exec(select(VaultKeyRow.request_id)))
+        self._broken: set[str] = set()  # requests whose key does not open
         self._gone: dict[str, set[str]] = {}  # request: ids of what was destroyed
         for id, request in session.exec(select(VaultTombstoneRow.id, VaultTombstoneRow.request_id)):
             self._gone.setdefault(request, set()).add(id)
@@ -72,7 +73,7 @@ class _VaultCheck:
                 self._vault.open_key(request)
             except LedgerDamagedError:
                 self._add(f"The key of {quoted(request)} was changed outside the console; its data cannot be read.")
-                self._keys.discard(request)
+                self._broken.add(request)
 
     def items(self) -> None:
         """That every sealed item has its key and opens under it."""
@@ -80,7 +81,7 @@ class _VaultCheck:
             count = sum(owner == request for owner in self._items.values())
             self._add(f"The key of {quoted(request)} is missing; {count} sealed items of it cannot be read.")
         for item, request in self._items.items():
-            if request in self._keys and self._value(item) is None:
+            if request in self._keys - self._broken and self._value(item) is None:
                 self._add(f"A sealed item of {quoted(request)} was changed outside the console and cannot be read.")
 
     def event(self, event: Event) -> None:
@@ -118,6 +119,8 @@ class _VaultCheck:
     def _committed(self, seq: int, request: str, committed: str, named: list[str]) -> None:
         if request in self._gone:
             return  # destroyed, and nobody can test it any more; whether that was recorded is looked at elsewhere
+        if request in self._broken:
+            return  # said already
         if request not in self._keys:
             if request not in self._items.values():  # else it was said that the key is missing
                 self._add(f"The data that event {seq} committed to is missing, and nothing says why.", seq)

@@ -100,7 +100,8 @@ def _verify_whole(
     except LedgerDamagedError as error:
         pages = [_page(str(error))]
     try:
-        chain = _verify_session(session, path, verifier_key, witnesses)
+        with plain_errors():
+            chain = _verify_session(session, path, verifier_key, witnesses)
     except LedgerDamagedError as error:
         if not pages:
             raise
