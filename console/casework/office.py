@@ -22,7 +22,7 @@ from console.errors import DiskFullError, InputError
 from console.ledger import Ledger
 from console.ledger.database import engine_versions
 from console.ledger.passphrase import find_passphrase, generate_demo_passphrase
-from console.paths import Places, resource
+from console.paths import PASSPHRASE_FILE_VARIABLE, Places, resource
 
 Clock = Callable[[], datetime]
 _ACTOR_SETTING, _ORGANISATION_SETTING, _SAMPLE_SETTING = "actor", "organisation", "sample-office"
@@ -200,11 +200,7 @@ class Office:
 
 
 def _new_passphrase(places: Places, prompt: Callable[[], str | None] | None, environment: Mapping[str, str]) -> str:
-    if (
-        prompt is None
-        and not environment.get("ERASURE_CONSOLE_PASSPHRASE_FILE")
-        and not places.passphrase_file.exists()
-    ):
+    if prompt is None and not environment.get(PASSPHRASE_FILE_VARIABLE) and not places.passphrase_file.exists():
         return generate_demo_passphrase(places).value
     return find_passphrase(places, prompt=prompt, env=environment).value
 

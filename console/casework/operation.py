@@ -136,15 +136,15 @@ class Operation:
         if self._run is not None:
             self._run.cancel()
 
-    def wait(self, on_event: Callable[[BaseModel], None] = lambda _event: None, interval_s: float = 0.05) -> Any:
-        """Run to the end, for callers that may wait.
+    def wait(self, on_poll: Callable[[], None] = lambda: None, interval_s: float = 0.05) -> Any:
+        """Run to the end, for callers that may wait; ``on_poll`` is called again and again meanwhile.
 
         Raises:
             ConsoleError: the use case failed or was cancelled.
         """
         while not self.finished:
-            for event in self.poll():
-                on_event(event)
+            self.poll()
+            on_poll()
             if not self.finished:
                 time.sleep(interval_s)
         if self.error is not None:

@@ -11,6 +11,7 @@ from console.domain.roles import Duty
 from console.ledger import VerificationResult
 from console.ledger.export import export_events
 from console.ledger.verify import verify_chain
+from console.out_file import OutFile
 
 
 def verify_records(office: Office) -> VerificationResult:
@@ -19,15 +20,14 @@ def verify_records(office: Office) -> VerificationResult:
     return verify_chain(office.ledger)
 
 
-def export_records(office: Office, out: Path) -> int:
-    """Write every event with a fresh checkpoint; returns their number.
+def export_records(office: Office, out: Path, *, replace: bool = False) -> int:
+    """Write every event with a fresh checkpoint; returns their number. A file at ``out`` is replaced only if asked.
 
     Raises:
         InputError, DiskFullError: the file cannot be written.
     """
     office.require(Duty.CHECK_LEDGER)
-    office.ledger.checkpoint()
-    return export_events(office.ledger, out)
+    return export_events(office.ledger, OutFile.named(out, office.places, replace=replace))
 
 
 _TYPED = ("reason", "summary", "beyond_limits")

@@ -36,6 +36,7 @@ from console.domain.results import Battery, Rate, Status
 from console.domain.roles import Duty
 from console.domain.verdict import Thresholds, Verdict, Word, decide
 from console.errors import InputError, NotPossibleError
+from console.out_file import OutFile
 from console.reports import evidence as parts
 from console.reports.certificates import SigningIdentity, ensure_identity
 from console.reports.export import ReportFile, write_report
@@ -408,17 +409,21 @@ class SignedReport:
     authority: str
 
 
-def make_report(office: Office, number: str, out: Path) -> SignedReport:
+def make_report(office: Office, number: str, out: Path, *, replace: bool = False) -> SignedReport:
     """Write and sign the report of a case, and put its hash into the ledger.
+
+    Args:
+        replace: whether a file that lies at ``out`` is replaced.
 
     Raises:
         NotPossibleError: nothing has been measured, or the role may not sign.
-        DiskFullError, InputError: the file cannot be written.
+        DiskFullError, InputError: the file cannot be written (see ``console.out_file``).
     """
     actor = office.require(Duty.SIGN_REPORT)
+    target = OutFile.named(out, office.places, replace=replace)
     evidence = build_evidence(office, number)
     identity = signing_identity(office)
-    file = write_report(evidence, out, identity, now=office.clock())
+    file = write_report(evidence, target, identity, now=office.clock())
     body = ReportSigned(
         report_id=evidence.report_id,
         sha256=file.sha256,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from console.cli.behaviour import behaviour_json, behaviour_words
 from console.cli.session import (
     DataDir,
+    Force,
     Json,
     Profile,
     PublishedDays,
@@ -19,6 +19,7 @@ from console.cli.session import (
     parse_day,
     rows,
 )
+from console.cli.speaking import say
 from console.domain.deadline import Deadline
 from console.errors import InputError
 
@@ -72,7 +73,7 @@ def _deadline_words(found: Deadline, further: dict[str, str]) -> None:
     rows({"Due": found.binding_due, "If extended": found.due_extended or "no extension in this law"})
     rows({**further, "Calendar": found.calendar, "Rule": found.rule})
     for step in found.steps:
-        sys.stdout.write(f"  - {step}\n")
+        say(f"  - {step}\n")
 
 
 @ledger_app.command("verify")
@@ -104,6 +105,7 @@ def ledger_verify(as_json: Json = False, data_dir: DataDir = None) -> None:
 @ledger_app.command("export")
 def ledger_export(
     out: Annotated[Path, typer.Option("--out", help="JSON-lines file to write.")],
+    force: Force = False,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -112,7 +114,7 @@ def ledger_export(
 
     session = open_session(as_json, data_dir)
     with session.office() as office:
-        count = export_records(office, out)
+        count = export_records(office, out, replace=force)
         typed = clear_words(office)
     value = {"path": str(out), "entries": count, "typed_in_the_clear": list(typed)}
 
@@ -143,7 +145,7 @@ def _listing(kind: str, as_json: bool, data_dir: Path | None) -> None:
     def words() -> None:
         for entry in found:
             about = entry.get("summary") or entry["definition"]
-            sys.stdout.write(f"{entry['id']:<18} {entry['title']}\n{'':<18} {about}\n")
+            say(f"{entry['id']:<18} {entry['title']}\n{'':<18} {about}\n")
 
     session.show(found, words)
 
@@ -199,14 +201,12 @@ def replay(
     def words() -> None:
         for entry in found:
             again = "the same again" if entry.same else f"now {entry.again.word.value} (rule {entry.again.rule})"
-            sys.stdout.write(
-                f"{entry.artefact:<18} {entry.recorded.word.value} (rule {entry.recorded.rule}): {again}\n"
-            )
+            say(f"{entry.artefact:<18} {entry.recorded.word.value} (rule {entry.recorded.rule}): {again}\n")
         for check in rechecked:
             again = "the same again" if check.same else f"now {check.again.value}"
-            sys.stdout.write(f"{check.artefact:<18} {check.number} {check.recorded.value}: {again}\n")
+            say(f"{check.artefact:<18} {check.number} {check.recorded.value}: {again}\n")
         if not found:
-            sys.stdout.write("The ledger holds no verdict yet.\n")
+            say("The ledger holds no verdict yet.\n")
 
     session.show(value, words)
     if not all(entry.same for entry in (*found, *rechecked)):
@@ -257,19 +257,19 @@ def compare(
         return f"{row.outcome.attempts.hits} of {row.outcome.attempts.trials}"
 
     def words() -> None:
-        sys.stdout.write(f"Request {found.number}\n{'':<20} {found.left:<20} {found.right:<20} p\n")
+        say(f"Request {found.number}\n{'':<20} {found.left:<20} {found.right:<20} p\n")
         for row in found.rows:
             chance = "" if row.p_value is None else f"{row.p_value:.3f}"
-            sys.stdout.write(f"{row.attack:<20} {counts(row.left):<20} {counts(row.right):<20} {chance}\n")
+            say(f"{row.attack:<20} {counts(row.left):<20} {counts(row.right):<20} {chance}\n")
         for row in found.rows:
             left_gains, right_gains = gains(row.left), gains(row.right)
             for way in dict.fromkeys((*left_gains, *right_gains)):
-                sys.stdout.write(f"Leak gain of {row.attack}, {way}\n")
+                say(f"Leak gain of {row.attack}, {way}\n")
                 for name, shown in ((found.left, left_gains), (found.right, right_gains)):
-                    sys.stdout.write(f"  {name:<18} {shown.get(way, 'not measured')}\n")
+                    say(f"  {name:<18} {shown.get(way, 'not measured')}\n")
         if found.suppressed is not None:
             lost = found.suppressed
-            sys.stdout.write(
+            say(
                 f"Other people's facts told step by step by {found.left} and no longer by {found.right} (unfair "
                 f"suppression): {lost.hits} of {lost.trials}, 95 % interval {lost.low:.2f} to {lost.high:.2f}\n"
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,7 @@ from console.cli.session import (
     read_bytes,
     rows,
 )
+from console.cli.speaking import say
 from console.domain.request_terms import language_code
 from console.domain.visible import visible
 from console.errors import InputError
@@ -96,7 +96,7 @@ def request_add(
         rows({"Registered": number, "Facts": f"{len(found.items)} of {found.total} rows", "Due": state["due"]})
         rows({"Law": law.words})
         for error in errors:
-            sys.stdout.write(f"  line {error['line']} ({error['field']}): {error['message']}\n")
+            say(f"  line {error['line']} ({error['field']}): {error['message']}\n")
 
     session.show(value, words)
 
@@ -126,11 +126,9 @@ def request_list(as_json: Json = False, data_dir: DataDir = None) -> None:
 
     def words() -> None:
         for line in lines:
-            sys.stdout.write(
-                f"{line.number}  {line.person:<9} {line.status_text:<30} {line.due_text:<32} {line.next_step}\n"
-            )
+            say(f"{line.number}  {line.person:<9} {line.status_text:<30} {line.due_text:<32} {line.next_step}\n")
             if line.problem:
-                sys.stdout.write(f"    {line.problem}\n")
+                say(f"    {line.problem}\n")
 
     session.show(value, words)
 
@@ -169,7 +167,7 @@ def request_show(number: str, as_json: Json = False, data_dir: DataDir = None) -
             rows({"Verdict": f"{page.verdict_word} (rule {page.verdict_rule})"})
         for line in page.timeline:
             at = office.local(line.at)
-            sys.stdout.write(f"  {line.seq:>5}  {at:%Y-%m-%d %H:%M}  {visible(line.what)}\n")
+            say(f"  {line.seq:>5}  {at:%Y-%m-%d %H:%M}  {visible(line.what)}\n")
 
     session.show(value, words)
 
