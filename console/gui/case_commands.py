@@ -11,6 +11,7 @@ from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QDialog
 
 from console.casework import cases, exporting
+from console.casework.requests import accept_deadline
 from console.casework.views import models
 from console.domain.engine_names import EngineName
 from console.domain.exports import ExportForm
@@ -60,6 +61,8 @@ class CaseCommands(QObject):
             "request.answer": self.record_answer,
             "request.resume": lambda: self._step(road.resume),
         }
+
+        case.request.accept_date.connect(lambda: self._step(accept_deadline))
 
     @property
     def _page(self) -> CasePage:
