@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+import regex
+
 from console.casework.exporting import export_outlook
 from console.casework.models import knowledge_of, model_state
 from console.casework.notes import note_text
@@ -18,6 +20,7 @@ from console.domain.exports import ExportForm
 from console.domain.request_terms import Channel, Ground, RequestStatus
 from console.domain.results import AttackRow, Behaviour, Status
 from console.domain.roles import Separation
+from console.domain.visible import visible
 from console.errors import ConsoleError, InputError, NotPossibleError
 from console.ledger import Event
 
@@ -50,8 +53,12 @@ _NEXT_STEP = {
 
 
 def masked(name: str) -> str:
-    """A name as its initials: ``Mirela Tavanyi`` becomes ``M… T…``."""
-    return " ".join(f"{part[0]}…" for part in name.split())
+    """A name as its initials: ``Mirela Tavanyi`` becomes ``M… T…``.
+
+    An initial is what a reader sees as one sign (a grapheme, UAX 29), not its first code point.
+    """
+    initials = (regex.match(r"\X", part) for part in name.split())
+    return " ".join(f"{visible(initial[0])}…" for initial in initials if initial)
 
 
 @dataclass(frozen=True)
