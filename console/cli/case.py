@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,7 @@ from console.cli.sequence import chain_json, chain_words, earlier_json, earlier_
 from console.cli.session import (
     DataDir,
     DeviceOption,
+    Force,
     Json,
     SampleModel,
     Session,
@@ -22,9 +22,9 @@ from console.cli.session import (
     parse_settings,
     rows,
 )
+from console.cli.speaking import say, step_teller
 from console.domain.advice import AUTO
 from console.domain.engine_names import EngineName
-from console.domain.visible import visible
 from console.paths import Places
 
 app = typer.Typer()
@@ -179,7 +179,7 @@ def attack(
     def words() -> None:
         rows({"Verdict": f"{verdict.word.value} (rule {verdict.rule})"})
         for line in (*verdict.reasons, *verdict.caps, *verdict.not_counted):
-            sys.stdout.write(f"  - {line}\n")
+            say(f"  - {line}\n")
         battery_words(value["after"])
         behaviour_words(*behaved, _STAGES)
         earlier_words(result.earlier)
@@ -210,8 +210,8 @@ def transcript(
         for line in lines:
             mark = "HIT " if line.hit else "    "
             said = " ".join(line.said.split())
-            sys.stdout.write(f"{mark} {line.attack} · {line.fact} · attempt {line.attempt + 1}\n")
-            sys.stdout.write(f"       asked: {' '.join(line.asked.split())}\n       said:  {said}\n")
+            say(f"{mark} {line.attack} · {line.fact} · attempt {line.attempt + 1}\n")
+            say(f"       asked: {' '.join(line.asked.split())}\n       said:  {said}\n")
 
     session.show([asdict(line) for line in lines], words)
 
@@ -220,6 +220,7 @@ def transcript(
 def report(
     number: Annotated[str, typer.Argument(metavar="REQUEST")],
     out: Annotated[Path, typer.Option("--out", help="The PDF file to write.")],
+    force: Force = False,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -228,7 +229,7 @@ def report(
 
     session = open_session(as_json, data_dir)
     with session.office() as office:
-        made = make_report(office, number, out)
+        made = make_report(office, number, out, replace=force)
     value = {
         "report": str(made.file.path),
         "sha256": made.file.sha256,
@@ -270,9 +271,9 @@ def verify(
         rows({"Result": result.headline.sentence})
         if result.evidence is not None:
             case = f"{result.evidence.request.number}: {VERDICTS[result.evidence.verdict.word].title}"
-            rows({"Case": visible(f"{case} (report {result.evidence.report_id})")})
+            rows({"Case": f"{case} (report {result.evidence.report_id})"})
         for name, light in result.lights.items():
-            rows({name.value.capitalize(): f"{light.state.value}: {visible(light.sentence)}"})
+            rows({name.value.capitalize(): f"{light.state.value}: {light.sentence}"})
 
     session.show(verification_json(result), words)
     if not result.ok:
@@ -283,6 +284,7 @@ def verify(
 def demo(
     method: Annotated[str, typer.Option("--method", help="auto: the default; 'advise' tells which can run.")] = AUTO,
     out: Annotated[Path | None, typer.Option("--out", help="Where the report goes.")] = None,
+    force: Force = False,
     sample_model: SampleModel = None,
     device: DeviceOption = "auto",
     as_json: Json = False,
@@ -299,20 +301,20 @@ def demo(
     if data_dir is None:
         places = Places(data=folder, cache=Places.default().cache)
     session = Session(as_json, places)
-    fetch_model(places, sample_model, lambda text: sys.stderr.write(text + "\n") and None)
+    fetch_model(places, sample_model, step_teller())
     with session.office() as office:
-        result, peak = session.run(office, run_demo(office, out, sample_model, method, device))
+        result, peak = session.run(office, run_demo(office, out, sample_model, method, device, replace=force))
     value = demo_json(result, peak)
 
     def words() -> None:
         rows({"Request": result.number, "Verdict": f"{value['verdict']} (rule {value['rule']})"})
         for line in (*value["reasons"], *value["caps"], *value["not_counted"]):
-            sys.stdout.write(f"  - {line}\n")
-        sys.stdout.write("Before\n")
+            say(f"  - {line}\n")
+        say("Before\n")
         battery_words(value["before"])
-        sys.stdout.write("After\n")
+        say("After\n")
         battery_words(value["after"])
         rows({"Report": value["report"], "Took": f"{value['seconds']:.0f} s, {value['peak_rss_mb']} MB at most"})
-        sys.stdout.write(f"Check it: erasure-console verify {value['report']}\n")
+        say(f"Check it: erasure-console verify {value['report']}\n")
 
     session.show(value, words)

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, pkcs12
 from cryptography.x509.oid import NameOID
 
+from console.atomic_file import write_atomically
 from console.errors import InputError, PassphraseError, SetupError
-from console.reports.atomic_file import write_atomically
 from console.reports.verification import Trust
 
 CA_COMMON_NAME = "Erasure Console CA"

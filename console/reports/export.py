@@ -10,8 +10,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from console.errors import InputError, JobFailedError
+from console.out_file import OutFile
 from console.reports.archive import build_archive
-from console.reports.atomic_file import write_atomically
 from console.reports.certificates import SigningIdentity, trust_in
 from console.reports.evidence import Evidence
 from console.reports.evidence_checks import consistency
@@ -45,7 +45,7 @@ def _trust(identity: SigningIdentity) -> Trust:
 
 def _hand_over(
     data: bytes,
-    out: Path,
+    out: OutFile,
     identity: SigningIdentity,
     signatures: int,
     now: datetime,
@@ -64,9 +64,9 @@ def _hand_over(
             )
         results.append(result)
 
-    write_atomically(out, data, check=check)
+    out.write(data, check=check)
     return ReportFile(
-        path=out,
+        path=out.path,
         sha256=digest,
         size=len(data),
         evidence_sha256=results[0].evidence_sha256,
@@ -75,7 +75,7 @@ def _hand_over(
 
 
 def write_report(
-    evidence: Evidence, out: Path, identity: SigningIdentity, *, now: datetime, reason: str = PREPARER_STATEMENT
+    evidence: Evidence, out: OutFile, identity: SigningIdentity, *, now: datetime, reason: str = PREPARER_STATEMENT
 ) -> ReportFile:
     """Write the report of one case, signed by its preparer.
 
@@ -97,13 +97,13 @@ def write_report(
 
 
 def approve_report(
-    path: Path, out: Path, identity: SigningIdentity, *, now: datetime, reason: str = APPROVER_STATEMENT
+    path: Path, out: OutFile, identity: SigningIdentity, *, now: datetime, reason: str = APPROVER_STATEMENT
 ) -> ReportFile:
     """Add the approver's signature to a report that carries the preparer's.
 
     Args:
         path: the signed report.
-        out: where the approved report goes; may be ``path``.
+        out: where the approved report goes; may be ``path``, to be replaced.
 
     Raises:
         InputError: the report does not verify, is approved already, or the approver is the preparer.
