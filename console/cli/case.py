@@ -25,6 +25,7 @@ from console.cli.session import (
 from console.cli.speaking import say, step_teller
 from console.domain.advice import AUTO
 from console.domain.engine_names import EngineName
+from console.domain.visible import visible
 from console.paths import Places
 
 app = typer.Typer()
@@ -271,7 +272,7 @@ def verify(
         rows({"Result": result.headline.sentence})
         if result.evidence is not None:
             case = f"{result.evidence.request.number}: {VERDICTS[result.evidence.verdict.word].title}"
-            rows({"Case": f"{case} (report {result.evidence.report_id})"})
+            rows({"Case": visible(f"{case} (report {result.evidence.report_id})")})  # one line, whatever it holds
         for name, light in result.lights.items():
             rows({name.value.capitalize(): f"{light.state.value}: {light.sentence}"})
 

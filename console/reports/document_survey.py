@@ -72,6 +72,7 @@ def survey(data: bytes) -> Survey:
         InputError: encrypted, or beyond a limit.
         DamagedError: it cannot be opened.
     """
+    pdf_limits.check_inflated(data)
     try:
         document = pikepdf.open(io.BytesIO(data), suppress_warnings=True)
     except pikepdf.PasswordError as error:

@@ -34,6 +34,16 @@ def _who(signature: ReportSignature) -> str:
     return f"{quoted(signature.signer)}{organisation}"
 
 
+def integrity_light(weak_hash: str) -> Light:
+    """For a file that matches its signatures: whether that proves that it is what was signed."""
+    if weak_hash:
+        return Light(
+            LightState.WARNING,
+            f"The file matches its signature, but by a weak hash ({weak_hash}): another file can be made to match it.",
+        )
+    return Light(LightState.OK, "The file is exactly the one that was signed.")
+
+
 def signer_light(signatures: Sequence[ReportSignature], trust: Trust | None) -> Light:
     """Who signed, and whether the key is known; a name proves nothing."""
     who = " and ".join(dict.fromkeys(map(_who, signatures)))

@@ -48,7 +48,6 @@ def check_limits(data: bytes) -> None:
     if data.count(b"%%EOF") > MOST_REVISIONS:
         raise beyond(f"was saved on top of itself more than {MOST_REVISIONS} times")
     _bounded_count(_OBJECT, data, "objects")
-    _check_inflated(data)
 
 
 def _bounded_count(pattern: re.Pattern[bytes], data: bytes, what: str) -> None:
@@ -57,8 +56,12 @@ def _bounded_count(pattern: re.Pattern[bytes], data: bytes, what: str) -> None:
             raise beyond(f"has more than {MOST_OBJECTS} {what}")
 
 
-def _check_inflated(data: bytes) -> None:
-    """Inflate every stream in pieces and keep none of them: only the sum of their sizes counts."""
+def check_inflated(data: bytes) -> None:
+    """Inflate every stream in pieces and keep none of them: only the sum of their sizes counts.
+
+    Raises:
+        InputError: beyond the limit.
+    """
     _bounded_count(_STREAM, data, "streams")
     left = LARGEST_INFLATED
     for match in _STREAM.finditer(data):

@@ -45,11 +45,13 @@ class SignedFile:
 
     Attributes:
         broken: why the file is not what was signed; empty where it is.
+        weak_hash: the hash by which the file matches its signature, where another file can be made to match it too.
     """
 
     signatures: tuple[ReportSignature, ...]
     unsigned_fields: tuple[str, ...]
     broken: str = ""
+    weak_hash: str = ""
 
 
 def _stated_time(signature: EmbeddedPdfSignature) -> datetime | None:
@@ -143,7 +145,8 @@ def read_signed(data: bytes, reason: str) -> SignedFile:
     if not broken and embedded and embedded[-1].coverage != SignatureCoverageLevel.ENTIRE_FILE:
         broken = "What was signed is unchanged, but something was added to the file after the last signature."
     waiting = tuple(name for name, filled in _fields(reader).items() if not filled)
-    return SignedFile(tuple(_of_anybody(signature, reason) for signature in embedded), waiting, broken)
+    weak = next((signature.md_algorithm for signature in embedded if signature.md_algorithm in _WEAK_HASHES), "")
+    return SignedFile(tuple(_of_anybody(signature, reason) for signature in embedded), waiting, broken, weak.upper())
 
 
 def _broken(signature: EmbeddedPdfSignature) -> str:
@@ -177,7 +180,7 @@ def _of_anybody(signature: EmbeddedPdfSignature, reason: str) -> ReportSignature
         ca_fingerprint="",
         valid_from=validity["not_before"].native,
         valid_until=validity["not_after"].native,
-        doubt=" ".join((*_weaknesses(signature), reason)),
+        doubt=f"{_weak_key(signature)}{reason}",
     )
 
 
@@ -186,12 +189,9 @@ def _one(names: dict[str, object], key: str) -> str:
     return str(value[0]) if isinstance(value, list) else str(value)
 
 
-def _weaknesses(signature: EmbeddedPdfSignature) -> list[str]:
-    """Keys and hashes that anybody may forge by now."""
-    found = []
+def _weak_key(signature: EmbeddedPdfSignature) -> str:
+    """A sentence for a key that somebody else may have found by now; empty for a sound one."""
     key = signature.signer_cert.public_key
-    if key.algorithm in {"rsa", "rsassa_pss", "dsa"} and key.bit_size < SHORTEST_RSA:
-        found.append(f"The key is weak ({key.algorithm.upper()}, {key.bit_size} bits).")
-    if signature.md_algorithm in _WEAK_HASHES:
-        found.append(f"The hash is weak ({signature.md_algorithm.upper()}).")
-    return found
+    if key.algorithm not in {"rsa", "rsassa_pss", "dsa"} or key.bit_size >= SHORTEST_RSA:
+        return ""
+    return f"The key is weak ({key.algorithm.upper()}, {key.bit_size} bits). "

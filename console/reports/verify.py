@@ -22,6 +22,7 @@ from console.reports.lights import (
     NOT_INTACT,
     content_light,
     fields_light,
+    integrity_light,
     record_light,
     signer_light,
     time_light,
@@ -31,7 +32,6 @@ from console.reports.signatures import SignedFile, read_sealed, read_signed
 from console.reports.verification import Light, LightState, ReportVerification, Trust
 
 _NO_REPORT = Light(LightState.NOT_JUDGED, "Not judged, because no console signed the file.")
-_INTACT = Light(LightState.OK, "The file is exactly the one that was signed.")
 
 
 def _broken(data: bytes, reason: str, *, is_signed: bool = True) -> ReportVerification:
@@ -71,7 +71,7 @@ def _lit(
 ) -> ReportVerification:
     record = evidence.evidence if evidence else None
     return ReportVerification(
-        integrity=_INTACT,
+        integrity=integrity_light(signed.weak_hash),
         signer=signer_light(signed.signatures, trust),
         time=time_light(signed.signatures, record, now),
         content=content_light(found.active),
