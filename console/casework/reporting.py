@@ -41,7 +41,6 @@ from console.reports import evidence as parts
 from console.reports.certificates import SigningIdentity, ensure_identity
 from console.reports.export import ReportFile, write_report
 from console.reports.limits import limits_for, not_checked
-from console.reports.verify import ReportVerification, verify_report
 from console.reports.wording import summary_sentence
 
 S = RequestStatus
@@ -445,46 +444,3 @@ def make_report(office: Office, number: str, out: Path, *, replace: bool = False
         if S(drafted["status"]) is S.REPORT_DRAFT:
             append_status(transaction, drafted, S.REPORT_SIGNED, TransitionFacts(), actor)
     return SignedReport(file, evidence, identity.ca_fingerprint)
-
-
-def check_report(path: Path, office: Office | None = None) -> ReportVerification:
-    """Verify a report; with its own office at hand also against the ledger's hash and the office's certificate."""
-    if office is None:
-        return verify_report(path)
-    certificate = office.places.keys / signing_identity(office).ca_cer_path.name
-    result = verify_report(path, trusted_ca=[certificate.read_bytes()])
-    if result.evidence is None:
-        return result
-    known = [
-        event.body
-        for event in office.ledger.events(result.evidence.request.number)
-        if event.kind == ReportSigned.kind and event.body["report_id"] == result.evidence.report_id
-    ]
-    if not known:
-        return result
-    return verify_report(path, trusted_ca=[certificate.read_bytes()], expected_sha256=known[-1]["sha256"])
-
-
-def verification_json(result: ReportVerification) -> dict[str, Any]:
-    """A verification as plain data."""
-    return {
-        "ok": result.ok,
-        **{
-            name: {"state": light.state.value, "sentence": light.sentence}
-            for name, light in (("integrity", result.integrity), ("signer", result.signer), ("time", result.time))
-        },
-        "checks": [{"ok": check.ok, "sentence": check.sentence} for check in result.checks],
-        "signatures": [
-            {
-                "field": signature.field,
-                "signer": signature.signer,
-                "organisation": signature.organisation,
-                "signed_at": signature.signed_at.isoformat(),
-                "fingerprint": signature.fingerprint,
-                "authority": signature.ca_fingerprint,
-            }
-            for signature in result.signatures
-        ],
-        "sha256": result.sha256,
-        "verdict": result.evidence.verdict.word.value if result.evidence else None,
-    }
