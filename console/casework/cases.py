@@ -46,7 +46,7 @@ from console.errors import ConsoleError, DiskFullError, InputError, ModelFileErr
 from console.jobs.spec import JobKind, JobSpec
 from console.ledger import Transaction
 
-ONE_PERSON = "This office has one person at the desk; nobody else could approve."
+NOBODY_NAMED = "No second person was named to approve."  # all that is known where nobody gives a reason
 _CHANGED_SHOWN = 40
 S = RequestStatus
 
@@ -203,7 +203,7 @@ def erase(
     method: str,
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
-    approval_reason: str = ONE_PERSON,
+    approval_reason: str = NOBODY_NAMED,
     beyond_limits: str = "",
     self_made: bool = False,
 ) -> UseCase:
@@ -211,6 +211,7 @@ def erase(
 
     Args:
         method: its id, or ``auto`` for the default.
+        approval_reason: why the person who prepares the plan also approves it; the report prints it.
         beyond_limits: why to erase from a model that earlier erasures have changed more than the limits allow.
         self_made: erase, besides the request's facts, what the model itself wrote about the person (``write_corpus``).
 

@@ -23,7 +23,7 @@ from console.domain.jurisdiction import resolve_profile
 from console.domain.request_terms import Channel, Ground, RequestStatus
 from console.domain.requests import TransitionFacts
 from console.domain.results import Battery, Rate, Status
-from console.domain.roles import Duty
+from console.domain.roles import Duty, Separation
 from console.domain.verdict import Thresholds, Verdict, Word, decide
 from console.errors import NotPossibleError
 from console.reports import evidence as parts
@@ -221,8 +221,8 @@ def _approvals(office: Office, state: dict[str, Any]) -> tuple[parts.Approval, .
             at=_instant(events[approval["seq"]].at),
             statement=(
                 "A second person approved the plan before it ran."
-                if approval["mode"] == "second_person"
-                else f"Approved by the person who prepared it. Reason given: {approval['reason']}"
+                if approval["mode"] == Separation.SECOND_PERSON
+                else f"Approved by the person who prepared it: {approval['reason']}"
             ),
         )
         for approval in state["approvals"]
@@ -306,6 +306,63 @@ def _ran(battery: Battery) -> frozenset[str]:
     return frozenset(row.attack for row in battery.rows if row.status is Status.OK)
 
 
+def _measured(office: Office, state: dict[str, Any]) -> dict[str, BatteryRecorded]:
+    """What a report rests on.
+
+    Raises:
+        NotPossibleError: nothing has been measured yet.
+    """
+    batteries = latest_batteries(office, state)
+    if "before" not in batteries:
+        raise NotPossibleError(f"Nothing has been measured for {state['number']} yet; run locate first.")
+    return batteries
+
+
+@dataclass(frozen=True)
+class ReportOutline:
+    """What a report would say if it were signed now, for whoever is asked to sign it.
+
+    Attributes:
+        model_after: the erased model, or None where nothing was erased.
+        approvals: what the report says of each approval.
+    """
+
+    number: str
+    status: str
+    verdict: Word
+    sentence: str
+    model_before: str
+    model_after: str | None
+    approvals: tuple[str, ...]
+    organisation: str
+
+
+def outline_report(office: Office, number: str) -> ReportOutline:
+    """What the report of a case would say now; writes nothing.
+
+    Raises:
+        InputError: no such request.
+        NotPossibleError: nothing has been measured yet.
+    """
+    state = request_state(office, number)
+    batteries = _measured(office, state)
+    before, after, reference = (batteries.get(stage) for stage in ("before", "after", "reference"))
+    assert before is not None
+    word = _verdict(office, state, batteries)[0].word
+    return ReportOutline(
+        number=number,
+        status=S(state["status"]).label,
+        verdict=word,
+        sentence=summary_sentence(
+            word, before.battery, after.battery if after else None, reference.battery if reference else None
+        ),
+        model_before=before.model,
+        model_after=after.model if after else None,
+        approvals=tuple(approval.statement for approval in _approvals(office, state)),
+        organisation=office.organisation,
+    )
+
+
 def build_evidence(office: Office, number: str) -> parts.Evidence:
     """The record of one case as it stands in the ledger.
 
@@ -314,9 +371,7 @@ def build_evidence(office: Office, number: str) -> parts.Evidence:
         NotPossibleError: nothing has been measured yet.
     """
     state = request_state(office, number)
-    batteries = latest_batteries(office, state)
-    if "before" not in batteries:
-        raise NotPossibleError(f"Nothing has been measured for {number} yet; run locate first.")
+    batteries = _measured(office, state)
     verdict, utility, thresholds = _verdict(office, state, batteries)
     artefact = state["verdict"]["artefact"] if state["verdict"] else None
     before, after, reference = (batteries.get(stage) for stage in ("before", "after", "reference"))

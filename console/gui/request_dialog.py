@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QDate, QLocale
 from PySide6.QtWidgets import (
@@ -58,7 +59,6 @@ class RequestDialog(FormDialog):
         self._add_texts()
         self.body.addStretch(1)
         self._show_due()
-        self.received.setFocus()
 
     # -- building -----------------------------------------------------------------------------
 
@@ -169,6 +169,14 @@ class RequestDialog(FormDialog):
         self.due.setText(f"Due on {day_text(deadline.binding_due)}")
         self.due.set_tone(Tone.PLAIN)
         self.rule.setText(deadline.rule)
+
+    def draft(self) -> dict[str, Any]:
+        return {**super().draft(), "file": self._path}
+
+    def restore(self, draft: dict[str, Any]) -> None:
+        super().restore(draft)
+        if draft["file"] is not None:
+            self.take_file(draft["file"])
 
     def _choose(self) -> None:
         pattern = " ".join(f"*{suffix}" for suffix in SUFFIXES)
