@@ -133,9 +133,9 @@ class Commands(QObject):
         """The page of one request."""
         self._stale.discard(self.case)
         self.case.show_case(number)
-        self._window.show_page(self.case, "view.requests")
         self._show_job(self._desk.job)
         self._refresh()
+        self._window.show_page(self.case, "view.requests")
 
     def find(self) -> None:
         self.show_requests()
