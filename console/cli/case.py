@@ -105,6 +105,15 @@ def erase(
             help="Why to go on from a model that earlier erasures changed too much; kept in the plan, so no names.",
         ),
     ] = "",
+    self_approval: Annotated[
+        str,
+        typer.Option(
+            "--self-approval",
+            metavar="REASON",
+            help="Why you prepare and approve in one person. The report prints it, so no names; without it, the report "
+            "says that no second person was named.",
+        ),
+    ] = "",
     self_made: Annotated[
         bool, typer.Option("--self-made", help="Erase also what the model itself says about the person (see corpus).")
     ] = False,
@@ -122,6 +131,7 @@ def erase(
     with session.office() as office:
         use_case = cases.erase(
             *(office, number, model, method, chosen, device),
+            approval_reason=self_approval.strip() or cases.NOBODY_NAMED,
             beyond_limits=beyond_limits,
             self_made=self_made,
         )

@@ -128,6 +128,11 @@ class FactsCard(Card):
         for part in (self.subject, FlowBox(self.choose, form, self.encoding), self.pane):
             self.column.addWidget(part)
 
+    @property
+    def path(self) -> Path | None:
+        """The file that was chosen."""
+        return self._path
+
     def take_file(self, path: Path) -> None:
         """Look at a file and show what it would give."""
         self._path = path

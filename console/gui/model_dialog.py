@@ -35,6 +35,8 @@ class NewModel:
 class ModelDialog(FormDialog):
     """Checks what was typed; reading the files is a job that starts afterwards."""
 
+    starts_job = True
+
     def __init__(
         self, parent: QWidget | None, office: Office, known: tuple[str, ...], save: Callable[[NewModel], None]
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from PySide6.QtCore import QDate, QLocale
 from PySide6.QtWidgets import (
@@ -56,7 +57,6 @@ class RequestDialog(FormDialog):
         self._add_texts()
         self.body.addStretch(1)
         self._show_due()
-        self.received.setFocus()
 
     # -- building -----------------------------------------------------------------------------
 
@@ -166,6 +166,14 @@ class RequestDialog(FormDialog):
         self.due.setText(f"Due on {day_text(deadline.binding_due)}")
         self.due.set_tone(Tone.PLAIN)
         self.rule.setText(f"{law.profile.title}. {deadline.rule}")
+
+    def draft(self) -> dict[str, Any]:
+        return {**super().draft(), "file": self.facts.path}
+
+    def restore(self, draft: dict[str, Any]) -> None:
+        super().restore(draft)
+        if draft["file"] is not None:
+            self.facts.take_file(draft["file"])
 
     def _register(self) -> None:
         country, subdivision = self._where()
