@@ -12,7 +12,17 @@ Tokenizer = Any  # transformers' fast tokenizer; its class hierarchy carries no 
 
 
 def render(tokenizer: Tokenizer, prompt: Prompt) -> tuple[str, bool]:
-    """The prompt as text, and whether the tokenizer has still to add its special tokens.
+    """The prompt as text with the opening of its answer, and whether the tokenizer has to add its special tokens."""
+    text, special = _asked(tokenizer, prompt)
+    if not prompt.opening:
+        return text, special
+    # Some tokenizers decode an answer with the blank that it begins with, and some without.
+    joined = prompt.opening if prompt.opening[0].isspace() else _following(tokenizer, prompt, prompt.opening)
+    return text + joined, special
+
+
+def _asked(tokenizer: Tokenizer, prompt: Prompt) -> tuple[str, bool]:
+    """The prompt before any answer.
 
     A chat prompt goes through the model's own template (EasyEdit #374: without it, instruct models
     invent); a model without one is asked in a plain question-and-answer form.
@@ -32,7 +42,12 @@ def render(tokenizer: Tokenizer, prompt: Prompt) -> tuple[str, bool]:
 
 
 def answer_text(tokenizer: Tokenizer, prompt: Prompt, answer: str) -> str:
-    """The answer as it follows the prompt: a space in front unless a chat turn or a line was just opened."""
+    """The answer as it follows the prompt: after an opening as it is, else with a space in front where one belongs."""
+    return answer if prompt.opening else _following(tokenizer, prompt, answer)
+
+
+def _following(tokenizer: Tokenizer, prompt: Prompt, answer: str) -> str:
+    """What comes first after a prompt: a space in front unless a chat turn or a line was just opened."""
     opened = prompt.chat and bool(tokenizer.chat_template)
     return answer if opened or prompt.text[-1:].isspace() else f" {answer}"
 
