@@ -110,14 +110,15 @@ def _listened(
     model: LanguageModel, asks: Sequence[tuple[ForgetItem, Prompt]], source: PlaceSource
 ) -> dict[str, list[OwnPlace]]:
     """Every place of an item in the model's greedy answers, those with nothing before the secret too."""
-    fair = {prompt.id: (item, prompt) for item, prompt in asks if not leaking(Ask(item, prompt))}
+    fair = [(item, prompt) for item, prompt in asks if not leaking(Ask(item, prompt))]
+    prompts = [prompt for _, prompt in fair]
+    answers = {one.prompt_id: one.text for one in model.generate(prompts, [GREEDY], [ANSWER_TOKENS] * len(prompts))}
     found: dict[str, list[OwnPlace]] = {}
-    prompts = [prompt for _, prompt in fair.values()]
-    for said in model.generate(prompts, [GREEDY], [ANSWER_TOKENS] * len(prompts)):
-        item, prompt = fair[said.prompt_id]
-        span = find_answer(said.text, item.answers)
+    for item, prompt in fair:
+        said = answers[prompt.id]
+        span = find_answer(said, item.answers)
         if span is not None:
-            opening, answer = said.text[: span[0]], said.text[span[0] : span[1]]
+            opening, answer = said[: span[0]], said[span[0] : span[1]]
             place = OwnPlace(prompt=prompt.text, chat=prompt.chat, opening=opening, answer=answer, source=source)
             found.setdefault(item.id, []).append(place)
     return found
@@ -138,7 +139,7 @@ def find_places(
     silent = [item for item in items if item.id not in found]
     found |= _listened(model, [(one, p) for one in silent for p in _further(one)], PlaceSource.OWN_WORDS)
     first = {key for key, places in found.items() if not all(has_words(place.opening) for place in places)}
-    chosen = {key: _distinct(places) for key, places in found.items()}
+    chosen = {key: kept for key, places in found.items() if (kept := _distinct(places))}
     announce(2)
     silent = [item for item in items if item.id not in found]
     chosen |= _others_words(model, target, silent)

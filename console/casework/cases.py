@@ -25,10 +25,11 @@ from console.casework.batteries import (
 from console.casework.engine_choice import chosen_engine, require_runnable
 from console.casework.helper_questions import prepared_questions
 from console.casework.models import model_state, new_job_id, record_model, reference_to
+from console.casework.notes import seal_note
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError, Job, JobResult, UseCase
 from console.casework.own_places import collected_places
-from console.casework.requests import append_status, approve_plan, request_state
+from console.casework.requests import ONE_PERSON, append_status, approve_plan, request_state
 from console.casework.self_made import required_corpus, with_corpus
 from console.casework.sequence import EarlierRequest, check_limits, origin_of, recheck_earlier, remaining_knowledge
 from console.casework.side_effects import measured_utility
@@ -47,7 +48,6 @@ from console.errors import ConsoleError, DiskFullError, InputError, ModelFileErr
 from console.jobs.spec import JobKind, JobSpec
 from console.ledger import Transaction
 
-ONE_PERSON = "This office has one person at the desk; nobody else could approve."
 _CHANGED_SHOWN = 40
 S = RequestStatus
 
@@ -157,11 +157,11 @@ def _settle_plan(
         suite_hash=suite.hash,
         thresholds=thresholds,
         thresholds_hash=digest(thresholds.model_dump(mode="json")),
-        beyond_limits=beyond_limits,
     )
     with office.ledger.transaction() as transaction:
         request = transaction.projected(REQUESTS, number)
         assert request is not None
+        body = body.model_copy(update={"sealed_beyond_limits": seal_note(transaction, number, beyond_limits)})
         if RequestStatus(request["status"]) is not S.PLANNED:
             append_status(transaction, request, S.PLANNED, TransitionFacts(), office.actor.id)
         transaction.append(PlanFixed.kind, body.to_body(), request_id=number, actor=office.require(Duty.PLAN))

@@ -8,18 +8,21 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from zoneinfo import ZoneInfo
 
-from console.domain.case_state import CaseProjector
-from console.domain.events import OfficeOpened
+from console.casework.office_zone import machine_zone_name, recorded_zone, zone_of
+from console.domain.case_state import OFFICE, CaseProjector
+from console.domain.events import OfficeOpened, OfficeTimezoneSet
 from console.domain.jurisdiction import JurisdictionProfile, parse_profile
 from console.domain.roles import Actor, Duty, Role, check_duty
 from console.errors import DiskFullError, InputError
 from console.ledger import Ledger
 from console.ledger.database import engine_versions
 from console.ledger.passphrase import find_passphrase, generate_demo_passphrase
-from console.paths import Places, resource
+from console.paths import PASSPHRASE_FILE_VARIABLE, Places, resource
 
 Clock = Callable[[], datetime]
 _ACTOR_SETTING, _ORGANISATION_SETTING, _SAMPLE_SETTING = "actor", "organisation", "sample-office"
@@ -130,8 +133,42 @@ class Office:
         self.ledger.set_setting(_SAMPLE_SETTING, mapping)
 
     def today(self) -> date:
-        """The civil date at the desk: the law counts local days, not UTC ones."""
-        return self.clock().astimezone().date()
+        """The civil date where the office is: the law counts local days, not UTC ones."""
+        return self.local(self.clock()).date()
+
+    def local(self, at: datetime) -> datetime:
+        """A moment in the office's time zone; in the machine's, where an older office has none of its own."""
+        return at.astimezone(self._zone)
+
+    @property
+    def timezone(self) -> str:
+        """The IANA name of the office's time zone; empty in an older office that has recorded none."""
+        kept = self.ledger.projected(OFFICE, OFFICE)
+        return str(kept["timezone"]) if kept else ""
+
+    @property
+    def timezone_words(self) -> str:
+        """Where the office's days come from, in words."""
+        if self.timezone:
+            return self.timezone
+        return f"{machine_zone_name() or 'as this machine has it'} (this machine's; the office has recorded none)"
+
+    def set_timezone(self, name: str) -> str:
+        """Record the time zone whose days the office counts; returns its name.
+
+        Raises:
+            InputError: no zone of the IANA database has this name.
+        """
+        zone = zone_of(name).key
+        body = OfficeTimezoneSet(timezone=zone, before=self.timezone)
+        with self.ledger.transaction() as transaction:
+            transaction.append(OfficeTimezoneSet.kind, body.to_body(), actor=self.actor.id)
+        self.__dict__.pop("_zone", None)
+        return zone
+
+    @cached_property
+    def _zone(self) -> ZoneInfo | None:
+        return recorded_zone(self.timezone) if self.timezone else None
 
     def require(self, duty: Duty) -> str:
         """The actor's id, if the role includes the duty.
@@ -154,18 +191,16 @@ class Office:
     def _record_opening(self) -> None:
         versions = engine_versions()
         body = OfficeOpened(
-            organisation=self.organisation, engine={"sqlite": versions.sqlite, "sqlcipher": versions.sqlcipher}
+            organisation=self.organisation,
+            engine={"sqlite": versions.sqlite, "sqlcipher": versions.sqlcipher},
+            timezone=machine_zone_name(),
         )
         with self.ledger.transaction() as transaction:
             transaction.append(OfficeOpened.kind, body.to_body(), actor=self.actor.id)
 
 
 def _new_passphrase(places: Places, prompt: Callable[[], str | None] | None, environment: Mapping[str, str]) -> str:
-    if (
-        prompt is None
-        and not environment.get("ERASURE_CONSOLE_PASSPHRASE_FILE")
-        and not places.passphrase_file.exists()
-    ):
+    if prompt is None and not environment.get(PASSPHRASE_FILE_VARIABLE) and not places.passphrase_file.exists():
         return generate_demo_passphrase(places).value
     return find_passphrase(places, prompt=prompt, env=environment).value
 

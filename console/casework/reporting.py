@@ -11,21 +11,32 @@ from typing import Any
 
 from console.casework.batteries import digest
 from console.casework.models import model_state
+from console.casework.notes import note_text
 from console.casework.office import Office
-from console.casework.requests import append_status, deadline_of, request_state
+from console.casework.requests import (
+    ONE_PERSON,
+    append_status,
+    deadline_difference,
+    deadline_of,
+    forget_items,
+    request_state,
+)
 from console.casework.sequence import recorded_rechecks
-from console.casework.views import latest_batteries, timeline
+from console.casework.views import is_second_person, latest_batteries, timeline
 from console.domain.case_state import REQUESTS
 from console.domain.engine_names import EngineName
 from console.domain.events import ArtefactExported, BatteryRecorded, ErasureRun, ReportSigned, VerdictReached
 from console.domain.exports import ExportForm
+from console.domain.forget_set import known_types
 from console.domain.jurisdiction import resolve_profile
+from console.domain.own_words import tells_of
 from console.domain.request_terms import Channel, Ground, RequestStatus
 from console.domain.requests import TransitionFacts
 from console.domain.results import Battery, Rate, Status
 from console.domain.roles import Duty
 from console.domain.verdict import Thresholds, Verdict, Word, decide
-from console.errors import NotPossibleError
+from console.errors import InputError, NotPossibleError
+from console.out_file import OutFile
 from console.reports import evidence as parts
 from console.reports.certificates import SigningIdentity, ensure_identity
 from console.reports.export import ReportFile, write_report
@@ -170,7 +181,7 @@ def _answered_in_days(office: Office, state: dict[str, Any]) -> int | None:
     told = next((seq for status, seq in state["history"] if status == S.SUBJECT_INFORMED), None)
     if told is None:
         return None
-    on = office.ledger.events(after_seq=told - 1)[0].at.astimezone().date()
+    on = office.local(office.ledger.events(after_seq=told - 1)[0].at).date()
     return (on - date.fromisoformat(state["received_on"])).days
 
 
@@ -194,6 +205,7 @@ def _clock(office: Office, state: dict[str, Any]) -> parts.Clock:
         steps=deadline.steps,
         calendar=deadline.calendar,
         answered_in_days=_answered_in_days(office, state),
+        other_date=deadline_difference(office, state),
     )
 
 
@@ -221,12 +233,22 @@ def _approvals(office: Office, state: dict[str, Any]) -> tuple[parts.Approval, .
             at=_instant(events[approval["seq"]].at),
             statement=(
                 "A second person approved the plan before it ran."
-                if approval["mode"] == "second_person"
-                else f"Approved by the person who prepared it. Reason given: {approval['reason']}"
+                if is_second_person(approval)
+                else f"Approved by the person who prepared it. {_printed_reason(office, state['number'], approval)}"
             ),
         )
         for approval in state["approvals"]
     )
+
+
+def _printed_reason(office: Office, number: str, approval: dict[str, Any]) -> str:
+    """The reason of an approval, unless it tells of the person, or nobody can say any more whether it does."""
+    reason = note_text(office, approval)
+    try:
+        tells = tells_of(reason, forget_items(office, number))
+    except (InputError, NotPossibleError):
+        tells = reason != ONE_PERSON
+    return "The reason is kept in the office's vault, not in this report." if tells else f"Reason given: {reason}"
 
 
 def _anchor(office: Office, number: str) -> parts.LedgerAnchor:
@@ -331,10 +353,10 @@ def build_evidence(office: Office, number: str) -> parts.Evidence:
         clock=_clock(office, state),
         timeline=tuple(
             parts.TimelineEntry(seq=line.seq, at=_instant(line.at), what=line.what, actor=line.actor, hash=line.hash)
-            for line in timeline(office, number)
+            for line in timeline(office, number, opened=False)
         ),
         forget_set=parts.ForgetSetSummary(
-            items=state["items"], by_type=state["by_type"], commitment=state["commitment"]
+            items=state["items"], by_type=known_types(state["by_type"]), commitment=state["commitment"]
         ),
         model_before=_model(office, before.model),
         model_after=_model(office, after.model) if after else None,
@@ -387,17 +409,21 @@ class SignedReport:
     authority: str
 
 
-def make_report(office: Office, number: str, out: Path) -> SignedReport:
+def make_report(office: Office, number: str, out: Path, *, replace: bool = False) -> SignedReport:
     """Write and sign the report of a case, and put its hash into the ledger.
+
+    Args:
+        replace: whether a file that lies at ``out`` is replaced.
 
     Raises:
         NotPossibleError: nothing has been measured, or the role may not sign.
-        DiskFullError, InputError: the file cannot be written.
+        DiskFullError, InputError: the file cannot be written (see ``console.out_file``).
     """
     actor = office.require(Duty.SIGN_REPORT)
+    target = OutFile.named(out, office.places, replace=replace)
     evidence = build_evidence(office, number)
     identity = signing_identity(office)
-    file = write_report(evidence, out, identity, now=office.clock())
+    file = write_report(evidence, target, identity, now=office.clock())
     body = ReportSigned(
         report_id=evidence.report_id,
         sha256=file.sha256,

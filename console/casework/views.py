@@ -8,17 +8,21 @@ from typing import Any
 
 from console.casework.exporting import export_outlook
 from console.casework.models import knowledge_of, model_state
+from console.casework.notes import note_text
 from console.casework.office import Office
-from console.casework.requests import deadline_of, forget_items, request_state
+from console.casework.requests import clock_entries, deadline_difference, deadline_of, forget_items, request_state
 from console.domain.case_state import MODELS, REQUESTS
 from console.domain.deadline import Deadline, Urgency, days_left, urgency
 from console.domain.events import BatteryRecorded, VerdictReached
 from console.domain.exports import ExportForm
 from console.domain.request_terms import Channel, Ground, RequestStatus
 from console.domain.results import AttackRow, Behaviour, Status
-from console.errors import InputError
+from console.domain.roles import Separation
+from console.errors import ConsoleError, InputError, NotPossibleError
+from console.ledger import Event
 
 S = RequestStatus
+IN_THE_VAULT = "reason sealed in the vault"
 _ANSWERED = frozenset({S.SUBJECT_INFORMED, S.CLOSED, S.WITHDRAWN, S.SUPERSEDED, S.DUPLICATE})
 
 _NEXT_STEP = {
@@ -58,6 +62,7 @@ class InboxLine:
         person: masked; "destroyed" where the personal data is gone.
         due: the date that counts, or None where nothing is due any more.
         due_text: date and distance in words, absolute first.
+        problem: why the line cannot say more, and what to do; empty where it can.
     """
 
     number: str
@@ -71,6 +76,7 @@ class InboxLine:
     due_text: str
     next_step: str
     summary: str
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,7 @@ class CasePage:
         model: the model the case works on, where one is known.
         artefact: the latest erased model of the case.
         behaviour: how the model behaved besides, before and after; None where it was not measured.
+        other_date: what today's calendar would make of the recorded dates; empty where it is the same.
     """
 
     line: InboxLine
@@ -125,6 +132,7 @@ class CasePage:
     reports: tuple[tuple[str, str], ...]
     blocked: dict[str, str]
     behaviour: tuple[Behaviour | None, Behaviour | None] = (None, None)
+    other_date: str = ""
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,7 @@ def _due_text(deadline: Deadline, how: Urgency, today: date) -> str:
 def _person(office: Office, number: str) -> str:
     try:
         return masked(forget_items(office, number)[0].subject)
-    except InputError:
+    except (InputError, NotPossibleError):
         return "destroyed"
 
 
@@ -187,37 +195,88 @@ def inbox_line(office: Office, state: dict[str, Any]) -> InboxLine:
         urgency=how,
         due_text=_due_text(deadline, how, today),
         next_step=next_step(office, state),
-        summary=state["summary"],
+        summary=note_text(office, state, "summary"),
+    )
+
+
+def _line_with_problem(office: Office, number: str, state: dict[str, Any], error: Exception) -> InboxLine:
+    """What can be said of a request that cannot be read as a whole."""
+    status = S(state["status"]) if state.get("status") in set(S) else S.RECEIVED
+    reason = str(error) if isinstance(error, ConsoleError) else f"Its record cannot be read ({type(error).__name__})."
+    return InboxLine(
+        number=number,
+        person="—",
+        status=status,
+        status_text=status.label,
+        received=date.fromisoformat(state["received_on"]),
+        due=None,
+        days_left=None,
+        urgency=Urgency.UNKNOWN,
+        due_text="cannot be computed",
+        next_step="See what is wrong",
+        summary="",
+        problem=f"{reason} {_how_to_go_on(number, state)}",
+    )
+
+
+def _how_to_go_on(number: str, state: dict[str, Any]) -> str:
+    entries = ", ".join(str(seq) for seq in clock_entries(state))
+    if not entries:
+        return "Verify the ledger, and restore a backup if it is not whole."
+    return (
+        f"If an entry of its clock is wrong ({entries}), take it out by 'request withdraw-entry {number} ENTRY "
+        "--reason WHY'; else verify the ledger."
     )
 
 
 def inbox(office: Office) -> list[InboxLine]:
-    """All requests: what is due first comes first, answered ones last."""
-    lines = [inbox_line(office, state) for state in office.ledger.projection(REQUESTS).values()]
-    return sorted(lines, key=lambda line: (line.due is None, line.due or line.received, line.number))
+    """All requests: what cannot be read comes first, then what is due first, answered ones last.
+
+    One request that cannot be read never hides the others; its line says what is wrong.
+    """
+    lines = []
+    for number, state in office.ledger.projection(REQUESTS).items():
+        try:
+            lines.append(inbox_line(office, state))
+        except (ConsoleError, ValueError, KeyError) as error:
+            lines.append(_line_with_problem(office, number, state, error))
+    return sorted(lines, key=lambda line: (not line.problem, line.due is None, line.due or line.received, line.number))
 
 
-def sentence_of(kind: str, body: dict[str, Any]) -> str:
-    """A ledger event as a sentence for the story."""
+def sentence_of(kind: str, body: dict[str, Any], note: str = "") -> str:
+    """A ledger event as a sentence for the story.
+
+    Args:
+        note: what somebody typed with it, opened; or a word on where it lies.
+    """
     match kind:
         case "request_registered":
             return f"Request registered with {body['items']} facts to look for; due on {body['due']}."
         case "status_changed":
-            reason = f" ({body['reason']})" if body.get("reason") else ""
+            reason = f" ({note})" if note else ""
             return f"Now: {S(body['to']).label}{reason}."
         case "clock_suspended":
             return f"The clock was suspended on {body['starts_on']} until the person answers."
         case "clock_resumed":
             return f"The clock runs again since {body['ends_on']}."
         case "extension_notified":
-            return f"The person was told on {body['notified_on']} that the answer takes longer: {body['reason']}."
+            return f"The person was told on {body['notified_on']} that the answer takes longer: {note}."
+        case "clock_entry_withdrawn":
+            return f"Entry {body['entry']} was recorded in error and no longer counts: {note}."
+        case "deadline_accepted":
+            return (
+                f"The dates by today's calendar were accepted: due on {body['binding_due']} in place of "
+                f"{body['binding_due_before']}."
+            )
+        case "office_timezone_set":
+            return f"The office counts its days in the time zone {body['timezone']}."
         case "job_started":
             return f"A job began: {_JOB_WORDS.get(body['job'], body['job'])} (model {body['model']})."
         case "job_ended":
             if body["outcome"] == "done":
                 return f"The job ended after {body['seconds']} s."
             ended = "was cancelled" if body["outcome"] == "cancelled" else "failed"
-            return f"The job {ended}: {body['reason']}"
+            return f"The job {ended}: {note}"
         case "battery_interrupted":
             return f"The attacks were interrupted after {len(body['finished'])}; the next run goes on from there."
         case "battery_recorded":
@@ -228,7 +287,7 @@ def sentence_of(kind: str, body: dict[str, Any]) -> str:
         case "plan_fixed":
             return f"Method '{body['method']}' and the thresholds were fixed (hash {body['thresholds_hash'][:12]}…)."
         case "approved":
-            how = "by a second person" if body["mode"] == "second_person" else f"by the same person: {body['reason']}"
+            how = "by a second person." if is_second_person(body) else f"by the same person: {note}"
             return f"The {body['what']} was approved {how}"
         case "erasure_run":
             return f"Erased with {body['steps']} steps; {body['changed_count']} tensors changed."
@@ -262,12 +321,24 @@ _STAGE_WORDS = {
 }
 
 
-def timeline(office: Office, number: str) -> tuple[TimelineLine, ...]:
-    """The story of a case, oldest first."""
-    return tuple(
-        TimelineLine(event.seq, event.at, sentence_of(event.kind, event.body), event.actor, event.hash)
-        for event in office.ledger.events(number)
-    )
+def is_second_person(approval: dict[str, Any]) -> bool:
+    """Whether somebody else approved than the person who prepared it."""
+    return approval["mode"] == Separation.SECOND_PERSON.value
+
+
+def timeline(office: Office, number: str, *, opened: bool = True) -> tuple[TimelineLine, ...]:
+    """The story of a case, oldest first.
+
+    Args:
+        opened: with what people typed; else a word that it lies sealed, for a story that leaves the house.
+    """
+
+    def line(event: Event) -> TimelineLine:
+        note = note_text(office, event.body)
+        said = sentence_of(event.kind, event.body, note if opened or not note else IN_THE_VAULT)
+        return TimelineLine(event.seq, event.at, said, event.actor, event.hash)
+
+    return tuple(line(event) for event in office.ledger.events(number))
 
 
 def _body_at(office: Office, seq: int) -> dict[str, Any]:
@@ -366,6 +437,11 @@ def case_page(office: Office, number: str) -> CasePage:
         InputError: no such request.
     """
     state = request_state(office, number)
+    try:
+        deadline = deadline_of(office, state)
+    except InputError as error:
+        how = _how_to_go_on(number, state)
+        raise InputError(f"Request {number} has no date that can be computed. {error} {how}") from error
     artefacts = [(run.get("exported", run["seq"]), name) for name, run in state["runs"].items()]
     artefact = max(artefacts)[1] if artefacts else None
     batteries = latest_batteries(office, state)
@@ -376,7 +452,8 @@ def case_page(office: Office, number: str) -> CasePage:
         line=inbox_line(office, state),
         grounds=tuple(f"{ground}: {Ground(ground).label}" for ground in state["grounds"]),
         channel=Channel(state["channel"]).label,
-        deadline=deadline_of(office, state),
+        deadline=deadline,
+        other_date=deadline_difference(office, state),
         facts=tuple(sorted(state["by_type"].items())),
         timeline=timeline(office, number),
         attacks=_attack_lines(batteries),

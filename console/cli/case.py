@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,7 @@ from console.cli.sequence import chain_json, chain_words, earlier_json, earlier_
 from console.cli.session import (
     DataDir,
     DeviceOption,
+    Force,
     Json,
     SampleModel,
     Session,
@@ -22,6 +22,7 @@ from console.cli.session import (
     parse_settings,
     rows,
 )
+from console.cli.speaking import say, step_teller
 from console.domain.advice import AUTO
 from console.domain.engine_names import EngineName
 from console.errors import InputError
@@ -179,7 +180,7 @@ def attack(
     def words() -> None:
         rows({"Verdict": f"{verdict.word.value} (rule {verdict.rule})"})
         for line in (*verdict.reasons, *verdict.caps, *verdict.not_counted):
-            sys.stdout.write(f"  - {line}\n")
+            say(f"  - {line}\n")
         battery_words(value["after"])
         behaviour_words(*behaved, _STAGES)
         earlier_words(result.earlier)
@@ -210,8 +211,8 @@ def transcript(
         for line in lines:
             mark = "HIT " if line.hit else "    "
             said = " ".join(line.said.split())
-            sys.stdout.write(f"{mark} {line.attack} · {line.fact} · attempt {line.attempt + 1}\n")
-            sys.stdout.write(f"       asked: {' '.join(line.asked.split())}\n       said:  {said}\n")
+            say(f"{mark} {line.attack} · {line.fact} · attempt {line.attempt + 1}\n")
+            say(f"       asked: {' '.join(line.asked.split())}\n       said:  {said}\n")
 
     session.show([asdict(line) for line in lines], words)
 
@@ -220,6 +221,7 @@ def transcript(
 def report(
     number: Annotated[str, typer.Argument(metavar="REQUEST")],
     out: Annotated[Path, typer.Option("--out", help="The PDF file to write.")],
+    force: Force = False,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -228,7 +230,7 @@ def report(
 
     session = open_session(as_json, data_dir)
     with session.office() as office:
-        made = make_report(office, number, out)
+        made = make_report(office, number, out, replace=force)
     value = {
         "report": str(made.file.path),
         "sha256": made.file.sha256,
@@ -275,6 +277,7 @@ def verify(
 def demo(
     method: Annotated[str, typer.Option("--method", help="auto: the default; 'advise' tells which can run.")] = AUTO,
     out: Annotated[Path | None, typer.Option("--out", help="Where the report goes.")] = None,
+    force: Force = False,
     sample_model: SampleModel = None,
     device: DeviceOption = "auto",
     as_json: Json = False,
@@ -291,20 +294,20 @@ def demo(
     if data_dir is None:
         places = Places(data=folder, cache=Places.default().cache)
     session = Session(as_json, places)
-    fetch_model(places, sample_model, lambda text: sys.stderr.write(text + "\n") and None)
+    fetch_model(places, sample_model, step_teller())
     with session.office() as office:
-        result, peak = session.run(office, run_demo(office, out, sample_model, method, device))
+        result, peak = session.run(office, run_demo(office, out, sample_model, method, device, replace=force))
     value = demo_json(result, peak)
 
     def words() -> None:
         rows({"Request": result.number, "Verdict": f"{value['verdict']} (rule {value['rule']})"})
         for line in (*value["reasons"], *value["caps"], *value["not_counted"]):
-            sys.stdout.write(f"  - {line}\n")
-        sys.stdout.write("Before\n")
+            say(f"  - {line}\n")
+        say("Before\n")
         battery_words(value["before"])
-        sys.stdout.write("After\n")
+        say("After\n")
         battery_words(value["after"])
         rows({"Report": value["report"], "Took": f"{value['seconds']:.0f} s, {value['peak_rss_mb']} MB at most"})
-        sys.stdout.write(f"Check it: erasure-console verify {value['report']}\n")
+        say(f"Check it: erasure-console verify {value['report']}\n")
 
     session.show(value, words)

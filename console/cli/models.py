@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from console.cli.session import (
     read_bytes,
     rows,
 )
+from console.cli.speaking import say, step_teller
 
 model_app = typer.Typer(no_args_is_help=True, help="Register local models.")
 sample_app = typer.Typer(no_args_is_help=True, help="The sample model and the sample office.")
@@ -69,7 +69,7 @@ def model_list(as_json: Json = False, data_dir: DataDir = None) -> None:
 
     def words() -> None:
         for line in lines:
-            sys.stdout.write(f"{line.name:<24} {line.format:<12} {line.architecture:<10} {line.tree_hash[:16]}\n")
+            say(f"{line.name:<24} {line.format:<12} {line.architecture:<10} {line.tree_hash[:16]}\n")
 
     session.show([asdict(line) for line in lines], words)
 
@@ -97,7 +97,7 @@ def sample_fetch(sample_model: SampleModel = None, as_json: Json = False, data_d
     from console.casework.sample import MODEL_SHA256, fetch_model
 
     session = open_session(as_json, data_dir)
-    path = fetch_model(session.places, sample_model, lambda text: sys.stderr.write(text + "\n") and None)
+    path = fetch_model(session.places, sample_model, step_teller())
     session.show({"path": str(path), "sha256": MODEL_SHA256}, lambda: rows({"Sample model": path}))
 
 

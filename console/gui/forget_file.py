@@ -9,6 +9,8 @@ from typing import Literal
 from console.domain.forget_set import ForgetItem
 from console.domain.importers import RowError, decode_text, read_items, write_items_csv
 from console.errors import InputError
+from console.out_file import OutFile
+from console.paths import Places
 
 _LARGEST = 8 * 2**20  # reading more would keep the window from answering
 _FORMATS: dict[str, Literal["csv", "jsonl"]] = {
@@ -57,13 +59,12 @@ def read_facts(path: Path, subject: str = "") -> FactsPreview:
     return FactsPreview(path.name, result.items, result.errors, result.total, result.notes)
 
 
-def save_empty_form(path: Path) -> None:
+def save_empty_form(path: Path, places: Places) -> None:
     """Write a CSV with the column names and nothing else, which a spreadsheet opens.
 
+    The dialog that asked for the path has asked about replacing a file as well.
+
     Raises:
-        InputError: the file cannot be written.
+        InputError, DiskFullError: the file cannot be written.
     """
-    try:
-        path.write_text(write_items_csv(()), encoding="utf-8-sig", newline="")
-    except OSError as error:
-        raise InputError(f"'{path.name}' cannot be written ({error.strerror}): choose another folder.") from error
+    OutFile.named(path, places, replace=True).write(write_items_csv(()).encode("utf-8-sig"))

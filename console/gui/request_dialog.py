@@ -193,8 +193,8 @@ class RequestDialog(FormDialog):
         if not name:
             return
         try:
-            save_empty_form(Path(name))
-        except InputError as error:
+            save_empty_form(Path(name), self._office.places)
+        except ConsoleError as error:
             self.show_error(str(error))
 
     def _items(self) -> tuple[ForgetItem, ...]:

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Protocol
 
 from console.errors import DiskFullError, InputError, PassphraseError
-from console.paths import APP_NAME, Places
+from console.paths import APP_NAME, PASSPHRASE_FILE_VARIABLE, Places
 
-ENVIRONMENT_VARIABLE = "ERASURE_CONSOLE_PASSPHRASE_FILE"
 SERVICE = APP_NAME
 _DEMO_BYTES = 32
 
@@ -67,7 +66,7 @@ def find_passphrase(
     Raises:
         PassphraseError: no place has one, or a key file that was named cannot be used (no other place is tried then).
     """
-    named = env.get(ENVIRONMENT_VARIABLE)
+    named = env.get(PASSPHRASE_FILE_VARIABLE)
     if named:
         return Passphrase(_read_key_file(Path(named)), PassphraseSource.FILE)
     kept = _from_keyring(places, keyring_backend)
@@ -79,7 +78,7 @@ def find_passphrase(
     if typed:
         return Passphrase(typed, PassphraseSource.PROMPT)
     raise PassphraseError(
-        f"The ledger is locked and no passphrase was given: type it, or name a key file in {ENVIRONMENT_VARIABLE}."
+        f"The ledger is locked and no passphrase was given: type it, or name a key file in {PASSPHRASE_FILE_VARIABLE}."
     )
 
 

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, pkcs12
 from cryptography.x509.oid import NameOID
 
+from console.atomic_file import write_atomically
 from console.errors import InputError, PassphraseError, SetupError
-from console.reports.atomic_file import write_atomically
 
 CA_COMMON_NAME = "Erasure Console CA"
 CA_YEARS = 10

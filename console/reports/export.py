@@ -10,8 +10,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from console.errors import InputError, JobFailedError
+from console.out_file import OutFile
 from console.reports.archive import build_archive
-from console.reports.atomic_file import write_atomically
 from console.reports.certificates import SigningIdentity
 from console.reports.evidence import Evidence
 from console.reports.evidence_checks import consistency
@@ -41,7 +41,7 @@ def _first_failure(result: ReportVerification) -> str:
 
 
 def _hand_over(
-    data: bytes, out: Path, identity: SigningIdentity, signatures: int, evidence: Evidence | None = None
+    data: bytes, out: OutFile, identity: SigningIdentity, signatures: int, evidence: Evidence | None = None
 ) -> ReportFile:
     """Check the file as it lies on the disk, then move it into place."""
     trusted = [identity.ca_certificate.public_bytes(Encoding.DER)]
@@ -56,9 +56,9 @@ def _hand_over(
             )
         results.append(result)
 
-    write_atomically(out, data, check=check)
+    out.write(data, check=check)
     return ReportFile(
-        path=out,
+        path=out.path,
         sha256=digest,
         size=len(data),
         evidence_sha256=results[0].evidence_sha256,
@@ -67,7 +67,7 @@ def _hand_over(
 
 
 def write_report(
-    evidence: Evidence, out: Path, identity: SigningIdentity, *, now: datetime, reason: str = PREPARER_STATEMENT
+    evidence: Evidence, out: OutFile, identity: SigningIdentity, *, now: datetime, reason: str = PREPARER_STATEMENT
 ) -> ReportFile:
     """Write the report of one case, signed by its preparer.
 
@@ -89,13 +89,13 @@ def write_report(
 
 
 def approve_report(
-    path: Path, out: Path, identity: SigningIdentity, *, now: datetime, reason: str = APPROVER_STATEMENT
+    path: Path, out: OutFile, identity: SigningIdentity, *, now: datetime, reason: str = APPROVER_STATEMENT
 ) -> ReportFile:
     """Add the approver's signature to a report that carries the preparer's.
 
     Args:
         path: the signed report.
-        out: where the approved report goes; may be ``path``.
+        out: where the approved report goes; may be ``path``, to be replaced.
 
     Raises:
         InputError: the report does not verify, is approved already, or the approver is the preparer.
