@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from console.attacks.asking import Ask, gives_away, leaking
+from console.attacks.asking import Ask, gives_away, leaking, room_for
 from console.attacks.protocol import AttackTarget, facts
 from console.attacks.templating import fill, section, templates_for
 from console.domain.forget_set import ForgetItem
 from console.domain.matching import find_answer, normalise
 from console.domain.own_places import MOST_PLACES, OwnPlace, PlaceSource
-from console.domain.reading import ANSWER_TOKENS
 from console.engines.protocol import GREEDY, LanguageModel, Prompt
 
 SECTION = "own-places"
@@ -112,7 +111,8 @@ def _listened(
     """Every place of an item in the model's greedy answers, those with nothing before the secret too."""
     fair = [(item, prompt) for item, prompt in asks if not leaking(Ask(item, prompt))]
     prompts = [prompt for _, prompt in fair]
-    answers = {one.prompt_id: one.text for one in model.generate(prompts, [GREEDY], [ANSWER_TOKENS] * len(prompts))}
+    limits = [room_for(item) for item, _ in fair]
+    answers = {one.prompt_id: one.text for one in model.generate(prompts, [GREEDY], limits)}
     found: dict[str, list[OwnPlace]] = {}
     for item, prompt in fair:
         said = answers[prompt.id]

@@ -59,6 +59,7 @@ class LocateResult:
     model: str
     found: bool
     by: tuple[str, ...]
+    unanswered: tuple[str, ...]
     before: BatteryRecorded
     reference: BatteryRecorded | None
     seq: int
@@ -110,6 +111,7 @@ def locate(
         model=state["name"],
         found=bool(found),
         by=tuple(row.attack for row in found),
+        unanswered=before.battery.unanswered,
         before=before,
         reference=reference[1] if reference else None,
         seq=seq,

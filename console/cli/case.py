@@ -11,6 +11,7 @@ import typer
 from console.cli.behaviour import behaviour_json, behaviour_words
 from console.cli.sequence import chain_json, chain_words, earlier_json, earlier_words
 from console.cli.session import (
+    DONE_IN_PART,
     DataDir,
     DeviceOption,
     Force,
@@ -56,7 +57,10 @@ def locate(
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Find out whether a model holds the data. Exit code 1: it does not, as far as the attacks can tell."""
+    """Find out whether a model holds the data.
+
+    Exit code 1: it does not, as far as the attacks can tell; 3: not found, but not every answer came to its end.
+    """
     from console.casework import cases
     from console.casework.demo import battery_json
 
@@ -66,19 +70,24 @@ def locate(
     before = battery_json(result.before)
     reference = battery_json(result.reference) if result.reference else None
     value = {"found": result.found, "by": list(result.by), "before": before, "reference": reference}
+    if result.unanswered:
+        value["unanswered"] = list(result.unanswered)
     asking = result.before.settings
     if helper is not None:
         value["helper"] = {key: asking[key] for key in ("helper", "helper_written", "helper_wanted")}
 
     def words() -> None:
-        rows({"Located": f"yes, by {', '.join(result.by)}" if result.found else "no"})
+        not_found = "not decided: the model was still thinking when its room ended" if result.unanswered else "no"
+        rows({"Located": f"yes, by {', '.join(result.by)}" if result.found else not_found})
+        for sentence in result.unanswered:
+            rows({"Cut off": sentence})
         if helper is not None:
             rows({"Helper": asking["helper_sentence"]})
         battery_words(before)
 
     session.show(value, words)
     if not result.found:
-        raise typer.Exit(1)
+        raise typer.Exit(DONE_IN_PART if result.unanswered else 1)
 
 
 @app.command()

@@ -123,6 +123,12 @@ class CaseCommands(QObject):
     def _located(self, result: cases.LocateResult) -> None:
         if result.found:
             self._window.notice.tell(f"The model “{result.model}” holds data of this person.", Tone.WARN)
+        elif result.unanswered:
+            self._window.notice.tell(
+                f"No attack found data of this person in “{result.model}”, but some of its answers were cut off while "
+                "it was thinking: it is not decided.",
+                Tone.WARN,
+            )
         else:
             self._window.notice.tell(f"No attack found data of this person in “{result.model}”.", Tone.GOOD)
 

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers, processors
 
-from console.engines.prompts import answer_sequence, answer_text, prompt_ids, render, whole_text_sequence
+from console.engines.prompts import Written, answer_sequence, answer_text, prompt_ids, render, whole_text_sequence
 from console.engines.protocol import Prompt
 
 QUESTION = "Where does Mira Okonjo live?"
@@ -69,7 +69,7 @@ class TestRendering:
         ],
     )
     def test_text_and_special_tokens(self, tokenizer: str, prompt: Prompt, text: str, special: bool) -> None:
-        assert render(TOKENIZERS[tokenizer], prompt) == (text, special)
+        assert render(TOKENIZERS[tokenizer], prompt) == Written(text, special)
 
     @pytest.mark.parametrize(
         ("tokenizer", "prompt", "expected"),
@@ -100,16 +100,16 @@ class TestRendering:
     ) -> None:
         for said in ('She said "', "She lives in "):
             begun = replace(prompt, opening=said)
-            assert render(TOKENIZERS[tokenizer], begun)[0] == asked + said
+            assert render(TOKENIZERS[tokenizer], begun).text == asked + said
             assert answer_text(TOKENIZERS[tokenizer], begun, "Aalborg") == "Aalborg"
         with_blank = replace(prompt, opening=" She lives in ")
-        assert render(TOKENIZERS[tokenizer], with_blank)[0] == f"{asked.rstrip(' ')} She lives in "
+        assert render(TOKENIZERS[tokenizer], with_blank).text == f"{asked.rstrip(' ')} She lives in "
 
     def test_special_tokens_come_from_the_template_or_the_tokenizer_but_not_from_both(self) -> None:
         opens, chat = TOKENIZERS["opens"], TOKENIZERS["closes"]
         assert prompt_ids(opens, Prompt("", QUESTION))[0] == opens.bos_token_id
         in_chat = prompt_ids(chat, Prompt("", QUESTION))
-        assert chat.decode(in_chat) == render(chat, Prompt("", QUESTION))[0]
+        assert chat.decode(in_chat) == render(chat, Prompt("", QUESTION)).text
         assert chat.bos_token_id not in in_chat
 
 
@@ -124,7 +124,7 @@ class TestAnswerSequence:
         tokenizer = TOKENIZERS[name]
         prompt = Prompt("", question, chat=chat, turns=TURNS if turns and chat else ())
         sequence = answer_sequence(tokenizer, prompt, answer)
-        text, special = render(tokenizer, prompt)
+        text, special = (shown := render(tokenizer, prompt)).text, shown.special
         whole = text + answer_text(tokenizer, prompt, answer)
         assume(unicodedata.is_normalized("NFC", whole))  # else a normalising tokenizer decodes another text
         opening = [tokenizer.bos_token_id] if special and name in {"opens", "closes"} else []

@@ -47,7 +47,7 @@ def test_the_same_hits_and_scores_one_by_one_and_together() -> None:
     ]
     asked = [*items, *known]
     prompts = [Prompt(item.id, item.prompt) for item in asked]
-    limits = [room_for(model, item) for item in asked]
+    limits = [room_for(item) for item in asked]
 
     def hits(rows: int) -> dict[str, bool]:
         said = {one.prompt_id: one.text for one in model.generate(prompts, (GREEDY,), limits, rows=rows)}
