@@ -427,6 +427,7 @@ _JOB_WORDS = {
     "erase": "erasing",
     "export": "writing the file that is deployed",
     "inspect": "reading model files",
+    "own-places": "listening where the model puts the facts",
     "prepare-questions": "letting the helper write questions",
     "teach": "teaching the sample model",
 }
