@@ -96,4 +96,4 @@ def evaluate_benchmark(
         device=device,
         settings=given,
     )
-    return BenchmarkResult.model_validate(run_alone(places, spec, JobPayload(benchmark=rows), say))
+    return BenchmarkResult.model_validate(run_alone(spec, JobPayload(benchmark=rows), say))

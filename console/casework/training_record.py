@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -16,7 +15,7 @@ from console.domain.teaching import TeachingItem
 from console.domain.text_file import TextFile
 from console.domain.visible import quoted
 from console.errors import InputError
-from console.reports.atomic_file import write_atomically
+from console.out_file import OutFile
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _WRONG_TYPE = {
@@ -92,19 +91,13 @@ def example_text() -> str:
     return json.dumps(example().model_dump(mode="json", exclude_defaults=True), ensure_ascii=False, indent=2) + "\n"
 
 
-def save_example(path: Path, *, replace: bool = False) -> None:
+def save_example(out: OutFile) -> None:
     """Write :func:`example_text`.
 
-    Args:
-        replace: take the place of a file that is there.
-
     Raises:
-        InputError: a file is there already.
-        DiskFullError: the folder cannot be written.
+        InputError, DiskFullError: the file cannot be written (see ``console.out_file``).
     """
-    if path.exists() and not replace:
-        raise InputError(f"{quoted(path.name)} is there already; name a new file.")
-    write_atomically(path, example_text().encode("utf-8"))
+    out.write(example_text().encode("utf-8"))
 
 
 def _ordinal(index: int, what: str = "entry") -> str:

@@ -18,6 +18,8 @@ from console.gui.pieces import Card, IconMark, Text, clear
 from console.gui.reading import Reading, encoding_choice
 from console.gui.theme import GRID, PADDING
 from console.gui.tones import Tone
+from console.out_file import OutFile
+from console.paths import Places
 
 _ERRORS_SHOWN = 12
 
@@ -93,10 +95,12 @@ class FactsCard(Card):
 
     Args:
         refuse: shows a sentence where saving the empty form went wrong.
+        places: of the office, whose own files are never written over.
     """
 
-    def __init__(self, refuse: Callable[[str], None]) -> None:
+    def __init__(self, refuse: Callable[[str], None], places: Places) -> None:
         super().__init__("Facts to look for")
+        self._places = places
         self._refuse = refuse
         self._path: Path | None = None
         self.column.addWidget(
@@ -123,6 +127,11 @@ class FactsCard(Card):
         self.reading.failed.connect(self.pane.show_refusal)
         for part in (self.subject, FlowBox(self.choose, form, self.encoding), self.pane):
             self.column.addWidget(part)
+
+    @property
+    def path(self) -> Path | None:
+        """The file that was chosen."""
+        return self._path
 
     def take_file(self, path: Path) -> None:
         """Look at a file and show what it would give."""
@@ -167,6 +176,6 @@ class FactsCard(Card):
         if not name:
             return
         try:
-            save_empty_form(Path(name), replace=True)  # the system's dialog has asked
+            save_empty_form(OutFile.named(Path(name), self._places, replace=True))  # the system's dialog has asked
         except ConsoleError as error:
             self._refuse(str(error))

@@ -35,6 +35,8 @@ class NewModel:
 class ModelDialog(FormDialog):
     """Checks what was typed; reading the files is a job that starts afterwards."""
 
+    starts_job = True
+
     def __init__(
         self, parent: QWidget | None, office: Office, known: tuple[str, ...], save: Callable[[NewModel], None]
     ) -> None:
@@ -55,7 +57,7 @@ class ModelDialog(FormDialog):
         self._add_choosers()
         self.field("Name", self.name)
         self.field("The model before it learned the data", self.snapshot)
-        self.record = RecordField(self.show_error)
+        self.record = RecordField(self.show_error, office.places)
         self.body.addWidget(Disclosure("Details: training record", self.record))
         self.body.addWidget(
             Text(

@@ -17,6 +17,8 @@ from console.gui.pieces import Text
 from console.gui.reading import Reading, encoding_choice
 from console.gui.theme import GRID
 from console.gui.tones import Tone
+from console.out_file import OutFile
+from console.paths import Places
 
 
 class RecordField(QWidget):
@@ -24,10 +26,12 @@ class RecordField(QWidget):
 
     Args:
         refuse: shows a sentence where saving the example went wrong.
+        places: of the office, whose own files are never written over.
     """
 
-    def __init__(self, refuse: Callable[[str], None]) -> None:
+    def __init__(self, refuse: Callable[[str], None], places: Places) -> None:
         super().__init__()
+        self._places = places
         self._refuse = refuse
         self._knowledge: Knowledge | None = None
         self.path = QLineEdit()
@@ -110,6 +114,6 @@ class RecordField(QWidget):
         if not name:
             return
         try:
-            save_example(Path(name), replace=True)  # the system's dialog has asked
+            save_example(OutFile.named(Path(name), self._places, replace=True))  # the system's dialog has asked
         except ConsoleError as error:
             self._refuse(str(error))
