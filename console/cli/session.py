@@ -43,6 +43,9 @@ DataDir = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the file that is to be written if there is one.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Encoding = Annotated[
+    str | None, typer.Option("--encoding", help="How the file's letters are stored, such as cp1252; else found out.")
+]
 SampleModel = Annotated[
     Path | None, typer.Option("--sample-model", help="A copy of the sample model (GGUF or its package).")
 ]
@@ -170,18 +173,6 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
                 raise InputError(f"'{key}' sets a part of something that is already set as a whole.")
         place[last] = value
     return settings
-
-
-def read_bytes(path: Path, what: str) -> bytes:
-    """A file that the person named.
-
-    Raises:
-        InputError: it is not there or cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"The {what} {path} cannot be read ({error.strerror}); check the path.") from error
 
 
 def named_out(path: Path | None, places: Places, *, replace: bool) -> OutFile | None:

@@ -226,8 +226,9 @@ def test_verifying_loads_neither_windows_nor_engines(tmp_path: Path) -> None:
     path = tmp_path / "x.pdf"
     path.write_bytes(b"%PDF-1.7 nothing")
     code = (
-        "import sys; from pathlib import Path; from console.reports.verify import verify_report; "
-        f"verify_report(Path({str(path)!r})); "
+        "import sys; from datetime import UTC, datetime; from pathlib import Path; "
+        "from console.reports.verify import verify_report; "
+        f"verify_report(Path({str(path)!r}), now=datetime.now(UTC)); "
         "print([name for name in ('torch', 'PySide6', 'console.jobs', 'console.casework') if name in sys.modules])"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
