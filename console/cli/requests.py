@@ -9,6 +9,7 @@ import typer
 
 from console.casework.office import Office
 from console.cli.session import (
+    DONE_IN_PART,
     DataDir,
     Json,
     Profile,
@@ -21,7 +22,6 @@ from console.cli.session import (
 )
 from console.cli.speaking import say
 from console.domain.request_terms import language_code
-from console.domain.visible import visible
 from console.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="Register requests and move them on.")
@@ -103,7 +103,7 @@ def request_add(
 
 @app.command("list")
 def request_list(as_json: Json = False, data_dir: DataDir = None) -> None:
-    """All requests, what is due first."""
+    """All requests, what is due first. Exit code 3: one of them cannot be read; its line says why."""
     from console.casework import views
 
     session = open_session(as_json, data_dir)
@@ -131,6 +131,8 @@ def request_list(as_json: Json = False, data_dir: DataDir = None) -> None:
                 say(f"    {line.problem}\n")
 
     session.show(value, words)
+    if any(line.problem for line in lines):
+        raise typer.Exit(DONE_IN_PART)
 
 
 @app.command("show")
@@ -143,6 +145,7 @@ def request_show(number: str, as_json: Json = False, data_dir: DataDir = None) -
     with session.viewing() as office:
         state = request_state(office, number)
         page = views.case_page(office, number)
+        zone = office.zone
     value = {
         **state,
         "person": page.line.person,
@@ -162,12 +165,12 @@ def request_show(number: str, as_json: Json = False, data_dir: DataDir = None) -
         if page.other_date:
             rows({"But": page.other_date, "Accept it": f"erasure-console request accept-date {number}"})
         if page.line.summary:
-            rows({"Summary": visible(page.line.summary)})
+            rows({"Summary": page.line.summary})
         if page.verdict_word:
             rows({"Verdict": f"{page.verdict_word} (rule {page.verdict_rule})"})
         for line in page.timeline:
-            at = office.local(line.at)
-            say(f"  {line.seq:>5}  {at:%Y-%m-%d %H:%M}  {visible(line.what)}\n")
+            what = " ".join(line.what.split())
+            say(f"  {line.seq:>5}  {line.at.astimezone(zone):%Y-%m-%d %H:%M}  {what}\n")
 
     session.show(value, words)
 

@@ -135,7 +135,7 @@ def test_request_is_registered_as_typed(
     state = request_state(office, registered[0])
     assert (state["received_on"], state["country"], state["subdivision"]) == ("2026-11-20", "AT", "9")
     assert (state["channel"], state["grounds"], state["items"]) == ("letter", ["17(1)(c)"], 1)
-    assert len(office.ledger.sealed_items(registered[0])) == 1
+    assert [item.kind for item in office.ledger.sealed_items(registered[0])] == ["forget-set", "note"]
 
 
 def test_due_date_starts_from_today(dialog: RequestDialog) -> None:
