@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from console.casework.models import record_model
+from console.casework.notes import note_text
 from console.casework.office import Office
 from console.casework.requests import request_state
 from console.domain.request_terms import Channel, Exception17, Ground, RefusalBasis
@@ -196,7 +197,7 @@ def test_refusal_asks_for_what_the_law_asks_for(decision: tuple[DecisionDialog, 
     dialog.submit()
     state = request_state(office, number)
     assert state["refusal"]["exceptions"] == ["17(3)(e)"]
-    assert state["refusal"]["reason"] == "A lawsuit about the same claim is pending."
+    assert note_text(office, state["refusal"]) == "A lawsuit about the same claim is pending."
 
 
 def test_erasure_needs_a_method_and_a_reason(qtbot: QtBot) -> None:
