@@ -18,7 +18,7 @@ from console.cli import (
     evaluate,
     export,
     models,
-    office_zone,
+    offices,
     records,
     requests,
     scan,
@@ -41,7 +41,7 @@ app.add_typer(sequence.app)
 app.add_typer(scan.app)
 app.add_typer(export.app)
 app.add_typer(doctor.app)
-app.add_typer(office_zone.app, name="office")
+app.add_typer(offices.app, name="office")
 app.add_typer(requests.app, name="request")
 app.add_typer(models.model_app, name="model")
 app.add_typer(models.sample_app, name="sample")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QDate, QLocale
 from PySide6.QtWidgets import (
     QAbstractButton,
     QDateEdit,
-    QFileDialog,
     QLineEdit,
     QPlainTextEdit,
-    QPushButton,
     QSpinBox,
     QWidget,
 )
@@ -21,14 +19,12 @@ from console.casework.office import Office
 from console.casework.requests import Law, law_of_place, register
 from console.domain.clock import check_received, compute_deadline
 from console.domain.deadline import day_text
-from console.domain.forget_set import ForgetItem
 from console.domain.jurisdiction import PUBLISHED
 from console.domain.request_terms import Channel, Ground
-from console.errors import ConsoleError, InputError
+from console.errors import ConsoleError
 from console.gui.choices import check_box, ground_words
-from console.gui.facts_preview import FactsPane
+from console.gui.facts_preview import FactsCard
 from console.gui.flow_box import FlowBox
-from console.gui.forget_file import SUFFIXES, read_facts, save_empty_form
 from console.gui.form_dialog import FormDialog, narrow_combo
 from console.gui.pieces import Card, IconMark, Text
 from console.gui.theme import GRID
@@ -61,7 +57,6 @@ class RequestDialog(FormDialog):
         self._add_texts()
         self.body.addStretch(1)
         self._show_due()
-        self.received.setFocus()
 
     # -- building -----------------------------------------------------------------------------
 
@@ -122,27 +117,8 @@ class RequestDialog(FormDialog):
         self.body.addWidget(card)
 
     def _add_facts(self) -> None:
-        card = Card("Facts to look for")
-        card.column.addWidget(
-            Text("A CSV or JSON-lines file with one fact a row: subject, prompt, answer.", tone=Tone.QUIET)
-        )
-        self.subject = QLineEdit()
-        self.subject.setPlaceholderText("the person, for rows that name nobody (optional)")
-        self.subject.setAccessibleName("The person, for rows that name nobody")
-        self.subject.editingFinished.connect(self._read_again)
-        self.choose = QPushButton("Choose a file…")
-        self.choose.setAccessibleName("Choose a file of facts")
-        self.choose.clicked.connect(self._choose)
-        form = QPushButton("Save an empty form…")
-        form.setAccessibleName("Save an empty form for a spreadsheet")
-        form.clicked.connect(self._save_form)
-        for button in (self.choose, form):
-            button.setAutoDefault(False)
-        self.facts = FactsPane()
-        self._path: Path | None = None
-        for part in (self.subject, FlowBox(self.choose, form), self.facts):
-            card.column.addWidget(part)
-        self.body.addWidget(card)
+        self.facts = FactsCard(self.show_error, self._office.places)
+        self.body.addWidget(self.facts)
 
     def _add_texts(self) -> None:
         card = Card("Notes")
@@ -191,37 +167,13 @@ class RequestDialog(FormDialog):
         self.due.set_tone(Tone.PLAIN)
         self.rule.setText(f"{law.profile.title}. {deadline.rule}")
 
-    def _choose(self) -> None:
-        pattern = " ".join(f"*{suffix}" for suffix in SUFFIXES)
-        name, _ = QFileDialog.getOpenFileName(self, "Choose a file of facts", "", f"Facts ({pattern})")
-        if name:
-            self.take_file(Path(name))
+    def draft(self) -> dict[str, Any]:
+        return {**super().draft(), "file": self.facts.path}
 
-    def take_file(self, path: Path) -> None:
-        """Look at a file and show what it would give."""
-        self._path = path
-        try:
-            self.facts.show_preview(read_facts(path, self.subject.text()))
-        except InputError as error:
-            self.facts.show_refusal(str(error))
-
-    def _read_again(self) -> None:
-        if self._path is not None:
-            self.take_file(self._path)
-
-    def _save_form(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(self, "Save an empty form", "facts.csv", "CSV (*.csv)")
-        if not name:
-            return
-        try:
-            save_empty_form(Path(name), self._office.places)
-        except ConsoleError as error:
-            self.show_error(str(error))
-
-    def _items(self) -> tuple[ForgetItem, ...]:
-        if self.facts.preview is None:
-            raise InputError("Choose a file of facts: without one there is nothing to look for.")
-        return self.facts.preview.items
+    def restore(self, draft: dict[str, Any]) -> None:
+        super().restore(draft)
+        if draft["file"] is not None:
+            self.facts.take_file(draft["file"])
 
     def _register(self) -> None:
         country, subdivision = self._where()
@@ -235,7 +187,7 @@ class RequestDialog(FormDialog):
             published_days=self.own_period.value() if sets_none else None,
             channel=Channel(self.channel.currentData()),  # Qt keeps the text of the entry, not the entry
             grounds=[ground for ground, box in self.grounds.items() if box.isChecked()],
-            items=self._items(),
+            items=self.facts.items(),
             letter=self.letter.toPlainText().strip(),
             summary=self.summary.text().strip(),
         )
