@@ -45,7 +45,7 @@ def clock() -> Clock:
 @pytest.fixture
 def office(tmp_path: Path, clock: Clock) -> Iterator[Office]:
     places = Places(data=tmp_path / "office", cache=tmp_path / "cache")
-    with Office.open(places, env={}, clock=clock) as opened:
+    with Office.create(places, env={}, clock=clock) as opened:
         opened.set_timezone("Europe/Berlin")
         yield opened
 
@@ -304,7 +304,7 @@ class TestTimeZone:
         monkeypatch.setattr("console.casework.office.machine_zone_name", lambda: "Asia/Tokyo")
         places = Places(data=tmp_path / "o", cache=tmp_path / "c")
         late = datetime(2026, 11, 30, 20, tzinfo=UTC)
-        with Office.open(places, env={}, clock=lambda: late) as office:
+        with Office.create(places, env={}, clock=lambda: late) as office:
             assert (office.timezone, office.today()) == ("Asia/Tokyo", date(2026, 12, 1))
         monkeypatch.setattr("console.casework.office.machine_zone_name", lambda: "Pacific/Honolulu")
         with Office.open(places, env={}, clock=lambda: late) as again:
@@ -318,6 +318,6 @@ class TestTimeZone:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("console.casework.office.machine_zone_name", lambda: "")
-        with Office.open(Places(data=tmp_path / "o", cache=tmp_path / "c"), env={}) as office:
+        with Office.create(Places(data=tmp_path / "o", cache=tmp_path / "c"), env={}) as office:
             assert office.timezone == ""
             assert "this machine's; the office has recorded none" in office.timezone_words

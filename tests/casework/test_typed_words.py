@@ -11,6 +11,7 @@ import pytest
 from invented import PERSON
 
 from console.casework import requests
+from console.casework.models import check_name, refuse_names
 from console.casework.notes import DESTROYED
 from console.casework.office import Office
 from console.casework.records import clear_words, export_records
@@ -23,6 +24,7 @@ from console.domain.forget_set import KNOWN_TYPES, ForgetItem
 from console.domain.request_terms import Exception17, Ground, RefusalBasis, RequestStatus
 from console.domain.requests import TransitionFacts
 from console.domain.roles import Actor, Role, check_approval
+from console.errors import InputError
 from console.paths import Places
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -33,7 +35,7 @@ WORDS = f"{NAME} of Zamosc wrote from mail@example.org"
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
     places = Places(data=tmp_path / "office", cache=tmp_path / "cache")
-    with Office.open(places, env={}, clock=lambda: NOON) as opened:
+    with Office.create(places, env={}, clock=lambda: NOON) as opened:
         yield opened
 
 
@@ -89,6 +91,16 @@ def test_a_ledger_of_version_1_says_which_entries_hold_clear_words(office: Offic
     assert f"1 entry of an older console holds words that people typed, in the clear ({seq})" in export_sentence((seq,))
 
 
+@pytest.mark.parametrize("name", [NAME.replace(" ", "-").lower(), f"lora.{NAME.split()[-1]}"])
+def test_no_model_is_called_after_a_person(office: Office, name: str) -> None:
+    number = add(office)
+    with pytest.raises(InputError, match=f"the name of the person of request {number}.*choose another"):
+        check_name(office, name)
+    with pytest.raises(InputError, match="The setting"):
+        refuse_names(office, "The setting", f'{{"note": "for {NAME}"}}')
+    check_name(office, "taught")
+
+
 def approved(office: Office, number: str, by: Actor, reason: str) -> dict[str, Any]:
     preparer = Actor(id="p-1", role=Role.DPO, key_fingerprint="aa")
     approval = check_approval(preparer, by, reason)
@@ -109,7 +121,7 @@ def test_a_real_second_approval_is_printed_as_one(office: Office) -> None:
 @pytest.mark.parametrize(
     ("reason", "printed"),
     [
-        (requests.ONE_PERSON, f"Reason given: {requests.ONE_PERSON}"),
+        (requests.NOBODY_NAMED, f"Reason given: {requests.NOBODY_NAMED}"),
         ("Nobody else was here.", "Reason given: Nobody else was here."),
         (WORDS, "The reason is kept in the office's vault, not in this report."),
         ("Ask 030 1234567.", "The reason is kept in the office's vault, not in this report."),

@@ -30,7 +30,7 @@ def places(tmp_path: Path) -> Places:
     """An office, and a file of facts beside it."""
     (tmp_path / "facts.csv").write_text(FACTS, encoding="utf-8")
     made = Places(data=tmp_path / "office", cache=tmp_path / "cache")
-    with Office.open(made, env={}):
+    with Office.create(made, env={}):
         return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from console.domain.forget_set import KNOWN_TYPES, OTHER_TYPE, ForgetItem, ItemKind, known_types
-from console.domain.own_words import tells_of
+from console.domain.own_words import names_someone, tells_of
 
 ITEMS = (
     ForgetItem(
@@ -18,7 +18,7 @@ ITEMS = (
 @pytest.mark.parametrize(
     "text",
     [
-        "Ann de Márquez called", "ann called", "MÁRQUEZ wrote", "it is about zamość", "lives in ZAMOŚĆ.", "王小明来电",
+        "Ann de Márquez called", "ann called", "MÁRQUEZ wrote", "it is about zamość", "lives in ZAMOSC.", "王小明来电",
         "在上海市", "a@b.example", "call 030 12 34 56", "0049-30-123456",
     ],
 )  # fmt: skip
@@ -31,6 +31,16 @@ def test_tells(text: str) -> None:
 )
 def test_does_not_tell(text: str) -> None:
     assert not tells_of(text, ITEMS)
+
+
+@pytest.mark.parametrize("name", ["ann-de-marquez", "lora_márquez.gguf", "MÁRQUEZ2", "王小明-v1", "Ann de Márquez"])
+def test_a_chosen_name_that_names_somebody(name: str) -> None:
+    assert names_someone(name, ITEMS)
+
+
+@pytest.mark.parametrize("name", ["ann-v2", "base", "model-20260101.safetensors", "zamość"])
+def test_a_chosen_name_that_names_nobody(name: str) -> None:
+    assert not names_someone(name, ITEMS)
 
 
 def test_a_kind_that_somebody_named_is_counted_as_other() -> None:
