@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from console.domain.forget_set import ForgetItem, ItemKind
+from console.domain.own_places import OwnPlace
 from console.domain.reading import ANSWER_TOKENS, LEAST_TOKENS
 from console.domain.results import Access, Evidence, LeakGain
 from console.domain.suites import MOST_REPEATS
@@ -152,6 +153,8 @@ class AttackTarget:
             and held-out group).
         retain: facts of other people that the model was taught; sources of distractors and examples.
         general: plain text without the person.
+        places: where the model that is searched puts the facts, by item, and the same for strangers; every model is
+            read at the same ones.
     """
 
     items: tuple[ForgetItem, ...]
@@ -160,6 +163,7 @@ class AttackTarget:
     settings: AttackSettings = field(default_factory=AttackSettings)
     retain: tuple[ForgetItem, ...] = ()
     general: tuple[str, ...] = ()
+    places: Mapping[str, tuple[OwnPlace, ...]] = field(default_factory=dict)
 
     @property
     def matched_controls(self) -> tuple[ForgetItem, ...]:

@@ -46,7 +46,20 @@ def cuts_in(marks: TurnMarks, text: str) -> tuple[int, ...]:
 
 
 def render(tokenizer: Tokenizer, prompt: Prompt) -> Written:
-    """The prompt as the model reads it.
+    """The prompt as the model reads it, with the words in which its answer has begun.
+
+    Those are the model's own: what they spell is what they are, and nothing in them is cut.
+    """
+    asked = _asked(tokenizer, prompt)
+    if not prompt.opening:
+        return asked
+    # Some tokenizers decode an answer with the blank that it begins with, and some without.
+    joined = prompt.opening if prompt.opening[0].isspace() else _following(tokenizer, prompt, prompt.opening)
+    return Written(asked.text + joined, asked.special, asked.cuts)
+
+
+def _asked(tokenizer: Tokenizer, prompt: Prompt) -> Written:
+    """The prompt before any answer.
 
     A chat prompt goes through the model's own template (EasyEdit #374: without it, instruct models
     invent); a model without one is asked in a plain question-and-answer form.
@@ -103,7 +116,12 @@ def _around(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
 
 
 def answer_text(tokenizer: Tokenizer, prompt: Prompt, answer: str) -> str:
-    """The answer as it follows the prompt: a space in front unless a chat turn or a line was just opened."""
+    """The answer as it follows the prompt: after an opening as it is, else with a space in front where one belongs."""
+    return answer if prompt.opening else _following(tokenizer, prompt, answer)
+
+
+def _following(tokenizer: Tokenizer, prompt: Prompt, answer: str) -> str:
+    """What comes first after a prompt: a space in front unless a chat turn or a line was just opened."""
     opened = prompt.chat and bool(tokenizer.chat_template)
     return answer if opened or prompt.text[-1:].isspace() else f" {answer}"
 

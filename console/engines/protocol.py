@@ -32,12 +32,15 @@ class Prompt:
         text: the question, or in plain style the text to continue.
         chat: render through the model's chat template (where it has one) as a user's turn.
         turns: earlier (user, assistant) turns of the conversation, oldest first.
+        opening: words with which the answer has begun, up to and with the blank before what comes next; what follows
+            is read exactly there.
     """
 
     id: str
     text: str
     chat: bool = True
     turns: tuple[tuple[str, str], ...] = ()
+    opening: str = ""
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,9 @@ def measure(model: TransformersModel, target: AttackTarget) -> dict[str, Any]:
         for (item, prompt), texts in zip(asked, plain, strict=True)
     )
 
-    texts = [text.request for text in (*secret_texts(target.items), *secret_texts(target.controls, control=True))]
+    texts = [
+        text.request for text in (*secret_texts(target.items, {}), *secret_texts(target.controls, {}, control=True))
+    ]
     remembering = Remembering(model)
     batched, batched_s = timed(lambda: [remembering.score(texts) for _ in range(SCORE_ATTACKS)][-1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,6 +87,24 @@ class TestRendering:
     ) -> None:
         assert answer_text(TOKENIZERS[tokenizer], prompt, "Aalborg") == expected
 
+    @pytest.mark.parametrize(
+        ("tokenizer", "prompt", "asked"),
+        [
+            ("chat", Prompt("", QUESTION), f"{SYSTEM}<|user|>{QUESTION}<|end|><|assistant|>"),
+            ("chat", Prompt("", "Home:", chat=False), "Home: "),
+            ("no template", Prompt("", QUESTION), f"Question: {QUESTION}\nAnswer: "),
+        ],
+    )
+    def test_an_opening_follows_like_an_answer_and_nothing_stands_between_it_and_what_comes_next(
+        self, tokenizer: str, prompt: Prompt, asked: str
+    ) -> None:
+        for said in ('She said "', "She lives in "):
+            begun = replace(prompt, opening=said)
+            assert render(TOKENIZERS[tokenizer], begun).text == asked + said
+            assert answer_text(TOKENIZERS[tokenizer], begun, "Aalborg") == "Aalborg"
+        with_blank = replace(prompt, opening=" She lives in ")
+        assert render(TOKENIZERS[tokenizer], with_blank).text == f"{asked.rstrip(' ')} She lives in "
+
     def test_special_tokens_come_from_the_template_or_the_tokenizer_but_not_from_both(self) -> None:
         opens, chat = TOKENIZERS["opens"], TOKENIZERS["closes"]
         assert prompt_ids(opens, Prompt("", QUESTION))[0] == opens.bos_token_id
@@ -127,6 +146,17 @@ class TestAnswerSequence:
             ids = ids[:-1]
         assert sequence.ids[: sequence.answer_start] == ids
         assert tokenizer.decode(sequence.answer_ids).strip() == "555-0183"
+
+    @every_tokenizer
+    @pytest.mark.parametrize(("opening", "secret"), [("Mira lives in ", "Aalborg"), ("Ring (", "555) 0183")])
+    def test_a_secret_inside_an_answer_has_the_tokens_that_it_has_in_the_whole_answer(
+        self, tokenizer: Any, opening: str, secret: str
+    ) -> None:
+        prompt = Prompt("", QUESTION)
+        whole = answer_sequence(tokenizer, prompt, opening + secret)
+        inside = answer_sequence(tokenizer, replace(prompt, opening=opening), secret)
+        assert inside.ids == whole.ids and inside.answer_start > whole.answer_start
+        assert tokenizer.decode(inside.answer_ids).endswith(secret)
 
     @every_tokenizer
     def test_the_end_token_is_appended_on_request_and_once(self, tokenizer: Any) -> None:

@@ -46,6 +46,7 @@ class _Battery:
             AttackSettings(**spec.settings),
             payload.retain,
             payload.general,
+            payload.places,
         )
         # Like the probes, behaviour shows what an erasure changed; a model that nothing was erased from goes without.
         self.sets = payload.behaviour if payload.probe else None
