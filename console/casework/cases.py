@@ -91,7 +91,8 @@ def locate(
         answer_tokens: room for every answer; what is longer is cut off.
 
     Raises:
-        InputError: no such suite, it cannot be repeated so often or give that room, or an engine that cannot run the model.
+        InputError: no such suite, it cannot be repeated so often or give that room, or an engine that cannot run the
+            model.
         ModelFileError: the helper cannot be read.
     """
     office.require(Duty.VERIFY)
