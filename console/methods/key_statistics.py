@@ -39,7 +39,7 @@ class KeySettings(BaseModel):
 def protected_texts(model: TransformersModel, data: ErasureData, settings: KeySettings) -> tuple[str, ...]:
     """The texts whose keys an edit shall leave alone: other people's facts with their answers, and general texts."""
     retained = [
-        render(model.tokenizer, example.prompt)[0] + answer_text(model.tokenizer, example.prompt, example.answer)
+        render(model.tokenizer, example.prompt).text + answer_text(model.tokenizer, example.prompt, example.answer)
         for example in examples_of(model, data.retain.items if settings.retained else ())
     ]
     return (*retained, *data.general_texts)
