@@ -11,7 +11,7 @@ from console.casework.helper_questions import helper_settings, sealed_questions,
 from console.casework.knowledge import Knowledge, bank_payload, behaviour_payload
 from console.casework.models import model_state, new_job_id, reference_to
 from console.casework.office import Office
-from console.casework.operation import Job, JobResult
+from console.casework.operation import CancelledByUserError, Job, JobResult
 from console.casework.own_places import places_payload, places_settings, sealed_places
 from console.casework.requests import forget_items, request_state
 from console.casework.side_effects import near_to
@@ -218,9 +218,11 @@ def run_battery(
     )
     try:
         result = yield job
-    except ConsoleError:
+    except ConsoleError as error:
         if len(job.finished) > len(finished):
             _keep_finished(office, number, stage, job, suite)
+        if job.finished and isinstance(error, CancelledByUserError):
+            raise CancelledByUserError(_stopped_words(len(job.finished))) from error
         raise
     value = result.value
     with office.ledger.transaction() as transaction:
@@ -247,6 +249,11 @@ def run_battery(
             BatteryRecorded.kind, body.to_body(), request_id=number, actor=office.require(Duty.VERIFY)
         )
     return event.seq, body
+
+
+def _stopped_words(kept: int) -> str:
+    attacks = "1 attack that was finished is" if kept == 1 else f"{kept} attacks that were finished are"
+    return f"The attacks were stopped; {attacks} kept, and the next run of the same attacks goes on from there."
 
 
 def with_sealed(office: Office, suite: Suite, payload: JobPayload) -> tuple[JobPayload, dict[str, Any]]:

@@ -29,7 +29,7 @@ from console.casework.notes import seal_note
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError, Job, JobResult, UseCase
 from console.casework.own_places import collected_places
-from console.casework.requests import ONE_PERSON, append_status, approve_plan, request_state
+from console.casework.requests import NOBODY_NAMED, append_status, approve_plan, request_state
 from console.casework.self_made import required_corpus, with_corpus
 from console.casework.sequence import EarlierRequest, check_limits, origin_of, recheck_earlier, remaining_knowledge
 from console.casework.side_effects import measured_utility
@@ -207,7 +207,7 @@ def erase(
     method: str,
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
-    approval_reason: str = ONE_PERSON,
+    approval_reason: str = NOBODY_NAMED,
     beyond_limits: str = "",
     self_made: bool = False,
 ) -> UseCase:
@@ -215,6 +215,7 @@ def erase(
 
     Args:
         method: its id, or ``auto`` for the default.
+        approval_reason: why the person who prepares the plan also approves it; the report prints it.
         beyond_limits: why to erase from a model that earlier erasures have changed more than the limits allow.
         self_made: erase, besides the request's facts, what the model itself wrote about the person (``write_corpus``).
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from console.casework import cases, sample
+from console.casework.checking import check_report
 from console.casework.knowledge import sample_items
 from console.casework.office import Office
 from console.casework.operation import UseCase
-from console.casework.reporting import SignedReport, check_report, make_report
+from console.casework.reporting import SignedReport, make_report
 from console.casework.requests import confirm_identity, grant, register, request_state
 from console.domain.advice import AUTO
 from console.domain.events import BatteryRecorded

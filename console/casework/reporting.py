@@ -14,7 +14,7 @@ from console.casework.models import model_state
 from console.casework.notes import note_text
 from console.casework.office import Office
 from console.casework.requests import (
-    ONE_PERSON,
+    NOBODY_NAMED,
     append_status,
     deadline_difference,
     deadline_of,
@@ -41,7 +41,6 @@ from console.reports import evidence as parts
 from console.reports.certificates import SigningIdentity, ensure_identity
 from console.reports.export import ReportFile, write_report
 from console.reports.limits import limits_for, not_checked
-from console.reports.verify import ReportVerification, verify_report
 from console.reports.wording import summary_sentence
 
 S = RequestStatus
@@ -241,13 +240,17 @@ def _approvals(office: Office, state: dict[str, Any]) -> tuple[parts.Approval, .
     )
 
 
+# Sentences that the console itself offers, now and in older versions; they tell of nobody.
+_STANDARD_REASONS = (NOBODY_NAMED, "This office has one person at the desk; nobody else could approve.")
+
+
 def _printed_reason(office: Office, number: str, approval: dict[str, Any]) -> str:
     """The reason of an approval, unless it tells of the person, or nobody can say any more whether it does."""
     reason = note_text(office, approval)
     try:
         tells = tells_of(reason, forget_items(office, number))
     except (InputError, NotPossibleError):
-        tells = reason != ONE_PERSON
+        tells = reason not in _STANDARD_REASONS
     return "The reason is kept in the office's vault, not in this report." if tells else f"Reason given: {reason}"
 
 
@@ -328,6 +331,63 @@ def _ran(battery: Battery) -> frozenset[str]:
     return frozenset(row.attack for row in battery.rows if row.status is Status.OK)
 
 
+def _measured(office: Office, state: dict[str, Any]) -> dict[str, BatteryRecorded]:
+    """What a report rests on.
+
+    Raises:
+        NotPossibleError: nothing has been measured yet.
+    """
+    batteries = latest_batteries(office, state)
+    if "before" not in batteries:
+        raise NotPossibleError(f"Nothing has been measured for {state['number']} yet; run locate first.")
+    return batteries
+
+
+@dataclass(frozen=True)
+class ReportOutline:
+    """What a report would say if it were signed now, for whoever is asked to sign it.
+
+    Attributes:
+        model_after: the erased model, or None where nothing was erased.
+        approvals: what the report says of each approval.
+    """
+
+    number: str
+    status: str
+    verdict: Word
+    sentence: str
+    model_before: str
+    model_after: str | None
+    approvals: tuple[str, ...]
+    organisation: str
+
+
+def outline_report(office: Office, number: str) -> ReportOutline:
+    """What the report of a case would say now; writes nothing.
+
+    Raises:
+        InputError: no such request.
+        NotPossibleError: nothing has been measured yet.
+    """
+    state = request_state(office, number)
+    batteries = _measured(office, state)
+    before, after, reference = (batteries.get(stage) for stage in ("before", "after", "reference"))
+    assert before is not None
+    word = _verdict(office, state, batteries)[0].word
+    return ReportOutline(
+        number=number,
+        status=S(state["status"]).label,
+        verdict=word,
+        sentence=summary_sentence(
+            word, before.battery, after.battery if after else None, reference.battery if reference else None
+        ),
+        model_before=before.model,
+        model_after=after.model if after else None,
+        approvals=tuple(approval.statement for approval in _approvals(office, state)),
+        organisation=office.organisation,
+    )
+
+
 def build_evidence(office: Office, number: str) -> parts.Evidence:
     """The record of one case as it stands in the ledger.
 
@@ -336,9 +396,7 @@ def build_evidence(office: Office, number: str) -> parts.Evidence:
         NotPossibleError: nothing has been measured yet.
     """
     state = request_state(office, number)
-    batteries = latest_batteries(office, state)
-    if "before" not in batteries:
-        raise NotPossibleError(f"Nothing has been measured for {number} yet; run locate first.")
+    batteries = _measured(office, state)
     verdict, utility, thresholds = _verdict(office, state, batteries)
     artefact = state["verdict"]["artefact"] if state["verdict"] else None
     before, after, reference = (batteries.get(stage) for stage in ("before", "after", "reference"))
@@ -445,46 +503,3 @@ def make_report(office: Office, number: str, out: Path, *, replace: bool = False
         if S(drafted["status"]) is S.REPORT_DRAFT:
             append_status(transaction, drafted, S.REPORT_SIGNED, TransitionFacts(), actor)
     return SignedReport(file, evidence, identity.ca_fingerprint)
-
-
-def check_report(path: Path, office: Office | None = None) -> ReportVerification:
-    """Verify a report; with its own office at hand also against the ledger's hash and the office's certificate."""
-    if office is None:
-        return verify_report(path)
-    certificate = office.places.keys / signing_identity(office).ca_cer_path.name
-    result = verify_report(path, trusted_ca=[certificate.read_bytes()])
-    if result.evidence is None:
-        return result
-    known = [
-        event.body
-        for event in office.ledger.events(result.evidence.request.number)
-        if event.kind == ReportSigned.kind and event.body["report_id"] == result.evidence.report_id
-    ]
-    if not known:
-        return result
-    return verify_report(path, trusted_ca=[certificate.read_bytes()], expected_sha256=known[-1]["sha256"])
-
-
-def verification_json(result: ReportVerification) -> dict[str, Any]:
-    """A verification as plain data."""
-    return {
-        "ok": result.ok,
-        **{
-            name: {"state": light.state.value, "sentence": light.sentence}
-            for name, light in (("integrity", result.integrity), ("signer", result.signer), ("time", result.time))
-        },
-        "checks": [{"ok": check.ok, "sentence": check.sentence} for check in result.checks],
-        "signatures": [
-            {
-                "field": signature.field,
-                "signer": signature.signer,
-                "organisation": signature.organisation,
-                "signed_at": signature.signed_at.isoformat(),
-                "fingerprint": signature.fingerprint,
-                "authority": signature.ca_fingerprint,
-            }
-            for signature in result.signatures
-        ],
-        "sha256": result.sha256,
-        "verdict": result.evidence.verdict.word.value if result.evidence else None,
-    }

@@ -19,6 +19,7 @@ from console.cli.session import (
     SampleModel,
     Session,
     battery_words,
+    named_out,
     open_session,
     parse_settings,
     rows,
@@ -26,7 +27,7 @@ from console.cli.session import (
 from console.cli.speaking import say, step_teller
 from console.domain.advice import AUTO
 from console.domain.engine_names import EngineName
-from console.errors import InputError
+from console.domain.visible import visible
 from console.paths import Places
 
 app = typer.Typer()
@@ -104,6 +105,15 @@ def erase(
             help="Why to go on from a model that earlier erasures changed too much; kept in the plan, so no names.",
         ),
     ] = "",
+    self_approval: Annotated[
+        str,
+        typer.Option(
+            "--self-approval",
+            metavar="REASON",
+            help="Why you prepare and approve in one person. The report prints it, so no names; without it, the report "
+            "says that no second person was named.",
+        ),
+    ] = "",
     self_made: Annotated[
         bool, typer.Option("--self-made", help="Erase also what the model itself says about the person (see corpus).")
     ] = False,
@@ -121,6 +131,7 @@ def erase(
     with session.office() as office:
         use_case = cases.erase(
             *(office, number, model, method, chosen, device),
+            approval_reason=self_approval.strip() or cases.NOBODY_NAMED,
             beyond_limits=beyond_limits,
             self_made=self_made,
         )
@@ -254,30 +265,38 @@ def report(
 
 @app.command()
 def verify(
-    path: Annotated[Path, typer.Argument(metavar="F.pdf")], as_json: Json = False, data_dir: DataDir = None
+    path: Annotated[Path, typer.Argument(metavar="F.pdf")],
+    authorities: Annotated[
+        list[Path] | None,
+        typer.Option("--ca", metavar="FILE", help="Certificate of an authority that you trust; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+    data_dir: DataDir = None,
 ) -> None:
-    """Verify a report. With --data-dir of its own office, also against that office's ledger and certificate."""
-    from console.casework.reporting import check_report, verification_json
+    """Verify a report; with --data-dir of its own office, also against that office's ledger.
+
+    Exit code 0: nothing is red. The headline names the weakest light, such as a signer that this machine does not know
+    (give --ca or --data-dir). 1: something is red. 2: the file cannot be judged, such as no PDF.
+    """
+    from console.casework.checking import check_report, verification_json
+    from console.reports.wording import VERDICTS
 
     session = open_session(as_json, data_dir)
-    if not path.is_file():
-        raise InputError(f"There is no file at {path}; name the report to verify.")
-    if data_dir is not None and session.places.ledger.exists():
-        with session.office(read_only=True) as office:
-            result = check_report(path, office)
+    if data_dir is None:
+        result = check_report(path, authorities=authorities or ())
     else:
-        result = check_report(path)
-    value = verification_json(result)
+        with session.office(read_only=True) as office:
+            result = check_report(path, office, authorities or ())
 
     def words() -> None:
-        rows({"Verified": "yes" if result.ok else "NO"})
-        for light in ("integrity", "signer", "time"):
-            rows({light.capitalize(): f"{value[light]['state']}: {value[light]['sentence']}"})
-        for check in value["checks"]:
-            if not check["ok"]:
-                rows({"Evidence": check["sentence"]})
+        rows({"Result": result.headline.sentence})
+        if result.evidence is not None:
+            case = f"{result.evidence.request.number}: {VERDICTS[result.evidence.verdict.word].title}"
+            rows({"Case": visible(f"{case} (report {result.evidence.report_id})")})  # one line, whatever it holds
+        for name, light in result.lights.items():
+            rows({name.value.capitalize(): f"{light.state.value}: {light.sentence}"})
 
-    session.show(value, words)
+    session.show(verification_json(result), words)
     if not result.ok:
         raise typer.Exit(1)
 
@@ -293,6 +312,7 @@ def demo(
     data_dir: DataDir = None,
 ) -> None:
     """The whole case on the sample office: register, locate, erase, attack, verdict, signed report."""
+    from console.casework.cases import check_method
     from console.casework.demo import demo_json, run_demo
     from console.casework.sample import fetch_model
 
@@ -303,8 +323,11 @@ def demo(
     if data_dir is None:
         places = Places(data=folder, cache=Places.default().cache)
     session = Session(as_json, places)
+    if method != AUTO:
+        check_method(method)
+    named_out(out, places, replace=force)
     fetch_model(places, sample_model, step_teller())
-    with session.office() as office:
+    with session.office_or_new() as office:
         result, peak = session.run(office, run_demo(office, out, sample_model, method, device, replace=force))
     value = demo_json(result, peak)
 

@@ -243,6 +243,12 @@ def located(before: Battery, reference: Battery | None, version: int = RULES_VER
     )
 
 
+def missing_kinds(battery: Battery, version: int = RULES_VERSION) -> tuple[Evidence, ...]:
+    """Kinds of evidence that "removed" needs and of which a suite ran no attack at all."""
+    tried = {row.evidence for row in battery.rows}
+    return tuple(kind for kind in RULES[version].required if kind not in tried)
+
+
 def unkept_utility(utility: Utility, thresholds: Thresholds) -> tuple[str, ...]:
     """One sentence for each utility limit that the erased model breaks."""
     broken = [

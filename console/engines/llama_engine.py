@@ -18,7 +18,8 @@ import torch
 
 from console.engines import llama_native
 from console.engines.branching import Branch, DecodeJob, branches_of, jobs_for, parted, spoken
-from console.engines.gguf_header import parts_of, read_gguf_header, shown
+from console.engines.checking.gguf_file import check_gguf
+from console.engines.gguf_header import parts_of, shown
 from console.engines.llama_native import Adapter
 from console.engines.llama_tokens import LlamaTokens
 from console.engines.output_filter import OutputFilter
@@ -115,9 +116,7 @@ class LlamaModel:
         """
         if not path.is_file():
             raise ModelFileError(f"There is no GGUF file at {shown(path.name)}; check the path.")
-        header = read_gguf_header(path)
-        if not header.has_tokenizer:
-            raise ModelFileError(f"{shown(path.name)} carries no tokenizer; choose a GGUF file that does.")
+        header = check_gguf(path)
         library = llama_native.native_library()
         runner = llama_native.NativeModel(library, parts_of(path)[0], threads or os.cpu_count() or 1, gpu_layers)
         for adapter in adapters:

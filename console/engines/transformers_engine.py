@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from console.engines.attention_masks import attention_of, require_known_attention
 from console.engines.branching import DecodeJob, jobs_for
+from console.engines.checking.model_folder import read_folder
+from console.engines.checking.network import open_network, open_tokenizer
+from console.engines.checking.weights_values import require_numbers
 from console.engines.decoding import decode_batch
 from console.engines.devices import resolve_device
 from console.engines.frozen_trunk import FrozenTrunk, blocks_of, final_norm_of
@@ -46,8 +46,6 @@ STATISTICS_POSITIONS = 64  # positions whose whole distribution is read at once:
 _NEGLIGIBLE = (
     -200.0
 )  # nats below the likeliest token; its probability is 0 in single precision, and 0 x infinity is none
-
-transformers_logging.disable_progress_bar()  # standard output belongs to the job's event stream
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
@@ -119,14 +117,10 @@ class TransformersModel:
         """
         place = resolve_device(device)
         folder = snapshot_of(path, cache) if path.is_file() else path
-        try:
-            network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise ModelFileError(
-                f"The model in {path.name} cannot be loaded ({type(error).__name__}); "
-                "check that its configuration, weights and tokenizer belong together."
-            ) from error
+        found = read_folder(folder)
+        require_numbers(found.tensors)
+        network = open_network(found)
+        tokenizer = open_tokenizer(found, network.get_input_embeddings().num_embeddings)
         require_known_attention(network)
         model = cls(network, tokenizer, place)
         model.output_filter = OutputFilter.beside(folder)

@@ -16,6 +16,7 @@ from console.errors import DiskFullError, InputError, JobFailedError
 from console.out_file import OutFile
 from console.paths import Places
 from console.reports import export
+from console.reports.certificates import trust_in
 from console.reports.encoding import evidence_sha256
 from console.reports.evidence import Evidence
 from console.reports.export import approve_report, write_report
@@ -37,12 +38,14 @@ def test_a_whole_case_is_written_and_approved(office: Office, tmp_path: Path) ->
     assert written.size == written.path.stat().st_size
     assert written.evidence_sha256 == evidence_sha256(evidence)
     assert written.signer_fingerprint == office.preparer.fingerprint
-    result = verify_report(written.path, trusted_ca=[office.ca], expected_sha256=written.sha256)
+    result = verify_report(written.path, trust=trust_in([office.ca]), expected_sha256=written.sha256, now=NOW)
     assert result.ok
     assert result.evidence == evidence
 
     approved = approve_report(written.path, at(written.path), office.approver, now=NOW + timedelta(minutes=5))
-    result = verify_report(written.path, trusted_ca=[office.ca], expected_sha256=approved.sha256, expected_signatures=2)
+    result = verify_report(
+        written.path, trust=trust_in([office.ca]), expected_sha256=approved.sha256, expected_signatures=2, now=NOW
+    )
     assert result.ok
     assert [signature.field for signature in result.signatures] == ["Prepared", "Approved"]
     assert result.unsigned_fields == ()
