@@ -74,6 +74,7 @@ def locate(
     if result.unanswered:
         value["unanswered"] = list(result.unanswered)
     asking = result.before.settings
+    value["own_places"] = asking["own_places_counts"]
     if helper is not None:
         value["helper"] = {key: asking[key] for key in ("helper", "helper_written", "helper_wanted")}
 
@@ -84,6 +85,7 @@ def locate(
             rows({"Cut off": sentence})
         if helper is not None:
             rows({"Helper": asking["helper_sentence"]})
+        rows({"Own words": asking["own_places_sentence"]})
         battery_words(before)
 
     session.show(value, words)

@@ -12,7 +12,7 @@ from console.casework.knowledge import Knowledge
 from console.casework.office import Office
 from console.casework.operation import Job, JobResult
 from console.casework.own_places import PLACES, places_payload, sealed_places
-from console.domain.own_places import OwnPlace, PlaceSource
+from console.domain.own_places import OwnPlace, PlaceCounts, PlaceSource
 from console.domain.results import Stage
 from console.domain.sequence import Standing
 from console.domain.suites import QUICK
@@ -22,7 +22,7 @@ from console.jobs.spec import JobKind, JobPayload
 PLACE = OwnPlace(
     prompt=FACTS[0].prompt, chat=True, opening=f"{SUBJECT} lives in ", answer="Aalborg", source=PlaceSource.OWN_WORDS
 )
-FOUND = {"places": {FACTS[0].id: [PLACE.model_dump(mode="json")]}, "counts": {"facts": 3, "own words": 1}}
+FOUND = {"places": {FACTS[0].id: [PLACE.model_dump(mode="json")]}, "counts": dict.fromkeys(PlaceCounts.model_fields, 1)}
 
 
 def result(value: dict[str, object]) -> JobResult:

@@ -20,6 +20,7 @@ from console.casework.office import Office
 from console.casework.operation import Job, JobResult
 from console.casework.reporting import make_report
 from console.domain.engine_names import EngineName
+from console.domain.own_places import PlaceCounts
 from console.domain.results import Stage
 from console.domain.suites import QUICK, SUITES
 from console.errors import InputError, ModelFileError
@@ -36,7 +37,7 @@ WRITTEN = {
     "sentence": "Written by the helper: 1 of 24 questions; the others are the templates.",
 }
 
-PLACES = {"places": {}, "counts": {"facts": 3}}
+PLACES = {"places": {}, "counts": dict.fromkeys(PlaceCounts.model_fields, 0)}
 
 
 def result(value: dict[str, object]) -> JobResult:
