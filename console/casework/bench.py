@@ -190,16 +190,16 @@ class Trial:
         self.payload = payload
         self._groups = utility_groups(knowledge, payload.forget)
         self._suite = digest({"attacks": list(plan.attacks), "settings": plain(dict(plan.settings))})
-        self._known = jobs.job(self._attack_spec(taught), payload, "The model that holds the data")["value"]
+        self._known = jobs.job(self._attack_spec(taught, alive=True), payload, "The model that holds the data")["value"]
         never = payload.model_copy(update={"probe": (), "held_out": ()})
         unknown = jobs.job(self._attack_spec(base, False), never, "A model that never knew it")["value"]
         self.before = self._battery(Stage.BEFORE, self._known)
         self.reference = self._battery(Stage.REFERENCE, unknown)
 
-    def _attack_spec(self, model: ModelReference, prompt_controls: bool = True) -> JobSpec:
+    def _attack_spec(self, model: ModelReference, prompt_controls: bool = True, alive: bool = False) -> JobSpec:
         # Nothing here reads what became of others' facts step by step, so nobody is asked for them.
         settings = {**self._plan.settings, "prompt_controls": prompt_controls, "retained_asked": 0}
-        return self._jobs.spec(JobKind.ATTACK, model, attacks=self._plan.attacks, settings=settings)
+        return self._jobs.spec(JobKind.ATTACK, model, attacks=self._plan.attacks, settings=settings, sign_of_life=alive)
 
     def _battery(self, stage: Stage, value: Mapping[str, Any]) -> Battery:
         return Battery(stage=stage, model_hash="", suite_hash=self._suite, rows=value["rows"])

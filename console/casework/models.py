@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ from console.casework.office import Office
 from console.casework.operation import Job, UseCase, model_location
 from console.domain.case_state import MODELS
 from console.domain.events import ModelRegistered
+from console.domain.portable_names import why_not_a_name
 from console.domain.roles import Duty
 from console.errors import InputError, ModelFileError
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 KNOWLEDGE = "knowledge"
 
 
@@ -28,10 +27,9 @@ def check_name(office: Office, name: str) -> None:
     """Raises:
     InputError: not a usable name, or taken.
     """
-    if not _NAME.fullmatch(name):
-        raise InputError(f"'{name}' cannot name a model; use letters, digits, dots and dashes (64 at most).")
-    if office.ledger.projected(MODELS, name) is not None:
-        raise InputError(f"A model named '{name}' is already registered; choose another name.")
+    why_not = why_not_a_name(name, office.ledger.projection(MODELS))
+    if why_not is not None:
+        raise InputError(why_not)
 
 
 def model_state(office: Office, name: str) -> dict[str, Any]:
