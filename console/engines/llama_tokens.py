@@ -43,6 +43,7 @@ class LlamaTokens:
         self.size: int = library.llama_vocab_n_tokens(self._vocab)
         self.bos_token_id = self._known(library.llama_vocab_bos(self._vocab))
         self.eos_token_id = self._known(library.llama_vocab_eos(self._vocab))
+        self.added_tokens_decoder = self._added()
         self.chat_template = template or None
         self._template = ChatTemplate(template, self._special_names()) if template else None
 
@@ -60,6 +61,15 @@ class LlamaTokens:
             name: self._piece(token)[0].decode("utf-8", errors="replace")
             for name, token in named.items()
             if token is not None
+        }
+
+    def _added(self) -> dict[int, str]:
+        """The tokens that a text's tokeniser looks for before all others, with their spelling."""
+        wanted = self._library.LLAMA_TOKEN_ATTR_CONTROL | self._library.LLAMA_TOKEN_ATTR_USER_DEFINED
+        return {
+            token: self._piece(token)[0].decode("utf-8", errors="replace")
+            for token in range(self.size)
+            if self._library.llama_vocab_get_attr(self._vocab, token) & wanted
         }
 
     def stop_ids(self) -> frozenset[int]:

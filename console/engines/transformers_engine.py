@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from console.engines.attention_masks import attention_of, require_known_attention
-from console.engines.branching import jobs_for
+from console.engines.branching import DecodeJob, jobs_for
 from console.engines.checking.model_folder import read_folder
 from console.engines.checking.network import open_network, open_tokenizer
 from console.engines.checking.weights_values import require_numbers
@@ -39,6 +39,8 @@ from console.errors import ModelFileError
 
 ROW_TOKENS = 512  # a packed row's attention grows with its square; on a CPU 512 keeps it near a tenth
 GENERATION_ROWS = 160  # wider products: 240 answers on two cores took 17 to 20 s, with 48 rows 20 to 24 s (alternated)
+
+GENERATION_CELLS = 32_768  # tokens that are kept at once; 160 rows of a short question and its answer are about 25,000
 
 STATISTICS_POSITIONS = 64  # positions whose whole distribution is read at once: 40 MB a copy for 150,000 tokens
 _NEGLIGIBLE = (
@@ -86,6 +88,13 @@ def _tails(layer: int, values: torch.Tensor, top: int) -> list[LayerTails]:
     """The ``top`` tokens at both ends of each prompt's (prompts, vocab) values."""
     highest, lowest = values.topk(top).indices.tolist(), (-values).topk(top).indices.tolist()
     return [LayerTails(layer, tuple(best), tuple(worst)) for best, worst in zip(highest, lowest, strict=True)]
+
+
+def _batch(jobs: Sequence[DecodeJob], size: int, attempts: int) -> Sequence[DecodeJob]:
+    """The first jobs that are decoded together: at most ``size``, and no more than the cache has cells for."""
+    taken = jobs[:size]
+    longest = max(job.max_new_tokens for job in taken) + len(taken[-1].ids)  # sorted by length
+    return taken[: max(1, GENERATION_CELLS // (longest * attempts))]
 
 
 class TransformersModel:
@@ -167,14 +176,13 @@ class TransformersModel:
         """
         jobs = jobs_for(self.tokenizer, prompts, max_new_tokens, self.context_length)
         jobs.sort(key=lambda job: (len(job.ids), job.ids))
-        size = max(1, rows // len(attempts))
         pad_id = self.tokenizer.pad_token_id or 0
-        for start in range(0, len(jobs), size):
-            batch = jobs[start : start + size]
-            for index, attempt, ids in decode_batch(self._network, batch, attempts, self._stop_ids, pad_id):
-                text = self.tokenizer.decode(ids, skip_special_tokens=True)
-                said = self.output_filter.apply(text) if self.output_filter is not None else text
-                yield Continuation(batch[index].prompt_id, attempt, said)
+        start = 0
+        while start < len(jobs):
+            batch = _batch(jobs[start:], max(1, rows // len(attempts)), len(attempts))
+            start += len(batch)
+            for _, attempt, branch in decode_batch(self._network, batch, attempts, self._stop_ids, pad_id):
+                yield branch.said(attempt, self.output_filter)
 
     # -- scoring ----------------------------------------------------------------------------
 
