@@ -215,6 +215,8 @@ def run_battery(
         settings=settings,
         device=device,
         engine=suite.engine,
+        # What an erased model lost is judged from others' facts and plain text; where neither is known, by this.
+        sign_of_life=stage is Stage.BEFORE or (stage is Stage.AFTER and not payload.probe and not payload.held_out),
     )
     titles = {
         Stage.BEFORE: "Looking for the data in the model",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from console.casework.requests import forget_items
 from console.domain.case_state import MODELS, REQUESTS
 from console.domain.events import ModelRegistered
 from console.domain.own_words import names_someone
+from console.domain.portable_names import why_not_a_name
 from console.domain.roles import Duty
 from console.domain.visible import quoted
 from console.errors import ConsoleError, InputError, ModelFileError
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.IGNORECASE)
 KNOWLEDGE = "knowledge"
 
 
@@ -31,10 +30,9 @@ def check_name(office: Office, name: str) -> None:
     """Raises:
     InputError: not a usable name, or taken.
     """
-    if not _NAME.fullmatch(name):
-        raise InputError(f"'{name}' cannot name a model; use letters, digits, dots and dashes (64 at most).")
-    if office.ledger.projected(MODELS, name) is not None:
-        raise InputError(f"A model named '{name}' is already registered; choose another name.")
+    why_not = why_not_a_name(name, office.ledger.projection(MODELS))
+    if why_not is not None:
+        raise InputError(why_not)
     refuse_names(office, "The name", name)
 
 
