@@ -54,8 +54,10 @@ def other_number(data: bytearray, chance: random.Random) -> None:
 
 def other_word(data: bytearray, chance: random.Random) -> None:
     """A word of the format becomes another one."""
-    words = (b"/Length", b"/Filter", b"/FlateDecode", b"/Kids", b"/Prev", b"/Contents", b"/ByteRange", b"/Type",
-             b"endobj", b"stream", b"xref", b"trailer", b"startxref", b"%%EOF", b"/Encrypt", b"/JavaScript")  # fmt: skip
+    words = [
+        f"/{name}".encode() for name in ("Length", "Filter", "FlateDecode", "Kids", "Prev", "Contents", "ByteRange")
+    ]
+    words += [b"endobj", b"stream", b"xref", b"trailer", b"startxref", b"%%EOF", b"/Encrypt", b"/JavaScript", b"/Type"]
     old = chance.choice([word for word in words if word in data])
     place = data.index(old, chance.randrange(data.rindex(old) + 1))
     data[place : place + len(old)] = chance.choice(words)
