@@ -14,6 +14,8 @@ from pathlib import Path
 
 import platformdirs
 
+from console.errors import InputError
+
 APP_NAME = "erasure-console"
 PASSPHRASE_FILE_VARIABLE = "ERASURE_CONSOLE_PASSPHRASE_FILE"
 
@@ -99,6 +101,17 @@ class Places:
             folder.mkdir(parents=True, exist_ok=True)
         if os.name == "posix":
             self.data.chmod(0o700)
+
+
+def data_folder(text: str) -> Path:
+    """The folder that somebody named with ``--data-dir``.
+
+    Raises:
+        InputError: it is empty, which would stand for whatever folder the shell is in.
+    """
+    if not text.strip():
+        raise InputError("The folder after --data-dir is empty; name the office's folder, or leave --data-dir out.")
+    return Path(text)
 
 
 def resource(*parts: str) -> Traversable:

@@ -11,11 +11,12 @@ from typing import Any
 
 from console.casework.office import Office
 from console.domain.events import Sealed
-from console.errors import NotPossibleError
+from console.errors import InputError, LedgerDamagedError, NotPossibleError
 from console.ledger import Transaction
 
 NOTE = "note"
 DESTROYED = "the words were destroyed with the person's data"
+UNREADABLE = "the words cannot be opened; verify the ledger"
 
 
 def seal_note(transaction: Transaction, scope: str, text: str) -> Sealed | None:
@@ -42,3 +43,5 @@ def note_text(office: Office, holder: Mapping[str, Any], field: str = "reason") 
         return str(office.ledger.unseal(sealed["item"]))
     except NotPossibleError:
         return DESTROYED
+    except (InputError, LedgerDamagedError):
+        return UNREADABLE  # the case is shown without them; verifying the ledger says what happened

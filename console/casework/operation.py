@@ -33,7 +33,7 @@ ORPHANED = "The console was closed while the job ran; start it again."
 
 
 class CancelledByUserError(JobFailedError):
-    """The person stopped the job; nothing was changed."""
+    """The person stopped the job; no model was changed."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def _summary(final: Done | Failed | CancelledEvent) -> tuple[str, str, float, in
 
 def _as_error(final: Failed | CancelledEvent) -> ConsoleError:
     if isinstance(final, CancelledEvent):
-        return CancelledByUserError("The job was stopped; nothing was changed.")
+        return CancelledByUserError("The job was stopped; no model was changed.")
     kind = getattr(errors, final.kind, JobFailedError)
     return kind(final.reason) if issubclass(kind, ConsoleError) else JobFailedError(final.reason)
 

@@ -14,7 +14,7 @@ from console.casework.models import model_state
 from console.casework.notes import note_text
 from console.casework.office import Office
 from console.casework.requests import (
-    ONE_PERSON,
+    NOBODY_NAMED,
     append_status,
     deadline_difference,
     deadline_of,
@@ -240,13 +240,17 @@ def _approvals(office: Office, state: dict[str, Any]) -> tuple[parts.Approval, .
     )
 
 
+# Sentences that the console itself offers, now and in older versions; they tell of nobody.
+_STANDARD_REASONS = (NOBODY_NAMED, "This office has one person at the desk; nobody else could approve.")
+
+
 def _printed_reason(office: Office, number: str, approval: dict[str, Any]) -> str:
     """The reason of an approval, unless it tells of the person, or nobody can say any more whether it does."""
     reason = note_text(office, approval)
     try:
         tells = tells_of(reason, forget_items(office, number))
     except (InputError, NotPossibleError):
-        tells = reason != ONE_PERSON
+        tells = reason not in _STANDARD_REASONS
     return "The reason is kept in the office's vault, not in this report." if tells else f"Reason given: {reason}"
 
 
@@ -327,6 +331,63 @@ def _ran(battery: Battery) -> frozenset[str]:
     return frozenset(row.attack for row in battery.rows if row.status is Status.OK)
 
 
+def _measured(office: Office, state: dict[str, Any]) -> dict[str, BatteryRecorded]:
+    """What a report rests on.
+
+    Raises:
+        NotPossibleError: nothing has been measured yet.
+    """
+    batteries = latest_batteries(office, state)
+    if "before" not in batteries:
+        raise NotPossibleError(f"Nothing has been measured for {state['number']} yet; run locate first.")
+    return batteries
+
+
+@dataclass(frozen=True)
+class ReportOutline:
+    """What a report would say if it were signed now, for whoever is asked to sign it.
+
+    Attributes:
+        model_after: the erased model, or None where nothing was erased.
+        approvals: what the report says of each approval.
+    """
+
+    number: str
+    status: str
+    verdict: Word
+    sentence: str
+    model_before: str
+    model_after: str | None
+    approvals: tuple[str, ...]
+    organisation: str
+
+
+def outline_report(office: Office, number: str) -> ReportOutline:
+    """What the report of a case would say now; writes nothing.
+
+    Raises:
+        InputError: no such request.
+        NotPossibleError: nothing has been measured yet.
+    """
+    state = request_state(office, number)
+    batteries = _measured(office, state)
+    before, after, reference = (batteries.get(stage) for stage in ("before", "after", "reference"))
+    assert before is not None
+    word = _verdict(office, state, batteries)[0].word
+    return ReportOutline(
+        number=number,
+        status=S(state["status"]).label,
+        verdict=word,
+        sentence=summary_sentence(
+            word, before.battery, after.battery if after else None, reference.battery if reference else None
+        ),
+        model_before=before.model,
+        model_after=after.model if after else None,
+        approvals=tuple(approval.statement for approval in _approvals(office, state)),
+        organisation=office.organisation,
+    )
+
+
 def build_evidence(office: Office, number: str) -> parts.Evidence:
     """The record of one case as it stands in the ledger.
 
@@ -335,9 +396,7 @@ def build_evidence(office: Office, number: str) -> parts.Evidence:
         NotPossibleError: nothing has been measured yet.
     """
     state = request_state(office, number)
-    batteries = latest_batteries(office, state)
-    if "before" not in batteries:
-        raise NotPossibleError(f"Nothing has been measured for {number} yet; run locate first.")
+    batteries = _measured(office, state)
     verdict, utility, thresholds = _verdict(office, state, batteries)
     artefact = state["verdict"]["artefact"] if state["verdict"] else None
     before, after, reference = (batteries.get(stage) for stage in ("before", "after", "reference"))

@@ -53,7 +53,7 @@ from console.errors import InputError, NotPossibleError
 from console.ledger import Transaction
 
 FORGET_SET, LETTER = "forget-set", "letter"
-ONE_PERSON = "This office has one person at the desk; nobody else could approve."
+NOBODY_NAMED = "No second person was named to approve."  # all that is known where nobody gives a reason
 _YEARS_AHEAD = 10
 _LONGEST_PUBLISHED = 366  # days
 

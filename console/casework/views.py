@@ -6,18 +6,23 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+import regex
+
 from console.casework.exporting import export_outlook
 from console.casework.models import knowledge_of, model_state
 from console.casework.notes import note_text
 from console.casework.office import Office
 from console.casework.requests import clock_entries, deadline_difference, deadline_of, forget_items, request_state
-from console.domain.case_state import MODELS, REQUESTS
+from console.domain.case_state import JOBS, MODELS, REQUESTS
 from console.domain.deadline import Deadline, Urgency, days_left, urgency
-from console.domain.events import BatteryRecorded, VerdictReached
+from console.domain.events import BatteryInterrupted, BatteryRecorded, VerdictReached
 from console.domain.exports import ExportForm
 from console.domain.request_terms import Channel, Ground, RequestStatus
-from console.domain.results import AttackRow, Behaviour, Status
+from console.domain.results import AttackRow, Battery, Behaviour, Evidence, Stage, Status
 from console.domain.roles import Separation
+from console.domain.tally import Tally, tally
+from console.domain.verdict import located, missing_kinds
+from console.domain.visible import visible
 from console.errors import ConsoleError, InputError, NotPossibleError
 from console.ledger import Event
 
@@ -50,8 +55,15 @@ _NEXT_STEP = {
 
 
 def masked(name: str) -> str:
-    """A name as its initials: ``Mirela Tavanyi`` becomes ``M… T…``."""
-    return " ".join(f"{part[0]}…" for part in name.split())
+    """A name as its initials: ``Mirela Tavanyi`` becomes ``M… T…``.
+
+    An initial is what a reader sees as one sign (a grapheme, UAX 29), not its first code point.
+    """
+    initials = (regex.match(r"\X", part) for part in name.split())
+    return " ".join(f"{visible(initial[0])}…" for initial in initials if initial)
+
+
+_STOPPED = "Search stopped before its end"
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,8 @@ class InboxLine:
         due: the date that counts, or None where nothing is due any more.
         due_text: date and distance in words, absolute first.
         problem: why the line cannot say more, and what to do; empty where it can.
+        verdict: the word that was reached on the erased model, or None.
+        is_stopped: a search was stopped before its end, and none runs.
     """
 
     number: str
@@ -77,6 +91,8 @@ class InboxLine:
     next_step: str
     summary: str
     problem: str = ""
+    verdict: str | None = None
+    is_stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +120,28 @@ class AttackLine:
 
 
 @dataclass(frozen=True)
+class SearchResult:
+    """What the newest whole search of a case found, judged as a verdict judges it.
+
+    Attributes:
+        found: whether the model holds the data, as far as the attacks can tell.
+        by: titles and counts of the attacks that bring the data out or see it inside.
+        recognised_by: titles of the membership attacks that tell the person's texts from others.
+        counts: all attempts, by what they mean.
+        missing: kinds of evidence that the word "removed" needs and this suite cannot give.
+        is_newer: it was run after the verdict of the case, which says nothing of it.
+    """
+
+    model: str
+    found: bool
+    by: tuple[tuple[str, str], ...]
+    recognised_by: tuple[str, ...]
+    counts: Tally
+    missing: tuple[Evidence, ...]
+    is_newer: bool = False
+
+
+@dataclass(frozen=True)
 class CasePage:
     """Everything the page of one request shows.
 
@@ -113,6 +151,8 @@ class CasePage:
         artefact: the latest erased model of the case.
         behaviour: how the model behaved besides, before and after; None where it was not measured.
         other_date: what today's calendar would make of the recorded dates; empty where it is the same.
+        search: what the newest whole search found, or None before the first.
+        kept_attacks: how many attacks of a search that was stopped are kept for the next one.
     """
 
     line: InboxLine
@@ -133,11 +173,13 @@ class CasePage:
     blocked: dict[str, str]
     behaviour: tuple[Behaviour | None, Behaviour | None] = (None, None)
     other_date: str = ""
+    search: SearchResult | None = None
+    kept_attacks: int = 0
 
 
 @dataclass(frozen=True)
 class ModelLine:
-    """One model known to the office."""
+    """One model known to the office. ``verdict`` is the newest word on an erased model, or None."""
 
     name: str
     format: str
@@ -148,6 +190,7 @@ class ModelLine:
     snapshot: str | None
     artefact_of: str | None
     taught: int
+    verdict: str | None = None
 
 
 def _due_text(deadline: Deadline, how: Urgency, today: date) -> str:
@@ -174,9 +217,78 @@ def next_step(office: Office, state: dict[str, Any]) -> str:
     status = S(state["status"])
     if status is S.VERIFYING and export_outlook(office, state["number"]).is_due:
         return "Write it as a file, then verify"
-    if status in {S.GRANTED, S.PARTIALLY_GRANTED} and any(key.startswith("before/") for key in state["batteries"]):
-        return "Erase"
+    if status in {S.GRANTED, S.PARTIALLY_GRANTED}:
+        search = search_of(office, state)
+        if search is not None:
+            return "Erase" if search.found else "Search deeper or report" if search.missing else "Make the report"
+    if status is S.RESIDUAL and state["verdict"] and lacks_evidence(state["verdict"]["rule"]):
+        search = search_of(office, state)
+        assert search is not None, "a verdict compares with a search"
+        if search.missing or search.is_newer:
+            return "Search deeper or report" if search.missing else "Erase again or report"
     return _NEXT_STEP.get(status, "—")
+
+
+def lacks_evidence(rule: str | None) -> bool:
+    """Whether a verdict stopped short of "removed" only because evidence is missing, by its rule's id."""
+    return rule is not None and rule.endswith("-evidence-incomplete")
+
+
+def _newest_before(state: dict[str, Any]) -> dict[str, Any] | None:
+    """What the fold keeps of the newest whole search."""
+    kept = [one for key, one in state["batteries"].items() if key.startswith(f"{Stage.BEFORE.value}/")]
+    return max(kept, key=lambda one: one["seq"]) if kept else None
+
+
+def search_of(office: Office, state: dict[str, Any]) -> SearchResult | None:
+    """What the newest whole search of a case found; None before the first."""
+    newest = _newest_before(state)
+    if newest is None:
+        return None
+    body = BatteryRecorded.model_validate(_body_at(office, newest["seq"]))
+    found = located(body.battery, _reference_of(office, state, body.battery))
+    titles = {attack["id"]: attack["title"] for attack in body.attacks}
+    named = [(titles.get(row.attack, row.attack), row) for row in found]
+    return SearchResult(
+        model=body.model,
+        found=bool(found),
+        by=tuple((title, _told(row)) for title, row in named if row.evidence is not Evidence.MEMBERSHIP),
+        recognised_by=tuple(title for title, row in named if row.evidence is Evidence.MEMBERSHIP),
+        counts=tally(body.battery.rows),
+        missing=missing_kinds(body.battery),
+        is_newer=bool(state["verdict"]) and newest["seq"] > state["verdict"]["seq"],
+    )
+
+
+def _told(row: AttackRow) -> str:
+    assert row.outcome is not None, "an attack that found something has counts"
+    return f"{row.outcome.attempts.hits} of {row.outcome.attempts.trials} attempts"
+
+
+def _reference_of(office: Office, state: dict[str, Any], before: Battery) -> Battery | None:
+    """What the suite of a search found on the model that never knew the data, where it was asked."""
+    for key, kept in state["batteries"].items():
+        if key.startswith(f"{Stage.REFERENCE.value}/"):
+            beside = BatteryRecorded.model_validate(_body_at(office, kept["seq"])).battery
+            if beside.suite_hash == before.suite_hash:
+                return beside
+    return None
+
+
+def is_stopped(office: Office, state: dict[str, Any]) -> bool:
+    """Whether a search of the case was begun and none runs: it was stopped, or could not go on."""
+    if S(state["status"]) is not S.LOCATING:
+        return False
+    jobs = office.ledger.projection(JOBS).values()
+    return not any(job["request"] == state["number"] and job["outcome"] == "running" for job in jobs)
+
+
+def _kept_attacks(office: Office, state: dict[str, Any]) -> int:
+    """Attacks of a stopped search that the next one need not run again."""
+    seqs = [seq for key, seq in state.get("interrupted", {}).items() if key.startswith(f"{Stage.BEFORE.value}/")]
+    if not seqs:
+        return 0
+    return len(BatteryInterrupted.model_validate(_body_at(office, max(seqs))).finished)
 
 
 def inbox_line(office: Office, state: dict[str, Any]) -> InboxLine:
@@ -184,11 +296,12 @@ def inbox_line(office: Office, state: dict[str, Any]) -> InboxLine:
     deadline = deadline_of(office, state)
     how = urgency(deadline, today, answered=status in _ANSWERED)
     open_ = how is not Urgency.ANSWERED
+    stopped = is_stopped(office, state)
     return InboxLine(
         number=state["number"],
         person=_person(office, state["number"]),
         status=status,
-        status_text=status.label,
+        status_text=_STOPPED if stopped else status.label,
         received=date.fromisoformat(state["received_on"]),
         due=deadline.binding_due if open_ else None,
         days_left=days_left(deadline, today) if open_ else None,
@@ -196,6 +309,8 @@ def inbox_line(office: Office, state: dict[str, Any]) -> InboxLine:
         due_text=_due_text(deadline, how, today),
         next_step=next_step(office, state),
         summary=note_text(office, state, "summary"),
+        verdict=state["verdict"]["word"] if state["verdict"] else None,
+        is_stopped=stopped,
     )
 
 
@@ -256,9 +371,10 @@ def sentence_of(kind: str, body: dict[str, Any], note: str = "") -> str:
             reason = f" ({note})" if note else ""
             return f"Now: {S(body['to']).label}{reason}."
         case "clock_suspended":
-            return f"The clock was suspended on {body['starts_on']} until the person answers."
+            # Whether the wait moves the due date is the law's to say: the steps of the date say it.
+            return f"The person was asked on {body['starts_on']}; the office waits for the answer."
         case "clock_resumed":
-            return f"The clock runs again since {body['ends_on']}."
+            return f"The person answered on {body['ends_on']}; the office waits no longer."
         case "extension_notified":
             return f"The person was told on {body['notified_on']} that the answer takes longer: {note}."
         case "clock_entry_withdrawn":
@@ -278,16 +394,17 @@ def sentence_of(kind: str, body: dict[str, Any], note: str = "") -> str:
             ended = "was cancelled" if body["outcome"] == "cancelled" else "failed"
             return f"The job {ended}: {note}"
         case "battery_interrupted":
-            return f"The attacks were interrupted after {len(body['finished'])}; the next run goes on from there."
+            return (
+                f"The attacks were stopped; {len(body['finished'])} that were finished are kept, and the next run "
+                "of the same attacks goes on from there."
+            )
         case "battery_recorded":
-            rows = [row for row in body["battery"]["rows"] if row["outcome"]]
-            hits = sum(row["outcome"]["attempts"]["hits"] for row in rows)
-            trials = sum(row["outcome"]["attempts"]["trials"] for row in rows)
-            return f"{_STAGE_WORDS[body['battery']['stage']]}: {hits} of {trials} attempts found the data."
+            battery = Battery.model_validate(body["battery"])
+            return f"{_STAGE_WORDS[battery.stage]}: {tally(battery.rows).words}."
         case "plan_fixed":
             return f"Method '{body['method']}' and the thresholds were fixed (hash {body['thresholds_hash'][:12]}…)."
         case "approved":
-            how = "by a second person." if is_second_person(body) else f"by the same person: {note}"
+            how = "by a second person." if is_second_person(body) else f"by the person who prepared it: {note}"
             return f"The {body['what']} was approved {how}"
         case "erasure_run":
             return f"Erased with {body['steps']} steps; {body['changed_count']} tensors changed."
@@ -310,13 +427,14 @@ _JOB_WORDS = {
     "erase": "erasing",
     "export": "writing the file that is deployed",
     "inspect": "reading model files",
+    "own-places": "listening where the model puts the facts",
     "prepare-questions": "letting the helper write questions",
     "teach": "teaching the sample model",
 }
 _STAGE_WORDS = {
-    "before": "Attacked before the erasure",
-    "after": "Attacked after the erasure",
-    "reference": "Attacked a model that never knew the data",
+    Stage.BEFORE: "Attacked before the erasure",
+    Stage.AFTER: "Attacked after the erasure",
+    Stage.REFERENCE: "Attacked a model that never knew the data",
 }
 
 
@@ -469,12 +587,23 @@ def case_page(office: Office, number: str) -> CasePage:
         ),
         blocked=_blocked(office, state, artefact),
         behaviour=(_behaviour(batteries, "before"), _behaviour(batteries, "after")),
+        search=search_of(office, state),
+        kept_attacks=_kept_attacks(office, state),
     )
+
+
+def _verdicts(office: Office) -> dict[str, str]:
+    """The newest word on every erased model that was attacked; the fold keeps only the newest of a case."""
+    cases = {model["artefact_of"] for model in office.ledger.projection(MODELS).values() if model["artefact_of"]}
+    events = (event for number in cases for event in office.ledger.events(number))
+    reached = [event.body for event in events if event.kind == VerdictReached.kind]
+    return {body["artefact"]: str(body["verdict"]["word"]) for body in reached}
 
 
 def models(office: Office) -> list[ModelLine]:
     """All models, in the order in which they were registered."""
     lines = []
+    verdicts = _verdicts(office)
     for name, state in sorted(office.ledger.projection(MODELS).items(), key=lambda pair: pair[1]["seq"]):
         identity = state["identity"]
         lines.append(
@@ -488,6 +617,7 @@ def models(office: Office) -> list[ModelLine]:
                 snapshot=state["snapshot"],
                 artefact_of=state["artefact_of"],
                 taught=len(knowledge_of(office, model_state(office, name)).teaching) if state["knowledge"] else 0,
+                verdict=verdicts.get(name),
             )
         )
     return lines

@@ -10,7 +10,20 @@ from typing import Annotated
 import typer
 
 from console import __version__
-from console.cli import advise, bench, case, doctor, evaluate, export, models, records, requests, scan, sequence
+from console.cli import (
+    advise,
+    bench,
+    case,
+    doctor,
+    evaluate,
+    export,
+    models,
+    offices,
+    records,
+    requests,
+    scan,
+    sequence,
+)
 from console.cli.session import DataDir
 from console.cli.speaking import json_text, open_missing_streams, say, say_beside
 from console.cli.topics import EXIT_CODES, ByTopic
@@ -28,6 +41,7 @@ app.add_typer(sequence.app)
 app.add_typer(scan.app)
 app.add_typer(export.app)
 app.add_typer(doctor.app)
+app.add_typer(offices.app, name="office")
 app.add_typer(requests.app, name="request")
 app.add_typer(models.model_app, name="model")
 app.add_typer(models.sample_app, name="sample")

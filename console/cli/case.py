@@ -11,6 +11,7 @@ import typer
 from console.cli.behaviour import behaviour_json, behaviour_words
 from console.cli.sequence import chain_json, chain_words, earlier_json, earlier_words
 from console.cli.session import (
+    DONE_IN_PART,
     DataDir,
     DeviceOption,
     Force,
@@ -18,6 +19,7 @@ from console.cli.session import (
     SampleModel,
     Session,
     battery_words,
+    named_out,
     open_session,
     parse_settings,
     rows,
@@ -56,7 +58,10 @@ def locate(
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Find out whether a model holds the data. Exit code 1: it does not, as far as the attacks can tell."""
+    """Find out whether a model holds the data.
+
+    Exit code 1: it does not, as far as the attacks can tell; 3: not found, but not every answer came to its end.
+    """
     from console.casework import cases
     from console.casework.demo import battery_json
 
@@ -66,19 +71,24 @@ def locate(
     before = battery_json(result.before)
     reference = battery_json(result.reference) if result.reference else None
     value = {"found": result.found, "by": list(result.by), "before": before, "reference": reference}
+    if result.unanswered:
+        value["unanswered"] = list(result.unanswered)
     asking = result.before.settings
     if helper is not None:
         value["helper"] = {key: asking[key] for key in ("helper", "helper_written", "helper_wanted")}
 
     def words() -> None:
-        rows({"Located": f"yes, by {', '.join(result.by)}" if result.found else "no"})
+        not_found = "not decided: the model was still thinking when its room ended" if result.unanswered else "no"
+        rows({"Located": f"yes, by {', '.join(result.by)}" if result.found else not_found})
+        for sentence in result.unanswered:
+            rows({"Cut off": sentence})
         if helper is not None:
             rows({"Helper": asking["helper_sentence"]})
         battery_words(before)
 
     session.show(value, words)
     if not result.found:
-        raise typer.Exit(1)
+        raise typer.Exit(DONE_IN_PART if result.unanswered else 1)
 
 
 @app.command()
@@ -93,6 +103,15 @@ def erase(
             "--beyond-limits",
             metavar="REASON",
             help="Why to go on from a model that earlier erasures changed too much; kept in the plan, so no names.",
+        ),
+    ] = "",
+    self_approval: Annotated[
+        str,
+        typer.Option(
+            "--self-approval",
+            metavar="REASON",
+            help="Why you prepare and approve in one person. The report prints it, so no names; without it, the report "
+            "says that no second person was named.",
         ),
     ] = "",
     self_made: Annotated[
@@ -112,6 +131,7 @@ def erase(
     with session.office() as office:
         use_case = cases.erase(
             *(office, number, model, method, chosen, device),
+            approval_reason=self_approval.strip() or cases.NOBODY_NAMED,
             beyond_limits=beyond_limits,
             self_made=self_made,
         )
@@ -292,6 +312,7 @@ def demo(
     data_dir: DataDir = None,
 ) -> None:
     """The whole case on the sample office: register, locate, erase, attack, verdict, signed report."""
+    from console.casework.cases import check_method
     from console.casework.demo import demo_json, run_demo
     from console.casework.sample import fetch_model
 
@@ -302,8 +323,11 @@ def demo(
     if data_dir is None:
         places = Places(data=folder, cache=Places.default().cache)
     session = Session(as_json, places)
+    if method != AUTO:
+        check_method(method)
+    named_out(out, places, replace=force)
     fetch_model(places, sample_model, step_teller())
-    with session.office() as office:
+    with session.office_or_new() as office:
         result, peak = session.run(office, run_demo(office, out, sample_model, method, device, replace=force))
     value = demo_json(result, peak)
 

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.cli.session import DataDir, DeviceOption, Force, Json, named_out, open_session, parse_settings, write_json
+from console.cli.session import (
+    DataDir,
+    DeviceOption,
+    Encoding,
+    Force,
+    Json,
+    named_out,
+    open_session,
+    parse_settings,
+    write_json,
+)
 from console.cli.speaking import say, step_teller
 
 if TYPE_CHECKING:
@@ -42,6 +52,7 @@ def evaluate(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="key=value: answer_tokens, wrong_answer_mean, resamples, seed.")
     ] = None,
+    encoding: Encoding = None,
     device: DeviceOption = "auto",
     as_json: Json = False,
     data_dir: DataDir = None,
@@ -58,6 +69,7 @@ def evaluate(
         file or [],
         reference=reference,
         before=before,
+        encoding=encoding,
         device=device,
         settings=parse_settings(setting or []),
         say=step_teller(),

@@ -19,7 +19,7 @@ from console.cli.session import (
     parse_day,
     rows,
 )
-from console.cli.speaking import say
+from console.cli.speaking import say, say_beside
 from console.domain.deadline import Deadline
 from console.errors import InputError
 
@@ -78,24 +78,26 @@ def _deadline_words(found: Deadline, further: dict[str, str]) -> None:
 
 @ledger_app.command("verify")
 def ledger_verify(as_json: Json = False, data_dir: DataDir = None) -> None:
-    """Recompute the whole chain. Exit code 1: something does not fit, and what."""
-    from console.casework.records import verify_records
+    """Verify the whole ledger file; writes nothing. Exit code 1: something does not fit, and what."""
+    from console.casework.records import verify_office
 
     session = open_session(as_json, data_dir)
-    with session.office(read_only=True) as office:
-        result = verify_records(office)
+    result = verify_office(session.places, prompt=session.prompt, say=say_beside)
     value = {
         "ok": result.ok,
         "checked": result.checked,
         "findings": [
             {"code": finding.code.value, "seq": finding.seq, "message": finding.message} for finding in result.findings
         ],
+        "not_checked": list(result.not_checked),
     }
 
     def words() -> None:
         rows({"Ledger": "whole" if result.ok else "NOT whole", "Entries": result.checked})
         for finding in value["findings"]:
             rows({finding["code"]: finding["message"]})
+        for sentence in result.not_checked:
+            rows({"Not checked": sentence})
 
     session.show(value, words)
     if not result.ok:
@@ -173,7 +175,7 @@ def replay(
     from console.casework.sequence import replayed_rechecks
 
     session = open_session(as_json, data_dir)
-    with session.office(read_only=True) as office:
+    with session.viewing() as office:
         found = replay_all(office, rules)
         rechecked = replayed_rechecks(office, rules)
     value = [

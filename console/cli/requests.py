@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from console.casework.office import Office
 from console.cli.session import (
+    DONE_IN_PART,
     DataDir,
+    Encoding,
+    Force,
     Json,
     Profile,
     PublishedDays,
     Session,
     open_session,
     parse_day,
-    read_bytes,
     rows,
 )
 from console.cli.speaking import say
 from console.domain.request_terms import language_code
-from console.domain.visible import visible
+from console.domain.visible import quoted, visible
 from console.errors import InputError
+from console.out_file import OutFile
+
+if TYPE_CHECKING:
+    from console.domain.importers import RowError
 
 app = typer.Typer(no_args_is_help=True, help="Register requests and move them on.")
 
@@ -33,6 +39,7 @@ def request_add(
     country: Annotated[str, typer.Option("--country", help="Two-letter code of the place that answers.")],
     forget_set: Annotated[Path, typer.Option("--forget-set", help="CSV or JSONL file of what to erase.")],
     subject: Annotated[str, typer.Option("--subject", help="The person, for files without such a column.")] = "",
+    encoding: Encoding = None,
     subdivision: Annotated[str | None, typer.Option("--subdivision")] = None,
     profile: Profile = None,
     published_days: PublishedDays = None,
@@ -48,23 +55,21 @@ def request_add(
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Register a request. Rows that cannot be used are listed; the good ones are kept."""
+    """Register a request. Rows that cannot be used are listed and the others kept; the exit code is then 3."""
     from console.casework import requests
+    from console.casework.facts_files import read_facts_file
     from console.casework.office import load_profiles
-    from console.domain.importers import decode_text, read_items
 
     session = open_session(as_json, data_dir)
     received_on, came_by = parse_day(received), requests.parse_channel(channel)
     grounds = tuple(requests.parse_ground(entry) for entry in ground or ())
     language_code(language)
     law = requests.law_of_place(load_profiles(), country, subdivision, profile, published_days)
-    text = decode_text(read_bytes(forget_set, "forget set"))
-    kind = "jsonl" if forget_set.suffix.lower() in {".jsonl", ".ndjson", ".json"} else "csv"
-    found = read_items(text, kind, forget_set.name, subject)
+    found = read_facts_file(forget_set, subject, encoding)
+    name = quoted(forget_set.name)
     if not found.items:
-        first = found.errors[0] if found.errors else None
-        why = f" Line {first.line}: {first.message}" if first else ""
-        raise InputError(f"No row of {forget_set.name} can be used.{why}")
+        first = found.errors[0]
+        raise InputError(f"No row of {name} can be used. {first.where.capitalize()}, {first.field}: {first.message}")
     with session.office() as office:
         number = requests.register(
             office,
@@ -81,24 +86,53 @@ def request_add(
             granted=grant,
         )
         state = requests.request_state(office, number)
-    errors = [{"line": error.line, "field": error.field, "message": error.message} for error in found.errors]
     value = {
         "number": number,
         "items": len(found.items),
         "rows": found.total,
-        "errors": errors,
+        "refused": found.refused,
+        "file": forget_set.name,
+        "reading": found.reading,
+        "errors": [_about_row(error) for error in found.errors],
+        "warnings": [_about_row(warning) for warning in found.warnings],
+        "notes": list(found.notes),
         "due": state["due"],
         "law": law.words,
         "status": state["status"],
     }
 
     def words() -> None:
-        rows({"Registered": number, "Facts": f"{len(found.items)} of {found.total} rows", "Due": state["due"]})
-        rows({"Law": law.words})
-        for error in errors:
-            say(f"  line {error['line']} ({error['field']}): {error['message']}\n")
+        rows({"Registered": number, "Facts": f"{len(found.items)} of {found.total} rows of {name}"})
+        rows({"Read as": found.reading, "Due": state["due"], "Law": law.words})
+        for title, lines in (("refused", found.errors), ("weak", found.warnings)):
+            for line in lines:
+                say(f"  {title}: {name}, {line.where}, {visible(line.field)}: {line.message}\n")
+        for note in found.notes:
+            say(f"  note: {note}\n")
 
     session.show(value, words)
+    if found.refused:
+        raise typer.Exit(DONE_IN_PART)
+
+
+def _about_row(error: RowError) -> dict[str, Any]:
+    """A refused or weak row as JSON; ``rows`` counts those that one fault left out."""
+    return {"line": error.line, "field": error.field, "message": error.message, "rows": error.rows}
+
+
+@app.command("form")
+def request_form(
+    out: Annotated[Path, typer.Option("--out", help="CSV file to write.")],
+    force: Force = False,
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Write an empty forget set with its columns, to be filled in with a spreadsheet."""
+    from console.casework.facts_files import save_empty_form
+
+    session = open_session(as_json, data_dir)
+    save_empty_form(OutFile.named(out, session.places, replace=force))
+    session.show({"path": str(out)}, lambda: rows({"Written": visible(str(out))}))
 
 
 @app.command("list")

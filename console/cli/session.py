@@ -20,13 +20,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from console.casework.office import Office
+from console.casework.office import Office, is_absent
 from console.casework.operation import Operation, UseCase, settle_orphans
-from console.cli.speaking import StepLines, json_text, say
+from console.cli.speaking import StepLines, json_text, say, say_beside
 from console.domain.visible import quoted, visible
-from console.errors import InputError, LedgerBusyError
+from console.errors import InputError, PassphraseError
 from console.out_file import OutFile
-from console.paths import Places
+from console.paths import Places, data_folder
 
 DONE_IN_PART = 3  # some of what was given was used and some refused; a script must not take it for all
 
@@ -37,9 +37,15 @@ PublishedDays = Annotated[
     int | None, typer.Option("--published-days", help="Your own period, where the law sets none (India).", metavar="N")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the office's data.", metavar="DIR")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Folder of the office's data.", metavar="DIR", parser=data_folder),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace the file that is to be written if there is one.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Encoding = Annotated[
+    str | None, typer.Option("--encoding", help="How the file's letters are stored, such as cp1252; else found out.")
+]
 SampleModel = Annotated[
     Path | None, typer.Option("--sample-model", help="A copy of the sample model (GGUF or its package).")
 ]
@@ -56,20 +62,29 @@ class Session:
     as_json: bool
     places: Places
 
-    def office(self, *, read_only: bool = False) -> Office:
-        """The office at this data folder, opened (and made, the first time)."""
-        ask = _ask_passphrase if sys.stdin.isatty() else None
-        office = Office.open(self.places, prompt=ask, read_only=read_only)
-        if not read_only:
-            settle_orphans(office)
+    @property
+    def prompt(self) -> Callable[[], str | None] | None:
+        """Asks for the passphrase, where somebody is there to answer."""
+        return _ask_passphrase if sys.stdin.isatty() else None
+
+    def office(self) -> Office:
+        """The office in this data folder, to work in; it must be there."""
+        office = Office.open(self.places, prompt=self.prompt, say=say_beside)
+        settle_orphans(office)
         return office
 
     def viewing(self) -> Office:
-        """The office for a command that only looks; while another console works in it, opened for reading only."""
-        try:
-            return self.office()
-        except LedgerBusyError:
-            return self.office(read_only=True)
+        """The office for a command that only looks: nothing is written, and another console may be at work in it."""
+        return Office.open(self.places, prompt=self.prompt, say=say_beside, read_only=True)
+
+    def new_office(self, organisation: str = "") -> Office:
+        """A new office in this data folder."""
+        ask = None if self.prompt is None else _ask_new_passphrase
+        return Office.create(self.places, organisation=organisation, prompt=ask, say=say_beside)
+
+    def office_or_new(self) -> Office:
+        """The office in this data folder; a new one, if there never was one: for the commands that say so."""
+        return self.new_office() if is_absent(self.places) else self.office()
 
     def run(self, office: Office, use_case: UseCase) -> tuple[Any, int]:
         """Run a use case and show on standard error how far it is; returns its value and its jobs' peak memory in MiB.
@@ -128,6 +143,13 @@ def _ask_passphrase() -> str | None:
     return getpass.getpass("Passphrase of the ledger: ") or None
 
 
+def _ask_new_passphrase() -> str | None:
+    typed = getpass.getpass("New passphrase of the ledger: ")
+    if typed != getpass.getpass("The same again: "):
+        raise PassphraseError("The two passphrases are not the same, so nothing was made: try again.")
+    return typed or None
+
+
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
     """``key=value`` settings; a dot goes into a group (``lora.rank=8``), values are read as JSON where they are.
 
@@ -151,18 +173,6 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
                 raise InputError(f"'{key}' sets a part of something that is already set as a whole.")
         place[last] = value
     return settings
-
-
-def read_bytes(path: Path, what: str) -> bytes:
-    """A file that the person named.
-
-    Raises:
-        InputError: it is not there or cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"The {what} {path} cannot be read ({error.strerror}); check the path.") from error
 
 
 def named_out(path: Path | None, places: Places, *, replace: bool) -> OutFile | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -64,7 +65,7 @@ class StepLines:
 def step_teller(steps: StepLines | None = None) -> Callable[[str], None]:
     """Takes texts such as ``Reading (3 of 9)`` and tells the step on standard error, not every count."""
     lines = StepLines() if steps is None else steps
-    return lambda text: lines.tell(text.rsplit(" (", 1)[0])
+    return lambda text: lines.tell(re.sub(r" \(\d+ of \d+\)\Z", "", text))
 
 
 def open_missing_streams() -> None:

@@ -22,13 +22,12 @@ from pydantic import BaseModel, ConfigDict
 from console.domain.clock import compute_deadline, unrolled_ends
 from console.domain.deadline import Deadline, ExtensionNotice, ExtensionState, Suspension, day_text
 from console.domain.holiday_calendar import HolidayCalendar
-from console.domain.jurisdiction import JurisdictionProfile, SuspensionReason, resolve_profile
+from console.domain.jurisdiction import PUBLISHED, JurisdictionProfile, SuspensionReason, resolve_profile
 from console.errors import InputError
 
 State = Mapping[str, Any]
 Profiles = Mapping[str, JurisdictionProfile]
 
-PUBLISHED = "+published"  # ends the version of a profile whose period the office has set itself
 _ROLLING_ROOM = timedelta(days=31)  # no chain of holidays and weekends is longer
 _COMPARED = ("due", "due_extended", "effective_due", "binding_due", "acknowledge_due")
 _AS_RECORDED = "not a working day by the calendar of that time"

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from console.domain.visible import quoted
 from console.errors import InputError
 
+PUBLISHED = "+published"  # ends the version of a profile whose period the office has set itself
 _NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 Place = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
@@ -152,7 +153,7 @@ class JurisdictionProfile(_Frozen):
             raise InputError(
                 f"{self.title} sets {self.period.words} by law: an own period can only be set where the law sets none."
             )
-        return self.model_copy(update={"period": period, "version": f"{self.version}+published"})
+        return self.model_copy(update={"period": period, "version": f"{self.version}{PUBLISHED}"})
 
 
 def parse_profile(text: str) -> JurisdictionProfile:

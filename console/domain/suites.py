@@ -26,6 +26,7 @@ class SuitePlan:
         settings: what changes in the attacks' default settings.
         summary: one sentence for the person who chooses.
         file_types: also asks the file in other number formats, where an engine runs files.
+        may_remove: its attacks give every kind of evidence that the word "removed" needs.
         behaviour: also measures how the model behaves otherwise (refusals, fluency, bias); no verdict rests on it.
     """
 
@@ -33,6 +34,7 @@ class SuitePlan:
     attacks: tuple[str, ...]
     summary: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    may_remove: bool = True
     behaviour: bool = True
     file_types: bool = True
 
@@ -47,6 +49,7 @@ QUICK = SuitePlan(
     ("direct", "continuation", "paraphrase", "few-shot", "head-projection", "membership"),
     "Six attacks, about a minute on a small model; enough to find the data, not enough to call it removed.",
     {"samples": 2},
+    may_remove=False,
     behaviour=False,
     file_types=False,  # they would be evidence enough for the word that this suite may not give
 )
@@ -77,6 +80,7 @@ RECHECK = SuitePlan(
     ("direct", "continuation", "head-projection"),
     "Three attacks that look whether an earlier request's data came back in a later model.",
     {"samples": 2},
+    may_remove=False,
     behaviour=False,
     file_types=False,
 )

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QUrl
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QDialog
 
 from console.casework import cases, exporting
+from console.casework.requests import accept_deadline
 from console.casework.views import models
 from console.domain.engine_names import EngineName
 from console.domain.exports import ExportForm
-from console.domain.suites import SUITES
+from console.domain.request_terms import RequestStatus
+from console.domain.suites import STANDARD, SUITES
 from console.gui import road
 from console.gui.case_dialogs import AnswerDialog, DecisionDialog, EraseDialog, IdentityDialog
 from console.gui.case_page import CaseView
 from console.gui.deployment import engine_cards, export_words, why_no_adapter
 from console.gui.desk import Desk
+from console.gui.drafts import Forms
 from console.gui.export_dialog import ExportDialog
+from console.gui.form_dialog import Act, FormDialog, Question
 from console.gui.locate_dialog import LocateDialog
-from console.gui.presenter import file_words, method_cards
+from console.gui.presenter import file_words, measured_seconds, method_cards, report_words, verdict_words
+from console.gui.proof import search_words
 from console.gui.tones import Tone
 
 if TYPE_CHECKING:
+    from console.casework.reporting import ReportOutline
     from console.casework.views import CasePage
     from console.gui.window import MainWindow
 
@@ -43,9 +48,9 @@ class CaseCommands(QObject):
         open_file: opens a report; tests bring their own.
     """
 
-    def __init__(self, window: MainWindow, desk: Desk, case: CaseView) -> None:
+    def __init__(self, window: MainWindow, desk: Desk, case: CaseView, forms: Forms) -> None:
         super().__init__(window)
-        self._window, self._desk, self._case = window, desk, case
+        self._window, self._desk, self._case, self._forms = window, desk, case, forms
         self.open_file: Callable[[Path], bool] = open_with_desktop
         self._report_to_open: Path | None = None
         self.table: dict[str, Callable[[], None]] = {
@@ -58,8 +63,10 @@ class CaseCommands(QObject):
             "request.report": self.write_report,
             "request.open_report": self.open_report,
             "request.answer": self.record_answer,
-            "request.resume": lambda: self._step(road.resume),
+            "request.resume": self.resume,
         }
+
+        case.request.accept_date.connect(lambda: self._step(accept_deadline))
 
     @property
     def _page(self) -> CasePage:
@@ -67,13 +74,28 @@ class CaseCommands(QObject):
         assert page is not None, "the action is greyed while no request is shown"
         return page
 
-    def _step(self, step: Callable[[Any, str], None]) -> None:
-        number = self._page.line.number
-        self._desk.do(lambda: step(self._desk.office, number))
+    def _open(self, name: str, make: Callable[[], FormDialog]) -> str:
+        """Show a form about this case; what it records is shown at once. Returns the key of what is typed into it."""
+        key = f"{name}/{self._page.line.number}"
 
-    def _open(self, dialog: QDialog) -> None:
-        dialog.accepted.connect(self._desk.changed)
-        dialog.open()
+        def made() -> FormDialog:
+            dialog = make()
+            dialog.accepted.connect(self._desk.changed)
+            return dialog
+
+        self._forms.open(key, made)
+        return key
+
+    def _ask(self, act: Act, then: Callable[[], None]) -> None:
+        question = Question(self._window, act)
+        question.accepted.connect(then)
+        question.open()
+
+    def resume(self) -> None:
+        """Take the request off hold."""
+        office, number = self._desk.office, self._page.line.number
+        act = Act("Take the request off hold?", (("Request", number),), "Resume")
+        self._ask(act, lambda: self._desk.do(lambda: road.resume(office, number)) and None)
 
     def settle_identity(self) -> None:
         office, number = self._desk.office, self._page.line.number
@@ -81,50 +103,70 @@ class CaseCommands(QObject):
         def save(sure: bool) -> None:
             (road.settle_identity if sure else road.ask_for_proof)(office, number)
 
-        is_asked = self._page.line.status.value == "identity_pending"
-        self._open(IdentityDialog(self._window, is_asked=is_asked, save=save))
+        is_asked = self._page.line.status is RequestStatus.IDENTITY_PENDING
+        self._open("identity", lambda: IdentityDialog(self._window, is_asked=is_asked, save=save))
 
     def decide(self) -> None:
-        office, number = self._desk.office, self._page.line.number
-        known = tuple(ground.split(":", 1)[0] for ground in self._page.grounds)
+        office, number, page = self._desk.office, self._page.line.number, self._page
+        known = tuple(ground.split(":", 1)[0] for ground in page.grounds)
         self._open(
-            DecisionDialog(
+            "decide",
+            lambda: DecisionDialog(
                 self._window,
                 known,
+                search_words(page),
                 lambda grounds: road.grant_request(office, number, grounds),
                 lambda basis, reason, exceptions: road.refuse_request(office, number, basis, reason, exceptions),
-            )
+            ),
         )
 
     def record_answer(self) -> None:
         office, number = self._desk.office, self._page.line.number
-        self._open(AnswerDialog(self._window, lambda: road.record_answer(office, number)))
+        self._open("answer", lambda: AnswerDialog(self._window, lambda: road.record_answer(office, number)))
 
     def locate(self) -> None:
-        """Search the case's model; ask how hard, and in which where there are several and none was searched yet."""
+        """Search the case's model; ask how hard, and in which where there are several and none was searched yet.
+
+        The thorough search is chosen beforehand: the attacks that search also judge the erasure, and after the quick
+        ones nobody may say "removed".
+        """
         page = self._page
         assert page.model is not None, "the action is greyed while no model is registered"
-        number = page.line.number
-        open_choice = page.models if len(page.models) > 1 and not page.attacks else (page.model,)
-        LocateDialog(
-            self._window,
-            open_choice,
-            tuple(SUITES.values()),
-            lambda model: engine_cards(self._desk.office, model),
-            lambda model, suite, engine: self._locate(number, model, suite, engine),
-        ).open()
+        number, model = page.line.number, page.model
+        open_choice = page.models if len(page.models) > 1 and not page.attacks else (model,)
+        self._open(
+            "locate",
+            lambda: LocateDialog(
+                self._window,
+                open_choice,
+                tuple(SUITES.values()),
+                STANDARD.name,
+                lambda model: engine_cards(self._desk.office, model),
+                lambda model, suite, engine: self._locate(number, model, suite, engine),
+            ),
+        )
 
     def _locate(self, number: str, model: str, suite: str, engine: EngineName | None) -> None:
         office = self._desk.office
         self._desk.run(
-            lambda: cases.locate(office, number, model, suite_name=suite, engine=engine), number, self._located
+            lambda: cases.locate(office, number, model, suite_name=suite, engine=engine),
+            number,
+            lambda result: self._located(number, result),
         )
 
-    def _located(self, result: cases.LocateResult) -> None:
+    def _located(self, number: str, result: cases.LocateResult) -> None:
+        self._forms.drop(f"locate/{number}")
         if result.found:
             self._window.notice.tell(f"The model “{result.model}” holds data of this person.", Tone.WARN)
+        elif result.unanswered:
+            self._window.notice.tell(
+                f"No attack found data of this person in “{result.model}”, but some of its answers were cut off while "
+                "it was thinking: it is not decided.",
+                Tone.WARN,
+            )
         else:
-            self._window.notice.tell(f"No attack found data of this person in “{result.model}”.", Tone.GOOD)
+            # Nothing found is no good news by itself: a short search may have missed it.
+            self._window.notice.tell(f"No attack found data of this person in “{result.model}”.", Tone.INFO)
 
     def erase(self) -> None:
         page, office = self._page, self._desk.office
@@ -139,9 +181,11 @@ class CaseCommands(QObject):
                 lambda result: self._erased(number, result),
             )
 
-        EraseDialog(self._window, model, method_cards(snapshot), cases.ONE_PERSON, start).open()
+        cards = method_cards(snapshot, measured_seconds(office, model))
+        self._open("erase", lambda: EraseDialog(self._window, model, cards, cases.NOBODY_NAMED, start))
 
     def _erased(self, number: str, result: cases.EraseResult) -> None:
+        self._forms.drop(f"erase/{number}")
         is_due = exporting.export_outlook(self._desk.office, number).is_due
         then = "Write it as a file, then verify it" if is_due else "Verify it"
         self._window.notice.tell(f"A new model was written: “{result.artefact}”. {then} before it is used.", Tone.GOOD)
@@ -157,20 +201,35 @@ class CaseCommands(QObject):
             self._desk.run(
                 lambda: exporting.export_model(office, source, form, base=base, settings=settings),
                 number,
-                self._exported,
+                lambda result: self._exported(number, result),
             )
 
-        ExportDialog(self._window, source, file_words(office, base), why_no_adapter(outlook), start).open()
+        self._open(
+            "export",
+            lambda: ExportDialog(self._window, source, file_words(office, base), why_no_adapter(outlook), start),
+        )
 
-    def _exported(self, result: exporting.ExportResult) -> None:
+    def _exported(self, number: str, result: exporting.ExportResult) -> None:
+        self._forms.drop(f"export/{number}")
         words = export_words(result)
         self._window.notice.tell(words.sentence, words.tone, details=words.details)
 
     def verify(self) -> None:
+        """Attack the erased model; ask first where its verdict is already in."""
         page, office = self._page, self._desk.office
         number, artefact = page.line.number, page.artefact
         assert artefact is not None, "the action is greyed while there is no erased model"
-        self._desk.run(lambda: cases.attack(office, number, artefact), number, self._verified)
+
+        def start() -> None:
+            self._desk.run(lambda: cases.attack(office, number, artefact), number, self._verified)
+
+        if page.verdict_word is None and not page.reports:
+            start()
+            return
+        word = verdict_words(page.verdict_word).title if page.verdict_word else "none yet"
+        lines = (("Model", f"“{artefact}”"), ("Verdict so far", word), ("Reports", report_words(page)))
+        warning = "The same attacks run once more, and a further verdict is recorded; a signed report stays as it is."
+        self._ask(Act("Attack the erased model again?", lines, "Attack again", warning), start)
 
     def _verified(self, outcome: cases.AttackOutcome) -> None:
         self._case.tabs.setCurrentIndex(1)
@@ -180,11 +239,26 @@ class CaseCommands(QObject):
     # -- reports ------------------------------------------------------------------------------
 
     def write_report(self) -> None:
-        office, number = self._desk.office, self._page.line.number
-        path = _free_path(office.places.reports, number)
+        """Show what the report will say, and sign it only when that was read and agreed to."""
+        office, page = self._desk.office, self._page
+
+        def outline() -> ReportOutline:
+            from console.casework.reporting import outline_report  # brings in the PDF libraries, seconds after start
+
+            return outline_report(office, page.line.number)
+
+        self._desk.do_after_paint("Preparing the report…", outline, lambda made: self._ask_to_sign(page, made))
+
+    def _ask_to_sign(self, page: CasePage, outline: ReportOutline) -> None:
+        number = page.line.number
+        path = _free_path(self._desk.office.places.reports, number)
+        self._ask(report_act(page, outline, path.name), lambda: self._sign(number, path))
+
+    def _sign(self, number: str, path: Path) -> None:
+        office = self._desk.office
 
         def work() -> Path:
-            from console.casework.reporting import make_report  # brings in the PDF libraries, seconds after the start
+            from console.casework.reporting import make_report
 
             make_report(office, number, path)
             return path
@@ -212,6 +286,24 @@ class CaseCommands(QObject):
             self._window.notice.tell(
                 f"No program on this computer opens PDF files; the report is at {path}.", Tone.WARN
             )
+
+
+def report_act(page: CasePage, outline: ReportOutline, name: str) -> Act:
+    """What a report would say and sign, to be read before it is signed."""
+    words = verdict_words(outline.verdict.value)
+    lines = (
+        ("Request", f"{outline.number}, {outline.status.lower()}"),
+        ("Verdict", f"{words.title}. {words.meaning}"),
+        ("Result", outline.sentence),
+        ("Model before", outline.model_before),
+        ("Model after", outline.model_after or "none; nothing was erased"),
+        ("Approval", "\n".join(outline.approvals) or "none"),
+        ("Signed for", outline.organisation),
+        ("File", name),
+        ("Reports so far", report_words(page)),
+    )
+    again = "A further report is written beside the earlier one, which stays valid as it is. " if page.reports else ""
+    return Act("Sign this report?", lines, "Sign and write", f"{again}What is signed cannot be taken back.")
 
 
 def _free_path(folder: Path, number: str) -> Path:

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QAbstractButton,
     QButtonGroup,
+    QHBoxLayout,
     QLineEdit,
     QPlainTextEdit,
     QVBoxLayout,
     QWidget,
 )
 
-from console.domain.request_terms import Exception17, Ground, RefusalBasis
+from console.domain.request_terms import Exception17, Ground, RefusalBasis, RequestStatus
+from console.domain.requests import TransitionFacts, check_transition
 from console.domain.verdict import Thresholds
 from console.errors import InputError
 from console.gui.choices import check_box, exception_words, ground_words, radio_button
-from console.gui.form_dialog import FormDialog, narrow_combo
-from console.gui.pieces import Card, Disclosure, Text
+from console.gui.form_dialog import Act, FormDialog, narrow_combo
+from console.gui.pieces import Card, Disclosure, IconMark, Text
 from console.gui.presenter import MethodCard
+from console.gui.proof import SearchWords
 from console.gui.theme import GRID, PADDING
 from console.gui.tones import Tone
+
+_STAYS = "The record is added to, never changed: what is recorded now can be followed by more, not taken back."
 
 
 class IdentityDialog(FormDialog):
@@ -32,7 +38,7 @@ class IdentityDialog(FormDialog):
             parent,
             "Who is asking?",
             "More may only be asked where there is reasonable doubt (Art. 12(6)).",
-            "Record",
+            "Record…",
             lambda: save(self.sure.isChecked()),
         )
         settled = radio_button(
@@ -44,31 +50,38 @@ class IdentityDialog(FormDialog):
         for choice in (settled, doubted):
             group.addButton(choice.button)
             self.body.addWidget(choice)
-        self.sure.setChecked(True)
-        doubted.setVisible(not is_asked)
+        doubted.setVisible(not is_asked)  # nothing is chosen beforehand: Enter must not settle who somebody is
         self.body.addStretch(1)
+
+    def act(self) -> Act:
+        chosen = next((button for button in (self.sure, self.unsure) if button.isChecked()), None)
+        if chosen is None:
+            raise InputError("Choose what is to be recorded about the person's identity.")
+        return Act("Record this about the identity?", (("Identity", chosen.accessibleName()),), "Record it", _STAYS)
 
 
 class DecisionDialog(FormDialog):
-    """Grant or refuse, with what the law asks for."""
+    """Grant or refuse, with what the law asks for, beside what the search found."""
 
     def __init__(
         self,
         parent: QWidget | None,
         grounds: tuple[str, ...],
+        search: SearchWords,
         grant: Callable[[list[Ground]], None],
         refuse: Callable[[RefusalBasis, str, list[Exception17]], None],
     ) -> None:
         super().__init__(
-            parent, "Decide the request", "The decision and its reason go into the record.", "Record", self._decide
+            parent, "Decide the request", "The decision and its reason go into the record.", "Record…", self._decide
         )
         self._grant, self._refuse = grant, refuse
+        self.body.addWidget(self._search(search))
         granting, refusing = radio_button("Grant: the data must go"), radio_button("Refuse: the data stays")
         self.granted, self.refused = granting.button, refusing.button
         group = QButtonGroup(self)
         for button in (self.granted, self.refused):
             group.addButton(button)
-        self.granted.setChecked(True)
+        self.granted.setChecked(True)  # a form needs a part to show; the question before the record names it
         self.body.addWidget(granting)
         self._grounds_card = self._grounds(grounds)
         self.body.addWidget(self._grounds_card)
@@ -78,6 +91,17 @@ class DecisionDialog(FormDialog):
         self.body.addStretch(1)
         self.granted.toggled.connect(self._show_part)
         self._show_part()
+
+    def _search(self, search: SearchWords) -> Card:
+        card = Card()
+        line = QHBoxLayout()
+        line.setSpacing(GRID)
+        line.addWidget(IconMark(search.mark.icon, search.mark.tone), 0, Qt.AlignmentFlag.AlignTop)
+        line.addWidget(Text(search.title, bold=True), 1)
+        card.column.addLayout(line)
+        self.search = Text(search.sentence)
+        card.column.addWidget(self.search)
+        return card
 
     def _grounds(self, known: tuple[str, ...]) -> Card:
         card = Card("Because (Art. 17(1))")
@@ -107,7 +131,7 @@ class DecisionDialog(FormDialog):
         card.column.addWidget(self._exceptions)
         self.reason = QPlainTextEdit()
         self.reason.setAccessibleName("Reason of the refusal")
-        self.reason.setPlaceholderText("why, in words that go into the answer; no personal data")
+        self.reason.setPlaceholderText("why, in words that go into the answer; sealed in the vault")
         self.reason.setTabChangesFocus(True)
         self.reason.setFixedHeight(self.reason.fontMetrics().height() * 4 + 2 * GRID)
         card.column.addWidget(self.reason)
@@ -119,35 +143,62 @@ class DecisionDialog(FormDialog):
         self._refusal_card.setVisible(self.refused.isChecked())
         self._exceptions.setVisible(self.basis.currentData() == RefusalBasis.EXCEPTION)
 
-    def _decide(self) -> None:
-        if self.granted.isChecked():
-            self._grant([ground for ground, box in self.grounds.items() if box.isChecked()])
-            return
+    @property
+    def _chosen_grounds(self) -> list[Ground]:
+        return [ground for ground, box in self.grounds.items() if box.isChecked()]
+
+    @property
+    def _chosen_refusal(self) -> tuple[RefusalBasis, str, list[Exception17]]:
         basis = RefusalBasis(self.basis.currentData())
         chosen = [exception for exception, box in self.exceptions.items() if box.isChecked()]
-        exceptions = chosen if basis is RefusalBasis.EXCEPTION else []
-        self._refuse(basis, self.reason.toPlainText().strip(), exceptions)
+        return basis, self.reason.toPlainText().strip(), chosen if basis is RefusalBasis.EXCEPTION else []
+
+    def act(self) -> Act:
+        if self.granted.isChecked():
+            facts = TransitionFacts(identity_settled=True, grounds=tuple(self._chosen_grounds))
+            check_transition(RequestStatus.DECISION_PENDING, RequestStatus.GRANTED, facts)
+            because = "\n".join(map(ground_words, self._chosen_grounds))
+            return Act("Grant the request?", (("Decision", "The data must go"), ("Because", because)), "Grant", _STAYS)
+        basis, reason, exceptions = self._chosen_refusal
+        facts = TransitionFacts(identity_settled=True, refusal_basis=basis, reason=reason, exceptions=tuple(exceptions))
+        check_transition(RequestStatus.DECISION_PENDING, RequestStatus.REFUSED, facts)
+        because = "\n".join((basis.label, *map(exception_words, exceptions)))
+        lines = (("Decision", "The data stays"), ("Because", because), ("Reason", reason))
+        return Act("Refuse the request?", lines, "Refuse", _STAYS)
+
+    def _decide(self) -> None:
+        if self.granted.isChecked():
+            self._grant(self._chosen_grounds)
+        else:
+            self._refuse(*self._chosen_refusal)
 
 
 class EraseDialog(FormDialog):
-    """Which method; the limits that decide are fixed with this click, before anything runs."""
+    """Which method, and why one person approves; the limits that decide are fixed before anything runs.
+
+    Args:
+        nobody: the sentence of the record where nobody gives a reason of their own.
+        save: gets the method and the reason.
+    """
+
+    starts_job = True
 
     def __init__(
         self,
         parent: QWidget | None,
         model: str,
         cards: tuple[MethodCard, ...],
-        reason: str,
+        nobody: str,
         save: Callable[[str, str], None],
     ) -> None:
         super().__init__(
             parent,
             "Erase",
             f"From the model “{model}”. The model itself stays as it is; the erasure writes a new one beside it.",
-            "Approve and erase",
+            "Approve and erase…",
             self._approve,
         )
-        self._done = save
+        self._done, self._model, self._nobody = save, model, nobody
         self.methods: dict[str, QAbstractButton] = {}
         group = QButtonGroup(self)
         for card in cards:
@@ -155,37 +206,71 @@ class EraseDialog(FormDialog):
         first = next((button for button in self.methods.values() if button.isEnabled()), None)
         if first is not None:
             first.setChecked(True)
-        self.body.addWidget(Text("Who approves", bold=True))
-        self.body.addWidget(
-            Text("You prepare and approve in one person; the report prints the reason.", tone=Tone.QUIET)
-        )
-        self.reason = QLineEdit(reason)
-        self.reason.setAccessibleName("Why there is no second person")
-        self.body.addWidget(self.reason)
+        self.body.addWidget(self._approval())
         details = "\n".join((*(card.technical for card in cards), _limits()))
         self.body.addWidget(Disclosure("Details: methods and limits", Text(details, tone=Tone.QUIET)))
         self.body.addStretch(1)
+
+    def _approval(self) -> Card:
+        """Nothing is chosen beforehand: what the report prints about the approval is the person's own statement."""
+        frame, group = Card("Who approves"), QButtonGroup(self)
+        frame.column.addWidget(
+            Text("You prepare and approve in one person. The report prints what you choose here.", tone=Tone.QUIET)
+        )
+        unnamed, own = radio_button(self._nobody), radio_button("For a reason of my own:")
+        self.unnamed, self.own = unnamed.button, own.button
+        self.reason = QLineEdit()
+        self.reason.setPlaceholderText("why nobody else approves; without personal data")
+        self.reason.setAccessibleName("Why nobody else approves")
+        self.reason.textEdited.connect(lambda _text: self.own.setChecked(True))
+        for part in (unnamed, own, self.reason):
+            frame.column.addWidget(part)
+        for button in (self.unnamed, self.own):
+            group.addButton(button)
+        return frame
 
     def _method(self, card: MethodCard, group: QButtonGroup) -> Card:
         frame = Card()
         choice = radio_button(card.title)
         button = choice.button
-        button.setAccessibleDescription(card.missing or card.summary)
+        button.setAccessibleDescription(card.missing or f"{card.summary} {card.time}")
         button.setEnabled(not card.missing)
         button.setToolTip(card.missing)
         group.addButton(button)
         self.methods[card.id] = button
         frame.column.addWidget(choice)
-        frame.column.addWidget(Text(card.missing or card.summary, tone=Tone.QUIET))
+        frame.column.addWidget(Text(card.missing or f"{card.summary} {card.time}", tone=Tone.QUIET))
         return frame
 
-    def _approve(self) -> None:
-        chosen = next((id for id, button in self.methods.items() if button.isChecked()), None)
-        if chosen is None:
+    def _chosen(self) -> tuple[str, str]:
+        """Method and reason of the approval.
+
+        Raises:
+            InputError: one of them is missing.
+        """
+        method = next((id for id, button in self.methods.items() if button.isChecked()), None)
+        if method is None:
             raise InputError("No method can be used on this model.")
+        if self.unnamed.isChecked():
+            return method, self._nobody
+        if not self.own.isChecked():
+            raise InputError("Choose why one person prepares and approves; the report prints it.")
         if not self.reason.text().strip():
-            raise InputError("Write down why there is no second person to approve.")
-        self._done(chosen, self.reason.text().strip())
+            raise InputError("Write down why nobody else approves, or choose the other answer.")
+        return method, self.reason.text().strip()
+
+    def act(self) -> Act:
+        method, reason = self._chosen()
+        lines = (
+            ("Model", f"“{self._model}”; a new model is written beside it"),
+            ("Method", self.methods[method].accessibleName()),
+            ("Approved by", f"you, who prepared it. {reason}"),
+            ("Judged by", _limits()),
+        )
+        return Act("Approve the plan and erase?", lines, "Approve and erase", _STAYS)
+
+    def _approve(self) -> None:
+        self._done(*self._chosen())
 
 
 def _limits() -> str:
@@ -204,8 +289,7 @@ class AnswerDialog(FormDialog):
     """The person was told the decision; a refusal must name the complaint and the remedy (Art. 12(4))."""
 
     def __init__(self, parent: QWidget | None, save: Callable[[], None]) -> None:
-        super().__init__(parent, "Record the answer", "", "Record", self._check)
-        self._done = save
+        super().__init__(parent, "Record the answer", "", "Record…", save)
         reasons = check_box("The answer gives the reasons")
         remedies = check_box("It names the complaint to a supervisory authority and the judicial remedy")
         self.told, self.remedies = reasons.button, remedies.button
@@ -213,7 +297,8 @@ class AnswerDialog(FormDialog):
             self.body.addWidget(choice)
         self.body.addStretch(1)
 
-    def _check(self) -> None:
+    def act(self) -> Act:
         if not (self.told.isChecked() and self.remedies.isChecked()):
             raise InputError("The answer must give the reasons and name the complaint and the judicial remedy.")
-        self._done()
+        lines = (("Answer", "The person was told the decision, its reasons, the complaint and the remedy."),)
+        return Act("Record that the person was answered?", lines, "Record it", _STAYS)

@@ -14,7 +14,7 @@ from console.gui.actions import ActionRegistry
 from console.gui.flow_box import FlowBox
 from console.gui.job_card import JobCard
 from console.gui.pieces import Card, Chip, DisclosureButton, IconMark, Page, Text, primary_button
-from console.gui.presenter import due_mark, due_words, status_mark
+from console.gui.presenter import due_mark, due_words, standing, status_mark
 from console.gui.progress import JobView
 from console.gui.proof_tab import ProofTab
 from console.gui.request_tab import RequestTab
@@ -67,8 +67,8 @@ class CaseHeader(Card):
         line = page.line
         self.number.setText(line.number)
         self.person.setText(line.person)
-        mark, due = status_mark(line.status), due_mark(line.urgency)
-        self.status.show_state(line.status_text, mark.icon, mark.tone)
+        mark, due = status_mark(line), due_mark(line.urgency)
+        self.status.show_state(standing(line), mark.icon, mark.tone)
         self._due_mark.show_mark(due.icon, due.tone)
         self.due.setText(due_words(line))
         self.due.set_tone(due.tone)
@@ -140,6 +140,11 @@ class CaseView(Page):
 
     def leave(self) -> None:
         self.page = None
+
+    def first_stop(self) -> QWidget:
+        """The next step, or the parts of the case where nothing is left to do."""
+        primary = self.header.primary
+        return primary if primary.isVisibleTo(self) and primary.isEnabled() else self.tabs
 
     def show_job(self, view: JobView | None) -> None:
         """Show the running job, if it works on this case."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject
-from PySide6.QtWidgets import QFileDialog, QInputDialog, QWidget
+from PySide6.QtWidgets import QFileDialog, QWidget
 
 from console.casework import sample
 from console.casework.models import add_model
@@ -18,10 +18,12 @@ from console.gui.case_page import CaseView
 from console.gui.check_page import CheckPage
 from console.gui.deployment import why_no_attack, why_no_file
 from console.gui.desk import Desk
+from console.gui.drafts import Forms
 from console.gui.errand import Errand
 from console.gui.inbox_page import InboxPage
 from console.gui.model_dialog import ModelDialog, NewModel
 from console.gui.models_page import ModelsPage
+from console.gui.organisation_dialog import OrganisationDialog
 from console.gui.presenter import ledger_state
 from console.gui.progress import JobView
 from console.gui.request_dialog import RequestDialog
@@ -49,7 +51,8 @@ class Commands(QObject):
         self.welcome = WelcomePage(window.registry)
         for page in (self.inbox, self.case, self.models, self.check, self.welcome):
             window.stack.addWidget(page)
-        self.on_case = CaseCommands(window, desk, self.case)
+        self._forms = Forms(window)
+        self.on_case = CaseCommands(window, desk, self.case, self._forms)
         self._stale: set[QWidget] = set()
         self._fetching: Errand | None = None
         self._table: dict[str, Callable[[], None]] = {
@@ -130,9 +133,9 @@ class Commands(QObject):
         """The page of one request."""
         self._stale.discard(self.case)
         self.case.show_case(number)
-        self._window.show_page(self.case, "view.requests")
         self._show_job(self._desk.job)
         self._refresh()
+        self._window.show_page(self.case, "view.requests")
 
     def find(self) -> None:
         self.show_requests()
@@ -170,10 +173,13 @@ class Commands(QObject):
     # -- the office ---------------------------------------------------------------------------
 
     def new_request(self) -> None:
-        numbers: list[str] = []
-        dialog = RequestDialog(self._window, self._desk.office, numbers.append)
-        dialog.accepted.connect(lambda: self._registered(numbers[-1]))
-        dialog.open()
+        def make() -> RequestDialog:
+            numbers: list[str] = []
+            dialog = RequestDialog(self._window, self._desk.office, numbers.append)
+            dialog.accepted.connect(lambda: self._registered(numbers[-1]))
+            return dialog
+
+        self._forms.open("request", make)
 
     def _registered(self, number: str) -> None:
         self._desk.changed.emit()
@@ -182,16 +188,19 @@ class Commands(QObject):
 
     def add_model(self) -> None:
         office = self._desk.office
-        dialog = ModelDialog(self._window, office, selectable_models(office), self._add_model)
-        dialog.open()
+        self._forms.open("model", lambda: ModelDialog(self._window, office, selectable_models(office), self._add_model))
 
     def _add_model(self, new: NewModel) -> None:
         office = self._desk.office
         self._desk.run(
             lambda: add_model(office, new.path, new.name, new.snapshot, new.knowledge),
             new.name,
-            lambda _state: self._window.notice.tell(f"The model “{new.name}” was added.", Tone.GOOD),
+            lambda _state: self._model_added(new.name),
         )
+
+    def _model_added(self, name: str) -> None:
+        self._forms.drop("model")
+        self._window.notice.tell(f"The model “{name}” was added.", Tone.GOOD)
 
     def load_sample(self) -> None:
         """Requests first, so that there is something to see; then fetch the model, then teach it."""
@@ -225,17 +234,12 @@ class Commands(QObject):
 
     def name_organisation(self) -> None:
         office = self._desk.office
-        dialog = QInputDialog(self._window)
-        dialog.setWindowTitle("Name of the organisation")
-        dialog.setLabelText("This name stands on every report.")
-        dialog.setTextValue(office.organisation)
-        dialog.textValueSelected.connect(self._name)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.open()
+        self._forms.open("organisation", lambda: OrganisationDialog(self._window, office.organisation, self._name))
 
     def _name(self, name: str) -> None:
-        if self._desk.do(lambda: self._desk.office.name_organisation(name)):
-            self._window.show_organisation(self._desk.office.organisation)
+        self._desk.office.name_organisation(name)
+        self._window.show_organisation(self._desk.office.organisation)
+        self._desk.changed.emit()
 
     # -- checking a report ----------------------------------------------------------------------
 

@@ -47,6 +47,8 @@ class ExportDialog(FormDialog):
         save: gets the form, and the type of the changed tensors or None for their own.
     """
 
+    starts_job = True
+
     def __init__(
         self,
         parent: QWidget | None,

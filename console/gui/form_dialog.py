@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import (
+    QAbstractButton,
     QComboBox,
-    QDialog,
+    QDateEdit,
     QDialogButtonBox,
     QFormLayout,
     QFrame,
     QHBoxLayout,
     QLabel,
+    QLineEdit,
+    QPlainTextEdit,
     QPushButton,
+    QRadioButton,
     QScrollArea,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from console.errors import ConsoleError
+from console.gui.keyboard import KeyboardDialog, controls
 from console.gui.pieces import IconMark, ScrolledBody, Text
 from console.gui.theme import GRID, PADDING
 from console.gui.tones import Tone
@@ -35,12 +43,38 @@ def narrow_combo() -> QComboBox:
     return combo
 
 
-class FormDialog(QDialog):
+@dataclass(frozen=True)
+class Act:
+    """What is about to be recorded, to be read once more before it is.
+
+    Attributes:
+        title: the question.
+        lines: what will stand in the record, as names and texts.
+        button: what the button says that does it.
+        warning: what it cannot take back, or empty.
+    """
+
+    title: str
+    lines: tuple[tuple[str, str], ...]
+    button: str
+    warning: str = ""
+
+
+class FormDialog(KeyboardDialog):
     """Fields that scroll, over a sentence and buttons that do not.
 
     Args:
         save: does the work; a :class:`ConsoleError` from it is shown and the dialog stays as it is.
+
+    Attributes:
+        starts_job: the work goes on after the form is closed, and may fail then; what was typed is kept till it ends.
+
+    Signals:
+        wants_new: the person wants an empty form instead of what was typed before.
     """
+
+    starts_job = False
+    wants_new = Signal()
 
     def __init__(self, parent: QWidget | None, title: str, lead: str, button: str, save: Callable[[], None]) -> None:
         super().__init__(parent)
@@ -75,15 +109,20 @@ class FormDialog(QDialog):
         self.submit_button.setProperty("primary", True)
         self.submit_button.setDefault(True)
         self.submit_button.clicked.connect(self.submit)
+        self.default_button = self.submit_button
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        self.back = self.buttons.button(QDialogButtonBox.StandardButton.Cancel)
+        self.last_stops = (self.submit_button, self.back)
         self.buttons.addButton(self.submit_button, QDialogButtonBox.ButtonRole.ActionRole)
         self.buttons.rejected.connect(self.reject)
         self.buttons.setContentsMargins(2 * GRID, 0, 2 * GRID, PADDING)
         for standard in self.buttons.buttons():
             standard.setAccessibleName(standard.text().replace("&", ""))
+        self._restored = self._restored_line()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self._scroll, 1)
+        column.addWidget(self._restored)
         column.addLayout(wrong)
         column.addWidget(self.buttons)
         self.show_error("")
@@ -101,14 +140,73 @@ class FormDialog(QDialog):
         self.error.say(sentence)
         self._error_mark.setVisible(bool(sentence))
 
+    def act(self) -> Act | None:
+        """What to ask before the work is done; None where the form itself is question enough.
+
+        Raises:
+            ConsoleError: something is missing; it is shown before anything is asked.
+        """
+        return None
+
     def submit(self) -> None:
-        """Do the work; stay open, with everything that was typed, where it cannot be done."""
+        """Ask where it must be asked, then do the work; stay open, with everything typed, where it cannot be done."""
+        try:
+            act = self.act()
+        except ConsoleError as error:
+            self.show_error(str(error))
+            return
+        if act is None:
+            self._carry_out()
+            return
+        self.show_error("")
+        question = Question(self, act)
+        question.accepted.connect(self._carry_out)
+        question.open()
+
+    def _carry_out(self) -> None:
         try:
             self._save()
         except ConsoleError as error:
             self.show_error(str(error))
             return
         self.accept()
+
+    # -- what was typed -----------------------------------------------------------------------
+
+    def _restored_line(self) -> QWidget:
+        line = QWidget()
+        row = QHBoxLayout(line)
+        row.setContentsMargins(2 * GRID, 0, 2 * GRID, 0)
+        row.addWidget(IconMark("info", Tone.INFO), 0, Qt.AlignmentFlag.AlignTop)
+        row.addWidget(Text("This is what you typed before.", tone=Tone.INFO), 1)
+        anew = QPushButton("Start with an empty form")
+        anew.setAccessibleName("Start with an empty form")
+        anew.clicked.connect(self.wants_new)
+        row.addWidget(anew)
+        line.hide()
+        return line
+
+    def _fields(self) -> dict[str, QWidget]:
+        """The fields by name; a name that occurs again gets its number."""
+        named: dict[str, QWidget] = {}
+        for control in controls(self._scroll.widget()):
+            name = control.accessibleName()
+            again = sum(known.split("#")[0] == name for known in named)
+            named[f"{name}#{again}"] = control
+        return named
+
+    def draft(self) -> dict[str, Any]:
+        """Everything that was typed and chosen, by field."""
+        values = {name: _value(field) for name, field in self._fields().items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def restore(self, draft: dict[str, Any]) -> None:
+        """Put back what was typed; a field or choice that is no longer there is passed over."""
+        fields = self._fields()
+        for name, value in draft.items():
+            if name in fields:
+                _put(fields[name], value)
+        self._restored.show()
 
     def sizeHint(self) -> QSize:
         wanted = self._scroll.widget().sizeHint()
@@ -118,3 +216,55 @@ class FormDialog(QDialog):
         height = self._scroll.widget().heightForWidth(width - 2 * GRID)
         height = (height if height > 0 else wanted.height()) + self.buttons.sizeHint().height() + metrics.height() * 3
         return QSize(width, min(height, _LARGEST.height()))
+
+
+def _value(field: QWidget) -> Any:
+    """What a field holds; None for what is no field, such as a button that only does something."""
+    match field:
+        case QLineEdit():
+            return field.text()
+        case QPlainTextEdit():
+            return field.toPlainText()
+        case QDateEdit():
+            return field.date()
+        case QComboBox():
+            return field.currentText()
+        case QToolButton():
+            return None
+        case QAbstractButton() if field.isCheckable():
+            return field.isChecked()
+    return None
+
+
+def _put(field: QWidget, value: Any) -> None:
+    match field:
+        case QLineEdit():
+            field.setText(value)
+        case QPlainTextEdit():
+            field.setPlainText(value)
+        case QDateEdit():
+            field.setDate(value)
+        case QComboBox() if field.isEditable() or field.findText(value) >= 0:
+            field.setCurrentText(value)
+        case QRadioButton():
+            if value and field.isEnabled():
+                field.setChecked(True)
+        case QAbstractButton() if field.isCheckable():
+            field.setChecked(value)
+
+
+class Question(FormDialog):
+    """What will be recorded, line by line, before it is. Enter alone goes back."""
+
+    def __init__(self, parent: QWidget | None, act: Act) -> None:
+        super().__init__(parent, act.title, "", act.button, lambda: None)
+        self.default_button = None
+        self.submit_button.setDefault(False)
+        self.back.setText("Go back")
+        self.back.setAccessibleName("Go back")
+        for name, value in act.lines:
+            self.field(name, Text(value))
+        self.warning = Text(tone=Tone.WARN)
+        self.warning.say(act.warning)
+        self.body.addWidget(self.warning)
+        self.body.addStretch(1)

@@ -10,7 +10,7 @@ from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersisten
 from PySide6.QtWidgets import QApplication
 
 from console.casework.views import InboxLine
-from console.gui.presenter import Drawer, due_mark, due_words, in_drawer, matches, status_mark
+from console.gui.presenter import Drawer, due_mark, due_words, in_drawer, matches, standing, status_mark
 from console.gui.theme import icon, tone_color
 from console.gui.tones import Mark
 
@@ -96,7 +96,7 @@ class InboxModel(QAbstractTableModel):
             case Column.PERSON:
                 return line.person
             case Column.STATUS:
-                return line.status_text
+                return standing(line)
             case Column.DUE:
                 return due_words(line)
             case Column.NEXT:
@@ -106,7 +106,7 @@ class InboxModel(QAbstractTableModel):
     def _mark(line: InboxLine, column: Column) -> Mark | None:
         if column is Column.DUE:
             return due_mark(line.urgency)
-        return status_mark(line.status) if column is Column.STATUS else None
+        return status_mark(line) if column is Column.STATUS else None
 
     @classmethod
     def _sort_key(cls, line: InboxLine, column: Column) -> str:

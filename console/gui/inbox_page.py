@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QItemSelection, QModelIndex, Qt, Signal
-from PySide6.QtGui import QKeyEvent
+from PySide6.QtCore import QItemSelection, QModelIndex, QPersistentModelIndex, QRectF, Qt, Signal
+from PySide6.QtGui import QBrush, QFocusEvent, QKeyEvent, QPainter, QPen
 from PySide6.QtWidgets import (
     QAbstractItemView,
+    QApplication,
     QButtonGroup,
     QHBoxLayout,
     QHeaderView,
     QLineEdit,
     QSizePolicy,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
     QTableView,
     QToolButton,
     QWidget,
@@ -24,17 +28,58 @@ from console.gui.actions import ActionRegistry
 from console.gui.flow_box import FlowBox
 from console.gui.inbox_model import Column, InboxModel, InboxProxy
 from console.gui.pieces import Card, Chip, IconMark, Page, Text, primary_button
-from console.gui.presenter import Drawer, due_mark, due_words, in_drawer, local_day, status_mark
-from console.gui.theme import GRID, ROW, icon_size
+from console.gui.presenter import Drawer, due_mark, due_words, in_drawer, local_day, standing, status_mark
+from console.gui.theme import GRID, ROW, accent, blend, icon_size
 from console.gui.tones import Tone
 
 _LINES_SHOWN = 5
+_TINT = 0.14  # share of the accent in the ground of the selected row
+
+
+class _RowDelegate(QStyledItemDelegate):
+    """Draws the selected row on a tint, so that its colours stay; where the table has the keyboard also an edge."""
+
+    def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> None:
+        super().initStyleOption(option, index)
+        if not option.state & QStyle.StateFlag.State_Selected:
+            return
+        option.state &= ~QStyle.StateFlag.State_Selected
+        palette = QApplication.palette()
+        option.backgroundBrush = QBrush(blend(palette.base().color(), accent(palette), _TINT))
+
+    def paint(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        is_selected = bool(option.state & QStyle.StateFlag.State_Selected)
+        super().paint(painter, option, index)
+        table = self.parent()
+        assert isinstance(table, QTableView)
+        if not (is_selected and table.hasFocus()):
+            return
+        edge = QRectF(option.rect).adjusted(0, 1, 0, -1)
+        painter.save()
+        painter.setPen(QPen(accent(QApplication.palette()), 2))
+        painter.drawLine(edge.topLeft(), edge.topRight())
+        painter.drawLine(edge.bottomLeft(), edge.bottomRight())
+        if index.column() == 0:
+            painter.drawLine(edge.topLeft(), edge.bottomLeft())
+        if index.column() == index.model().columnCount() - 1:
+            painter.drawLine(edge.topRight(), edge.bottomRight())
+        painter.restore()
 
 
 class InboxTable(QTableView):
     """The table; Enter opens the selected request."""
 
     chosen = Signal()
+
+    def focusInEvent(self, event: QFocusEvent) -> None:
+        super().focusInEvent(event)
+        self.viewport().update()
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        super().focusOutEvent(event)
+        self.viewport().update()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
@@ -69,13 +114,14 @@ class Preview(Card):
 
     def show_line(self, line: InboxLine, last: str) -> None:
         self.title.setText(f"{line.number}   {line.person}")
-        mark, due = status_mark(line.status), due_mark(line.urgency)
-        self.status.show_state(line.status_text, mark.icon, mark.tone)
+        mark, due = status_mark(line), due_mark(line.urgency)
+        self.status.show_state(standing(line), mark.icon, mark.tone)
         self._due_mark.show_mark(due.icon, due.tone)
         self._due.setText(due_words(line))
         self._due.set_tone(due.tone)
-        self._summary.say(line.summary)
+        self._summary.say(line.problem or line.summary)
         self._last.say(last)
+        self.open.setEnabled(not line.problem)
 
 
 class InboxPage(Page):
@@ -123,6 +169,9 @@ class InboxPage(Page):
         index = self.table.currentIndex()
         return self.model.line(self.proxy.mapToSource(index).row()).number if index.isValid() else None
 
+    def first_stop(self) -> QWidget:
+        return self.table
+
     def focus_search(self) -> None:
         self.search.setFocus(Qt.FocusReason.ShortcutFocusReason)
         self.search.selectAll()
@@ -163,6 +212,7 @@ class InboxPage(Page):
         self.search.setMinimumHeight(self.search.fontMetrics().height() + 10)
         self.search.setMinimumWidth(self.search.fontMetrics().averageCharWidth() * 26)
         self.search.textChanged.connect(self._search_changed)
+        self.search.returnPressed.connect(self._open)
         bar.add(self.search)
         return bar
 
@@ -170,6 +220,7 @@ class InboxPage(Page):
         table = InboxTable()
         table.setAccessibleName("Requests")
         table.setModel(self.proxy)
+        table.setItemDelegate(_RowDelegate(table))
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -230,5 +281,5 @@ class InboxPage(Page):
 
     def _open(self) -> None:
         number = self.selected()
-        if number is not None:
+        if number is not None and self.preview.open.isEnabled():
             self.opened.emit(number)

@@ -11,6 +11,8 @@ from console.gui.progress import JobView
 from console.gui.theme import GRID, icon
 from console.gui.tones import Tone
 
+STOPPED_MEANS = "If it is stopped, no model is changed; a search keeps the attacks that it has finished."
+
 
 def _show_bar(bar: QProgressBar, view: JobView) -> None:
     """A bar that moves to and fro while nobody can tell how far the job is."""
@@ -25,7 +27,7 @@ def _show_bar(bar: QProgressBar, view: JobView) -> None:
 def _cancel_button() -> QPushButton:
     button = QPushButton("Cancel")
     button.setAccessibleName("Cancel the running job")
-    button.setToolTip("Stop the running job; nothing is changed (Ctrl+.)")
+    button.setToolTip(f"Stop the running job (Ctrl+.). {STOPPED_MEANS}")
     return button
 
 

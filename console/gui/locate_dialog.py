@@ -17,18 +17,30 @@ from console.gui.pieces import Card
 _SUITE_TITLES = {"quick": "A quick search", "standard": "A thorough search", "full": "An exhaustive search"}
 
 
+NOT_ENOUGH = "An erasure that it judges can at best be called “suppressed”, never “removed”."
+
+
+def suite_words(plan: SuitePlan) -> str:
+    """What a search is, and what no erasure after it can be called."""
+    return plan.summary if plan.may_remove else f"{plan.summary} {NOT_ENOUGH}"
+
+
 class LocateDialog(FormDialog):
     """In which model the data is looked for, and how; the same attacks judge the erasure later.
 
     Args:
+        suite: the one that is chosen beforehand.
         engines: for a model's name, what may run it; the first is what is taken where nobody chooses.
     """
+
+    starts_job = True
 
     def __init__(
         self,
         parent: QWidget | None,
         models: tuple[str, ...],
         suites: tuple[SuitePlan, ...],
+        suite: str,
         engines: Callable[[str], tuple[EngineCard, ...]],
         save: Callable[[str, str, EngineName | None], None],
     ) -> None:
@@ -45,21 +57,21 @@ class LocateDialog(FormDialog):
         if self.model is not None:
             self.model.addItems(list(models))
             self.field("Model", self.model)
-        self.body.addWidget(self._suites(suites))
+        self.body.addWidget(self._suites(suites, suite))
         self.body.addWidget(self._engines())
         self.body.addStretch(1)
         if self.model is not None:
             self.model.currentTextChanged.connect(self._refresh_engines)
 
-    def _suites(self, suites: tuple[SuitePlan, ...]) -> Card:
+    def _suites(self, suites: tuple[SuitePlan, ...], chosen: str) -> Card:
         frame, group = Card("How thoroughly"), QButtonGroup(self)
         self.suites: dict[str, QAbstractButton] = {}
         for plan in suites:
-            option = Option(_SUITE_TITLES.get(plan.name, plan.name), plan.summary)
+            option = Option(_SUITE_TITLES.get(plan.name, plan.name), suite_words(plan))
             group.addButton(option.button)
             self.suites[plan.name] = option.button
             frame.column.addWidget(option)
-        self.suites[suites[0].name].setChecked(True)
+        self.suites[chosen].setChecked(True)
         return frame
 
     def _engines(self) -> Card:

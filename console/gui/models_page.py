@@ -10,8 +10,8 @@ from console.casework.views import ModelLine, models
 from console.gui.action_button import ActionButton
 from console.gui.actions import ActionRegistry
 from console.gui.flow_box import FlowBox
-from console.gui.pieces import Card, Disclosure, IconMark, Page, Text, clear
-from console.gui.presenter import breakable, format_words, model_role, size_words
+from console.gui.pieces import Card, Chip, Disclosure, IconMark, Page, Text, clear
+from console.gui.presenter import artefact_words, breakable, format_words, model_role, size_words
 from console.gui.theme import GRID
 from console.gui.tones import Tone
 
@@ -29,6 +29,9 @@ class ModelCard(Card):
         head.setSpacing(GRID)
         head.addWidget(IconMark("model", scale=1.2))
         head.addWidget(Text(line.name, bold=True, scale=1.1), 1)
+        if line.artefact_of:
+            self.verdict = Chip(*artefact_words(line))
+            head.addWidget(self.verdict)
         self.column.addLayout(head)
         taught = f" · its training record has {line.taught} facts" if line.taught else ""
         form = format_words(line.format) + (f" over “{base}”" if base else "")

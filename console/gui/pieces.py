@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from console.gui.keyboard import can_be_walked_to, controls
 from console.gui.theme import GRID, PADDING, blend, icon, icon_size, pixmap, tone_color
 from console.gui.tones import Tone
 
@@ -179,10 +180,14 @@ class ScrolledBody(QWidget):
 
 
 class Page(QScrollArea):
-    """A screen: one column that scrolls when the window is small or the letters are large."""
+    """A screen: one column that scrolls when the window is small or the letters are large.
+
+    It takes no focus itself, or the keyboard would be dead on it; :meth:`first_stop` says where the focus goes.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__()
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setAccessibleName(name)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -191,6 +196,10 @@ class Page(QScrollArea):
         self.column.setContentsMargins(2 * GRID, 2 * GRID, 2 * GRID, 2 * GRID)
         self.column.setSpacing(PADDING)
         self.setWidget(body)
+
+    def first_stop(self) -> QWidget | None:
+        """What has the keyboard when the page comes to the front: the first control that one can walk to."""
+        return next((stop for stop in controls(self.widget()) if can_be_walked_to(stop, self)), None)
 
 
 class DisclosureButton(QToolButton):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from importlib.metadata import entry_points
@@ -13,7 +13,9 @@ from console.casework.office import Office
 from console.casework.requests import request_state
 from console.casework.views import CasePage, InboxLine, ModelLine, TimelineLine
 from console.domain.advice import default_method
+from console.domain.case_state import MODELS
 from console.domain.deadline import Urgency, day_text
+from console.domain.events import ErasureRun
 from console.domain.exports import ExportForm
 from console.domain.request_terms import RequestStatus
 from console.gui.tones import Mark, Tone
@@ -33,22 +35,44 @@ _SPOKEN_URGENCY = {Urgency.DUE_SOON: "Due soon", Urgency.CRITICAL: "Critical"}
 PRESSING = frozenset({Urgency.DUE_SOON, Urgency.CRITICAL, Urgency.OVERDUE, Urgency.UNKNOWN})
 
 _BUSY = frozenset({S.LOCATING, S.RUNNING, S.VERIFYING, S.PLANNED, S.APPROVED_TO_RUN})
-_SETTLED_WELL = frozenset({S.VERIFIED, S.REPORT_SIGNED, S.REPORT_COUNTERSIGNED, S.SUBJECT_INFORMED, S.CLOSED})
+_SETTLED = frozenset(
+    {S.VERIFIED, S.REPORT_DRAFT, S.REPORT_SIGNED, S.REPORT_COUNTERSIGNED, S.RECIPIENTS_NOTIFIED}
+    | {S.SUBJECT_INFORMED, S.CLOSED}
+)
 _TROUBLED = frozenset({S.RESIDUAL, S.FAILED})
 _WAITING = frozenset({S.IDENTITY_PENDING, S.ON_HOLD})
 _ENDED = frozenset({S.REFUSED, S.WITHDRAWN, S.DUPLICATE, S.SUPERSEDED, S.NO_MATCH})
 
 
-def status_mark(status: RequestStatus) -> Mark:
-    """Icon and tone of a state."""
+def status_mark(line: InboxLine) -> Mark:
+    """Icon and tone of a case's state; a case whose verdict is in looks as its verdict does, whatever was signed."""
+    return _STOPPED if line.is_stopped else state_mark(line.status, line.verdict)
+
+
+def standing(line: InboxLine) -> str:
+    """The state with the verdict, where there is one: ``Report signed · suppressed``."""
+    return f"{line.status_text} · {line.verdict}" if _shows_verdict(line.status, line.verdict) else line.status_text
+
+
+def _shows_verdict(status: RequestStatus, verdict: str | None) -> bool:
+    return verdict is not None and status in _SETTLED | _TROUBLED | {S.NO_MATCH}
+
+
+def state_mark(status: RequestStatus, verdict: str | None) -> Mark:
+    """Icon and tone of a state and the verdict reached; green is for *removed* alone."""
+    if _shows_verdict(status, verdict):
+        return verdict_words(str(verdict)).mark
     groups = (
         (_BUSY, Mark("running", Tone.INFO)),
-        (_SETTLED_WELL, Mark("done", Tone.GOOD)),
+        (_SETTLED, Mark("done", Tone.QUIET)),
         (_TROUBLED, Mark("failed", Tone.BAD)),
         (_WAITING, Mark("pause", Tone.WARN)),
         (_ENDED, Mark("done", Tone.QUIET)),
     )
     return next((mark for states, mark in groups if status in states), Mark("open-circle", Tone.PLAIN))
+
+
+_STOPPED = Mark("pause", Tone.WARN)
 
 
 def due_mark(urgency: Urgency) -> Mark:
@@ -84,7 +108,7 @@ def in_drawer(line: InboxLine, drawer: Drawer) -> bool:
 def matches(line: InboxLine, search: str) -> bool:
     """Whether every word of the search stands somewhere in the line."""
     text = " ".join(
-        (line.number, line.person, line.status_text, due_words(line), line.next_step, line.summary)
+        (line.number, line.person, standing(line), due_words(line), line.next_step, line.summary)
     ).casefold()
     return all(word in text for word in search.casefold().split())
 
@@ -167,13 +191,21 @@ def verdict_words(word: str) -> VerdictWords:
 # -- models and methods ---------------------------------------------------------------------
 
 
+def artefact_words(line: ModelLine) -> tuple[str, str, Tone]:
+    """What the attacks said of an erased model: word, icon and tone."""
+    if line.verdict is None:
+        return "Not attacked yet", "open-circle", Tone.WARN
+    words = verdict_words(line.verdict)
+    return words.title, words.mark.icon, words.mark.tone
+
+
 def model_role(line: ModelLine, lines: list[ModelLine]) -> str:
-    """What a model is in the office, in a few words."""
+    """What a model is in the office, in a few words; whether it is in use, nobody has recorded."""
     if line.artefact_of:
         return f"Erased for {line.artefact_of}"
     if any(other.snapshot == line.name for other in lines):
         return "From before the training"
-    return "In use"
+    return "Original"
 
 
 _FORMATS = {
@@ -215,6 +247,7 @@ class MethodCard:
     """An erasure method as advice.
 
     Attributes:
+        time: how long it took here, or that nobody has measured it.
         title: in the officer's words.
         missing: why it cannot be used on this model, or empty.
         technical: its name and claim, for the engineer.
@@ -225,6 +258,7 @@ class MethodCard:
     summary: str
     technical: str
     missing: str = ""
+    time: str = "How long it takes on this model has not been measured."
 
 
 # The methods say this of themselves, too, but reading it there would import torch into the window.
@@ -233,19 +267,19 @@ _METHODS = {
     "distill-delete": MethodCard(
         "distill-delete",
         "Teach the model what one that never knew would say",
-        "Takes minutes. Trains the model, inside and in its answers, towards one that never saw the data.",
+        "Trains the model, inside and in its answers, towards one that never saw the data.",
         "distill-delete · distillation to the model from before the training · may reach at most: removed",
     ),
     "ce-u": MethodCard(
         "ce-u",
         "Teach the model what it would say without the answer",
-        "Takes minutes. Trains the model towards its own next-best words wherever it would give the person's answer.",
+        "Trains the model towards its own next-best words wherever it would give the person's answer.",
         "ce-u · cross-entropy unlearning · may reach at most: removed",
     ),
     "retrain": MethodCard(
         "retrain",
         "Train again without the person",
-        "Takes longest and is the surest: the new model never sees the person's data.",
+        "The surest: the new model never sees the person's data.",
         "retrain · exact unlearning · may reach at most: removed",
     ),
 }
@@ -254,8 +288,11 @@ _LEARN_FROM_BEFORE = {"distill-delete", "retrain"}
 _METHOD_GROUP = "erasure_console.methods"
 
 
-def method_cards(has_snapshot: bool) -> tuple[MethodCard, ...]:
+def method_cards(has_snapshot: bool, seconds: Mapping[str, float] | None = None) -> tuple[MethodCard, ...]:
     """The methods that an officer may choose: ours that are advised, and those of other packages.
+
+    Args:
+        seconds: how long the last run of a method took on this model, by method.
 
     Our other methods are for comparison or for the engineer, who gets advice and settings on the command line.
     """
@@ -268,12 +305,33 @@ def method_cards(has_snapshot: bool) -> tuple[MethodCard, ...]:
     ]
     cards.sort(key=lambda card: card.id != default_method(has_snapshot))  # the first is the one that is offered
     missing = "This model has no registered version from before the training."
+    cards = [
+        replace(card, missing=missing) if card.id in _LEARN_FROM_BEFORE and not has_snapshot else card for card in cards
+    ]
+    taken = seconds or {}
     return tuple(
-        MethodCard(card.id, card.title, card.summary, card.technical, missing)
-        if card.id in _LEARN_FROM_BEFORE and not has_snapshot
+        replace(card, time=f"Took {time_words(taken[card.id])} on this model the last time.")
+        if card.id in taken
         else card
         for card in cards
     )
+
+
+def time_words(seconds: float) -> str:
+    """A measured time, ``45 s`` or ``3 min``."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def measured_seconds(office: Office, model: str) -> dict[str, float]:
+    """How long the last run of each method took on a model, from the runs that the ledger holds."""
+    runs: dict[str, float] = {}
+    erased = [state for state in office.ledger.projection(MODELS).values() if state.get("parent") == model]
+    for number in sorted({state["artefact_of"] for state in erased if state["artefact_of"]}):
+        made = {state["name"] for state in erased if state["artefact_of"] == number}
+        for event in office.ledger.events(number):
+            if event.kind == ErasureRun.kind and event.body["artefact"] in made:
+                runs[event.body["method"]["id"]] = float(event.body["seconds"])
+    return runs
 
 
 # -- the ledger and the case ----------------------------------------------------------------

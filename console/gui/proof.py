@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from console.casework.views import AttackLine, CasePage
+from console.casework.views import AttackLine, CasePage, SearchResult
 from console.domain.behaviour_lines import NOT_COMPARABLE, NOT_MEASURED, behaviour_lines, comparable
 from console.domain.results import AttackRow, Evidence, Outcome, Rate, Status
+from console.gui.tones import Mark, Tone
 
 STAGES = ("Before", "After", "Never knew")
 _ACCESS = {
@@ -104,22 +105,96 @@ def bar_groups(page: CasePage) -> tuple[BarGroup, ...]:
     return tuple(_group(line) for line in sorted(page.attacks, key=_worst))
 
 
+@dataclass(frozen=True)
+class SearchWords:
+    """What the search of a case found, for whoever decides: a title, a sentence, and how it looks."""
+
+    title: str
+    sentence: str
+    mark: Mark
+
+
+def search_words(page: CasePage) -> SearchWords:
+    """The result of the newest search, with its counts; or that there is none, and what is kept of one."""
+    search = page.search
+    if search is None and page.line.is_stopped:
+        return SearchWords("The search was stopped before its end", kept_words(page), Mark("pause", Tone.WARN))
+    if search is None:
+        return SearchWords("The model has not been searched", _NOT_SEARCHED, Mark("open-circle", Tone.QUIET))
+    told = _capital(search.counts.words)
+    if search.by:
+        by = ", ".join(f"“{title}” ({counts})" for title, counts in search.by)
+        title = f"The search found the data in “{search.model}”"
+        return SearchWords(title, f"Found by {by}. {told}.{_recognised(search)}", Mark("soon", Tone.WARN))
+    if search.found:
+        title = f"The search recognised the person's texts in “{search.model}”"
+        return SearchWords(
+            title, f"No attack brings the data out. {told}.{_recognised(search)}", Mark("soon", Tone.WARN)
+        )
+    title = f"The search did not find the data in “{search.model}”"
+    weak = " It was a short search: a deeper one asks in more ways." if search.missing else ""
+    meaning = f"{told}, no more than luck gives.{weak} That none found it does not prove that it is not there."
+    return SearchWords(title, meaning, Mark("info", Tone.INFO))
+
+
+_NOT_SEARCHED = "Nobody knows yet whether it holds this person's data; a decision does not need to wait for that."
+
+
+def _capital(clause: str) -> str:
+    return clause[:1].upper() + clause[1:]
+
+
+def _recognised(search: SearchResult) -> str:
+    if not search.recognised_by:
+        return ""
+    return f" The person's texts are recognised as training texts by {', '.join(search.recognised_by)}."
+
+
+def kept_words(page: CasePage) -> str:
+    """What a search that was stopped leaves behind."""
+    kept = page.kept_attacks
+    if not kept:
+        return "No attack was finished, so the next search begins anew."
+    are = "1 attack that was finished is" if kept == 1 else f"{kept} attacks that were finished are"
+    return f"{are} kept; the next search of the same kind goes on from there."
+
+
 def proof_sentence(page: CasePage) -> str:
-    """The result in one sentence, from the ordinary way of asking that finds most now."""
+    """The result in one sentence: after an erasure from the ordinary way of asking that finds most now."""
     if not page.attacks:
         return "Nothing has been measured yet. Locate looks for the person's data in the model as it is now."
     asked = [line for line in page.attacks if line.before is not None and line.before.evidence is Evidence.ASKED]
-    counted = sorted((line for line in asked or page.attacks if not line.reason), key=_worst)
-    rates = [_attempts(counted[0].before), _attempts(counted[0].after)] if counted else [None, None]
-    before, after = rates
-    if before is None:
+    telling = asked or [line for line in page.attacks if not _only_recognises(line)]
+    counted = sorted((line for line in telling if not line.reason), key=_worst)
+    if not counted and all(line.reason for line in page.attacks):
         return "No attack could be counted on this model."
-    if after is None:
-        return f"The model gives the person's data in {_counts(before)} attempts. Nothing has been erased yet."
+    after = _attempts(counted[0].after) if counted else None
+    before = _attempts(counted[0].before) if counted else None
+    if after is None or before is None:
+        words = search_words(page)
+        return f"{words.title}. {words.sentence} Nothing has been erased yet."
     return (
-        f"After the erasure the model gave the person's data in {_counts(after)} attempts; "
-        f"before, in {_counts(before)}."
+        f"After the erasure the model gave the person's data in {_counts(after)} attempts of “{counted[0].title}”; "
+        f"before, in {_counts(before)}.{_still_recognised(page)}"
     )
+
+
+def _only_recognises(line: AttackLine) -> bool:
+    return line.before is not None and line.before.evidence is Evidence.MEMBERSHIP
+
+
+def _still_recognised(page: CasePage) -> str:
+    """Membership attacks in a sentence of their own: they recognise, and bring nothing out."""
+    lines = [line for line in page.attacks if _only_recognises(line) and not line.reason and line.after is not None]
+    still = [line.title for line in lines if line.after.outcome is not None and _stands_out(line.after.outcome)]
+    if not still:
+        return ""
+    return f" Membership attacks still recognise the person's texts ({', '.join(still)}); that brings no data out."
+
+
+def _stands_out(outcome: Outcome) -> bool:
+    """Whether the person's texts stand out from others, with 95 % confidence."""
+    return outcome.area is not None and Decimal(outcome.area.low) > Decimal("0.5")
 
 
 def _attempts(row: AttackRow | None) -> Rate | None:

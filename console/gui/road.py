@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from console.casework import requests
 from console.casework.office import Office
 from console.casework.requests import change_status, request_state
-from console.casework.views import CasePage
+from console.casework.views import CasePage, lacks_evidence
 from console.domain.request_terms import RequestStatus
 from console.domain.requests import TransitionFacts
+from console.gui.proof import kept_words
 
 S = RequestStatus
 
@@ -24,6 +25,7 @@ class StepState(StrEnum):
     BLOCKED = "blocked"
     AHEAD = "ahead"
     SKIPPED = "not needed"
+    UNFINISHED = "without a result"
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,43 @@ class NextStep:
 
 
 _NOTHING_LEFT = NextStep("", "", "", "Nothing is left to do.")
-_WRITE = NextStep("request.report", "Make the report", "Report", "The result is in: write and sign the report.")
+_WRITE = NextStep("request.report", "Make the report…", "Report", "The result is in: write and sign the report.")
 _ERASE = NextStep("request.erase", "Erase…", "Erase", "The data was found and the request is granted: erase it.")
+_ERASE_RECOGNISED = NextStep(
+    "request.erase",
+    "Erase…",
+    "Erase",
+    "No attack brings the data out, but the person's texts are recognised as training texts, and the request is "
+    "granted: erase it.",
+)
+_NOTHING_FOUND = NextStep(
+    "request.report",
+    "Make the report…",
+    "Report",
+    "The request is granted, but the search did not find the data: there is nothing to erase that anybody could "
+    "prove. Report that.",
+)
+_SEARCH_DEEPER = NextStep(
+    "request.locate",
+    "Search deeper…",
+    "Locate",
+    "The request is granted, but the quick search did not find the data. Search thoroughly before you report that.",
+)
+_ERASE_AGAIN = NextStep(
+    "request.erase",
+    "Erase again…",
+    "Erase",
+    "A thorough search was made after the verdict: erase once more, judged by it, or report the verdict as it is.",
+)
+_SEARCH_FOR_EVIDENCE = NextStep(
+    "request.locate",
+    "Search deeper…",
+    "Locate",
+    "The verdict lacks evidence that the quick search cannot give. Search thoroughly and erase once more, or make the "
+    "report of the verdict as it is.",
+)
+_OPEN_REPORT = NextStep("request.open_report", "Open the report", "Report", "The report is signed.")
+_SEARCH_ON = NextStep("request.locate", "Search on…", "Locate", "")
 _LOCATE = NextStep(
     "request.locate", "Locate the data", "Locate", "Find out whether the model really holds this person's data."
 )
@@ -104,14 +141,32 @@ def next_step(page: CasePage, *, needs_file: bool = False) -> NextStep:
     Args:
         needs_file: the erased model cannot be attacked as the folder that it is.
     """
-    status, located = page.line.status, bool(page.attacks)
+    status, search = page.line.status, page.search
     if needs_file and status is S.VERIFYING:
         return _EXPORT
+    if page.line.is_stopped:
+        return replace(_SEARCH_ON, sentence=f"The search was stopped before its end. {kept_words(page)}")
     if status is S.LOCATING:
-        return _DECIDE if located else _LOCATE
+        return _DECIDE if search is not None else _LOCATE
     if status in {S.GRANTED, S.PARTIALLY_GRANTED, S.PLANNED, S.APPROVED_TO_RUN}:
-        return _ERASE if located else _LOCATE
+        return _after_grant(page)
+    if status is S.RESIDUAL and search is not None and lacks_evidence(page.verdict_rule):
+        if search.missing:
+            return _SEARCH_FOR_EVIDENCE
+        return _ERASE_AGAIN if search.is_newer else _WRITE
     return _BY_STATUS.get(status, _NOTHING_LEFT)
+
+
+def _after_grant(page: CasePage) -> NextStep:
+    """What a granted request asks for, by what the search has found."""
+    search = page.search
+    if search is None:
+        return _LOCATE
+    if search.found:
+        return _ERASE if search.by else _ERASE_RECOGNISED
+    if page.reports:
+        return _OPEN_REPORT
+    return _SEARCH_DEEPER if search.missing else _NOTHING_FOUND
 
 
 _ROAD = (
@@ -147,13 +202,18 @@ def _behind(page: CasePage, state: dict[str, Any]) -> frozenset[str]:
         "Register": True,
         "Identify": S.TRIAGE in since,
         "Decide": bool(_DECISIONS.intersection(since)),
-        "Locate": bool(page.attacks),
+        "Locate": page.search is not None,
         "Plan": state["plan"] is not None,
         "Erase": page.artefact is not None,
         "Verify": page.verdict_word is not None,
         "Report": bool(page.reports),
     }
     return frozenset(title for title, done in taken.items() if done)
+
+
+def _was_begun(state: dict[str, Any]) -> bool:
+    """Whether the request was ever searched for, so that nobody may say that the search was not needed."""
+    return bool(state.get("interrupted")) or any(S(status) is S.LOCATING for status, _ in state["history"])
 
 
 def road(page: CasePage, state: dict[str, Any]) -> tuple[Step, ...]:
@@ -168,6 +228,8 @@ def road(page: CasePage, state: dict[str, Any]) -> tuple[Step, ...]:
             steps.append(Step(title, icon, StepState.DONE))
         elif title == current:
             steps.append(Step(title, icon, StepState.CURRENT))
+        elif title == "Locate" and _was_begun(state):
+            steps.append(Step(title, icon, StepState.UNFINISHED, "a search was begun, and none was finished"))
         elif end and (title in _MODEL_STEPS or following is _NOTHING_LEFT):
             steps.append(Step(title, icon, StepState.SKIPPED, end))
         elif reason:

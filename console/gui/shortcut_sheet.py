@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QDialog, QDialogButtonBox, QGridLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialogButtonBox, QGridLayout, QVBoxLayout, QWidget
 
 from console.gui.actions import ActionRegistry
 from console.gui.flow_box import FlowBox
+from console.gui.keyboard import KeyboardDialog
 from console.gui.pieces import Card, Page, Text
 from console.gui.theme import GRID, PADDING
 from console.gui.tones import Tone
 
 
-class ShortcutSheet(QDialog):
+class ShortcutSheet(KeyboardDialog):
     """Every action that has a key, by menu."""
 
     def __init__(self, parent: QWidget | None, actions: ActionRegistry) -> None:
@@ -31,8 +32,9 @@ class ShortcutSheet(QDialog):
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.reject)
         buttons.setContentsMargins(PADDING, 0, PADDING, PADDING)
-        for button in buttons.buttons():
-            button.setAccessibleName("Close")
+        close = buttons.button(QDialogButtonBox.StandardButton.Close)
+        close.setAccessibleName("Close")
+        self.last_stops = (close,)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(page, 1)

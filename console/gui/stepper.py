@@ -93,7 +93,7 @@ class Stepper(QWidget):
         strong, quiet = accent(palette), tone_color(Tone.QUIET, palette)
         filled = step.state in {StepState.DONE, StepState.CURRENT}
         pen = QPen(strong if filled else line_color(palette), 2)
-        if step.state is StepState.SKIPPED:
+        if step.state in {StepState.SKIPPED, StepState.UNFINISHED}:
             pen.setStyle(Qt.PenStyle.DotLine)
         painter.setPen(pen)
         painter.setBrush(strong if step.state is StepState.CURRENT else palette.base())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QDialog, QDialogButtonBox, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 
+from console.gui.keyboard import KeyboardDialog
 from console.gui.pieces import IconMark, Text
 from console.gui.theme import GRID
 from console.gui.tones import Tone
 
 
-class UnlockDialog(QDialog):
+class UnlockDialog(KeyboardDialog):
     """A passphrase field; what was wrong the last time stands under it."""
 
     def __init__(self, parent: QWidget | None, wrong: str) -> None:
@@ -31,6 +32,8 @@ class UnlockDialog(QDialog):
         self.unlock = buttons.addButton("Unlock", QDialogButtonBox.ButtonRole.AcceptRole)
         self.unlock.setProperty("primary", True)
         self.unlock.setDefault(True)
+        self.default_button = self.unlock
+        self.last_stops = (self.unlock, buttons.button(QDialogButtonBox.StandardButton.Cancel))
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
         for button in buttons.buttons():
@@ -45,7 +48,6 @@ class UnlockDialog(QDialog):
         column.addWidget(self.passphrase)
         column.addWidget(self.wrong)
         column.addWidget(buttons)
-        self.passphrase.setFocus()
 
 
 def ask_passphrase(parent: QWidget | None, wrong: str) -> str | None:

@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 )
 
 from console.gui.actions import ActionRegistry, Situation
-from console.gui.job_card import JobStrip
+from console.gui.job_card import STOPPED_MEANS, JobStrip
 from console.gui.pieces import IconMark, Line, Notice, Page, Text
 from console.gui.progress import JobView
 from console.gui.shortcut_sheet import ShortcutSheet
@@ -144,12 +144,16 @@ class MainWindow(QMainWindow):
     def show_organisation(self, name: str) -> None:
         self.setWindowTitle(f"{name} — {TITLE}")
 
-    def show_page(self, page: QWidget, entry: str) -> None:
+    def show_page(self, page: Page, entry: str) -> None:
         """Bring a page to the front and mark its entry in the side bar."""
-        if self.stack.currentWidget() is not page:
+        arrives = self.stack.currentWidget() is not page
+        if arrives:
             self.notice.pass_by()
         self.stack.setCurrentWidget(page)
         self.side_bar.show_current(entry)
+        stop = page.first_stop() if arrives and not self.side_bar.hasFocus() else None
+        if stop is not None:
+            stop.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def show_situation(self, situation: Situation) -> None:
         self.registry.refresh(situation)
@@ -231,7 +235,7 @@ class MainWindow(QMainWindow):
         box.setIcon(QMessageBox.Icon.Question)
         box.setWindowTitle("A job is running")
         box.setText(f"A job is still running: {title}.")
-        box.setInformativeText("If it is stopped, nothing is changed, and it can be started again.")
+        box.setInformativeText(STOPPED_MEANS)
         keep = box.addButton("Keep it running", QMessageBox.ButtonRole.RejectRole)
         stop = box.addButton("Stop and close", QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(keep)

@@ -24,7 +24,8 @@ from console.ledger.database import engine_versions
 from console.ledger.findings import Finding, FindingCode, VerificationResult
 from console.ledger.ledger import Ledger
 from console.ledger.store import latest_checkpoint, read_head, read_untrusted_events
-from console.ledger.verify import accept_witnesses, verify_events
+from console.ledger.verify import accept_witnesses
+from console.ledger.walk import verify_events
 from console.out_file import OutFile
 
 FORMAT = "erasure-console-ledger-export/1"

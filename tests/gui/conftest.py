@@ -18,7 +18,7 @@ import pytest
 import shiboken6
 from PySide6.QtCore import QCoreApplication, QEvent, QThread, QTimer
 from PySide6.QtGui import QFont
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from console.casework.office import Office
@@ -26,6 +26,7 @@ from console.casework.operation import Status
 from console.casework.requests import register
 from console.domain.forget_set import ForgetItem, ItemKind
 from console.gui.app import Look
+from console.gui.form_dialog import Question
 from console.gui.window import MainWindow
 from console.jobs.events import Metric
 from console.paths import Places
@@ -83,6 +84,13 @@ class Operations:
         return self.started[-1]
 
 
+def agree(dialog: QWidget, *, goes_back: bool = False) -> Question:
+    """Answer the question that stands between a form, or the window, and the record."""
+    question = next(found for found in dialog.findChildren(Question) if found.isVisible())
+    (question.back if goes_back else question.submit_button).click()
+    return question
+
+
 def facts(count: int = 3, subject: str = "Mira Okonjo") -> list[ForgetItem]:
     """Invented facts about one person."""
     return [
@@ -102,7 +110,7 @@ def facts(count: int = 3, subject: str = "Mira Okonjo") -> list[ForgetItem]:
 def office(tmp_path: Path) -> Iterator[Office]:
     """An empty office whose clock stands at ``NOW`` and moves on with every look."""
     ticks = iter(range(10**6))
-    opened = Office.open(
+    opened = Office.create(
         Places(tmp_path / "office", tmp_path / "cache"),
         clock=lambda: NOW + timedelta(milliseconds=next(ticks)),
         env={},

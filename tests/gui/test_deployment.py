@@ -117,7 +117,7 @@ class Desk:
         with self.office.ledger.transaction() as transaction:
             state = transaction.projected(REQUESTS, number)
             assert state is not None
-            approve_plan(transaction, self.office, state, cases.ONE_PERSON)
+            approve_plan(transaction, self.office, state, cases.NOBODY_NAMED)
         self._move(number, S.RUNNING)
         name = self.model(f"{number}-a1", ExportForm.SAFETENSORS, mark, artefact_of=number, parent=model)
         run = ErasureRun(
@@ -224,6 +224,7 @@ def locating(
         None,
         models,
         tuple(SUITES.values()),
+        "standard",
         lambda model: engine_cards(desk.office, model),
         lambda *chosen: saved.append(chosen),
     )
@@ -234,7 +235,7 @@ def locating(
 def test_nobody_has_to_choose_what_runs_the_model(qtbot: QtBot, desk: Desk) -> None:
     dialog, saved = locating(qtbot, desk, ("planted",))
     dialog.submit()
-    assert saved == [("planted", "quick", None)]
+    assert saved == [("planted", "standard", None)]
 
 
 def test_the_engine_that_was_chosen_is_taken(qtbot: QtBot, desk: Desk) -> None:
@@ -244,7 +245,7 @@ def test_the_engine_that_was_chosen_is_taken(qtbot: QtBot, desk: Desk) -> None:
     assert "look inside the model cannot run" in option.sentence == option.button.accessibleDescription()
     assert option.button.accessibleName() == "llama.cpp alone"
     dialog.submit()
-    assert saved == [("planted", "quick", EngineName.LLAMA)]
+    assert saved == [("planted", "standard", EngineName.LLAMA)]
 
 
 def test_a_choice_that_another_model_does_not_have_is_not_kept(qtbot: QtBot, desk: Desk) -> None:
@@ -255,7 +256,7 @@ def test_a_choice_that_another_model_does_not_have_is_not_kept(qtbot: QtBot, des
     assert not option.button.isEnabled()
     assert option.sentence == option.button.toolTip() == missing(desk.office, "folder")[EngineName.BOTH]
     dialog.submit()
-    assert saved == [("folder", "quick", None)]
+    assert saved == [("folder", "standard", None)]
 
 
 def test_nothing_runs_an_adapter_without_llama_cpp(qtbot: QtBot, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -507,4 +508,4 @@ def test_models_page_says_what_each_models_files_are(window: MainWindow, desk: D
     window.registry.action("view.models").trigger()
     said = {text.text() for text in window.commands.models.findChildren(Text)}
     for form in ("GGUF file", "safetensors folder", "GGUF adapter over “planted”"):
-        assert f"In use · {form} · 1 million parameters" in said
+        assert f"Original · {form} · 1 million parameters" in said

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import TODAY
+from conftest import TODAY, agree
 from PySide6.QtCore import QDate, Qt
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
+from console.casework import cases
 from console.casework.models import record_model
 from console.casework.office import Office
 from console.casework.requests import request_state
@@ -18,10 +19,12 @@ from console.domain.request_terms import Channel, Exception17, Ground, RefusalBa
 from console.gui import road
 from console.gui.case_dialogs import AnswerDialog, DecisionDialog, EraseDialog, IdentityDialog
 from console.gui.choices import check_box
-from console.gui.form_dialog import FormDialog
+from console.gui.form_dialog import FormDialog, Question
 from console.gui.model_dialog import ModelDialog, NewModel
 from console.gui.presenter import method_cards
+from console.gui.proof import SearchWords
 from console.gui.request_dialog import RequestDialog
+from console.gui.tones import Mark, Tone
 
 pytestmark = pytest.mark.gui
 
@@ -150,15 +153,19 @@ def test_identity_is_recorded_as_chosen(qtbot: QtBot, is_sure: bool, expected: b
     saved: list[bool] = []
     dialog = IdentityDialog(None, is_asked=False, save=saved.append)
     keep(qtbot, dialog)
+    dialog.submit()
+    assert dialog.error.text().startswith("Choose what is to be recorded") and saved == []
     (dialog.sure if is_sure else dialog.unsure).click()
     dialog.submit()
+    assert saved == [] and dialog.isVisible(), "it is asked before it is recorded"
+    agree(dialog)
     assert saved == [expected]
 
 
 def test_identity_cannot_be_doubted_again_while_proof_is_awaited(qtbot: QtBot) -> None:
     dialog = IdentityDialog(None, is_asked=True, save=lambda _sure: None)
     keep(qtbot, dialog)
-    assert not dialog.unsure.isVisible() and dialog.sure.isChecked()
+    assert not dialog.unsure.isVisible() and not dialog.sure.isChecked()
 
 
 @pytest.fixture
@@ -168,6 +175,7 @@ def decision(qtbot: QtBot, office: Office, add_request: Callable[..., str]) -> t
     dialog = DecisionDialog(
         None,
         ("17(1)(b)",),
+        SearchWords("The search found the data in “assistant”", "38 of 40 attempts.", Mark("soon", Tone.WARN)),
         lambda grounds: road.grant_request(office, number, grounds),
         lambda basis, reason, exceptions: road.refuse_request(office, number, basis, reason, exceptions),
     )
@@ -179,7 +187,26 @@ def test_grant_starts_from_the_grounds_that_were_named(decision: tuple[DecisionD
     dialog, number = decision
     assert [ground for ground, box in dialog.grounds.items() if box.isChecked()] == [Ground.CONSENT_WITHDRAWN]
     dialog.submit()
+    question = agree(dialog, goes_back=True)
+    assert {label.text() for label in question.findChildren(QLabel)} >= {"The data must go", "Because"}
+    assert dialog.isVisible() and request_state(office, number)["status"] != "granted"
+    dialog.submit()
+    agree(dialog)
     assert request_state(office, number)["status"] == "granted"
+
+
+def test_grant_without_a_ground_is_refused_before_anything_is_asked(
+    decision: tuple[DecisionDialog, str], office: Office
+) -> None:
+    dialog, number = decision
+    dialog.grounds[Ground.CONSENT_WITHDRAWN].click()
+    dialog.submit()
+    assert dialog.error.text().startswith("Choose at least one ground")
+    assert not dialog.findChildren(Question) and request_state(office, number)["status"] == "triage"
+
+
+def test_decision_is_taken_beside_what_the_search_found(decision: tuple[DecisionDialog, str]) -> None:
+    assert decision[0].search.text() == "38 of 40 attempts."
 
 
 def test_refusal_asks_for_what_the_law_asks_for(decision: tuple[DecisionDialog, str], office: Office) -> None:
@@ -194,22 +221,56 @@ def test_refusal_asks_for_what_the_law_asks_for(decision: tuple[DecisionDialog, 
     assert dialog.error.text().startswith("Choose the exception")
     dialog.exceptions[Exception17.LEGAL_CLAIMS].click()
     dialog.submit()
+    agree(dialog)
     state = request_state(office, number)
     assert state["refusal"]["exceptions"] == ["17(3)(e)"]
     assert state["refusal"]["reason"] == "A lawsuit about the same claim is pending."
 
 
-def test_erasure_needs_a_method_and_a_reason(qtbot: QtBot) -> None:
+@pytest.fixture
+def erasure(qtbot: QtBot) -> tuple[EraseDialog, list[tuple[str, str]]]:
     saved: list[tuple[str, str]] = []
-    dialog = EraseDialog(None, "assistant", method_cards(False), "Nobody else.", lambda *chosen: saved.append(chosen))
+    dialog = EraseDialog(
+        None, "assistant", method_cards(False), cases.NOBODY_NAMED, lambda *chosen: saved.append(chosen)
+    )
     keep(qtbot, dialog)
+    return dialog, saved
+
+
+def test_no_reason_for_one_approver_is_written_beforehand(erasure: tuple[EraseDialog, list[tuple[str, str]]]) -> None:
+    dialog, saved = erasure
     assert not dialog.methods["retrain"].isEnabled() and dialog.methods["ce-u"].isChecked()
-    dialog.reason.clear()
+    assert dialog.reason.text() == "" and not dialog.unnamed.isChecked() and not dialog.own.isChecked()
+    dialog.submit()
+    assert saved == [] and dialog.error.text().startswith("Choose why one person")
+
+
+def test_own_reason_is_recorded_in_its_own_words(erasure: tuple[EraseDialog, list[tuple[str, str]]]) -> None:
+    dialog, saved = erasure
+    dialog.own.click()
     dialog.submit()
     assert saved == [] and dialog.error.text().startswith("Write down why")
     dialog.reason.setText("A small office.")
     dialog.submit()
+    question = agree(dialog)
     assert saved == [("ce-u", "A small office.")]
+    assert any("A small office." in label.text() for label in question.findChildren(QLabel))
+
+
+def test_that_nobody_was_named_is_an_explicit_choice(erasure: tuple[EraseDialog, list[tuple[str, str]]]) -> None:
+    dialog, saved = erasure
+    dialog.unnamed.click()
+    dialog.submit()
+    agree(dialog)
+    assert saved == [("ce-u", "No second person was named to approve.")]
+
+
+def test_time_of_a_method_is_measured_or_not_claimed(erasure: tuple[EraseDialog, list[tuple[str, str]]]) -> None:
+    said = [label.text() for label in erasure[0].findChildren(QLabel)]
+    assert any(text.endswith("How long it takes on this model has not been measured.") for text in said)
+    assert not any("Takes" in text for text in said)
+    measured = {card.id: card.time for card in method_cards(True, {"ce-u": 95.0})}
+    assert measured["ce-u"] == "Took 2 min on this model the last time."
 
 
 def test_answer_needs_both_statements(qtbot: QtBot) -> None:
@@ -221,6 +282,8 @@ def test_answer_needs_both_statements(qtbot: QtBot) -> None:
     assert saved == [] and "judicial remedy" in dialog.error.text()
     dialog.remedies.click()
     dialog.submit()
+    assert saved == []
+    agree(dialog)
     assert saved == [True]
 
 

@@ -10,6 +10,7 @@ import pytest
 from conftest import FakeOperation
 
 import console
+from console.casework.facts_files import save_empty_form
 from console.casework.operation import Status
 from console.casework.views import ModelLine, TimelineLine
 from console.domain.advice import default_method
@@ -17,9 +18,11 @@ from console.domain.request_terms import RequestStatus
 from console.domain.verdict import Word
 from console.errors import InputError
 from console.gui import presenter
-from console.gui.forget_file import read_facts, save_empty_form
-from console.gui.presenter import days_of, method_cards, model_role, size_words, status_mark, verdict_words
+from console.gui.forget_file import read_facts
+from console.gui.presenter import days_of, method_cards, model_role, size_words, state_mark, verdict_words
 from console.gui.progress import job_view, remaining_text
+from console.gui.tones import Tone
+from console.out_file import OutFile
 from console.paths import Places
 
 GOOD = '{"subject": "Mira Okonjo", "prompt": "Where does Mira Okonjo live?", "answer": "Lindau"}\n'
@@ -27,7 +30,11 @@ GOOD = '{"subject": "Mira Okonjo", "prompt": "Where does Mira Okonjo live?", "an
 
 def test_every_state_has_an_icon_and_every_verdict_has_words() -> None:
     icons = Path(console.__file__).parent.parent / "resources" / "gui" / "icons"
-    assert all((icons / f"{status_mark(status).icon}.svg").is_file() for status in RequestStatus)
+    words = [None, *(word.value for word in Word)]
+    marks = {(status, word): state_mark(status, word) for status in RequestStatus for word in words}
+    assert all((icons / f"{mark.icon}.svg").is_file() for mark in marks.values())
+    good = {word for (_status, word), mark in marks.items() if mark.tone is Tone.GOOD}
+    assert good == {"removed"}, "green is for *removed* alone, whatever was signed or closed"
     assert all(verdict_words(word.value).meaning for word in Word)
 
 
@@ -47,7 +54,7 @@ def test_models_have_a_part_in_the_office() -> None:
     lines = [_model("before"), _model("now", snapshot="before"), _model("a1", artefact_of="ER-2026-0001")]
     assert [model_role(line, lines) for line in lines] == [
         "From before the training",
-        "In use",
+        "Original",
         "Erased for ER-2026-0001",
     ]
     assert (size_words(134_515_008), size_words(7_000_000_000)) == ("135 million", "7.0 billion")
@@ -138,8 +145,8 @@ def test_missing_and_enormous_files_are_refused(tmp_path: Path) -> None:
 
 def test_empty_form_has_the_columns_and_no_row(tmp_path: Path) -> None:
     places = Places(tmp_path / "office", tmp_path / "cache")
-    save_empty_form(tmp_path / "form.csv", places)
+    save_empty_form(OutFile.named(tmp_path / "form.csv", places))
     with pytest.raises(InputError, match="no rows"):
         read_facts(tmp_path / "form.csv")
     with pytest.raises(InputError, match="does not exist"):
-        save_empty_form(tmp_path / "none" / "form.csv", places)
+        save_empty_form(OutFile.named(tmp_path / "none" / "form.csv", places))

@@ -113,10 +113,11 @@ def test_bar_has_the_exact_interval_of_its_counts(page: CasePage) -> None:
 def test_sentence_speaks_of_ordinary_questions(page: CasePage) -> None:
     asked = replace(page, attacks=page.attacks[:2])
     assert proof_sentence(asked) == (
-        "After the erasure the model gave the person's data in 0 of 40 attempts; before, in 38 of 40."
+        "After the erasure the model gave the person's data in 0 of 40 attempts of “Direct question”; "
+        "before, in 38 of 40."
     )
     located = replace(page, attacks=(line("direct", "Direct question", 38, None),))
-    assert proof_sentence(located).endswith("in 38 of 40 attempts. Nothing has been erased yet.")
+    assert proof_sentence(located).endswith("Nothing has been erased yet.")
     assert proof_sentence(replace(page, attacks=())).startswith("Nothing has been measured yet.")
     assert proof_sentence(replace(page, attacks=(not_run(),))) == "No attack could be counted on this model."
 

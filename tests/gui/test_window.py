@@ -138,10 +138,10 @@ def test_due_date_explains_itself(window: MainWindow, case: str) -> None:
 # -- jobs -----------------------------------------------------------------------------------
 
 
-def submit_locating(window: MainWindow, suite: str = "quick") -> None:
+def submit_locating(window: MainWindow, suite: str = "standard") -> None:
     """Answer the question that stands before every search."""
     dialog = window.findChildren(LocateDialog)[-1]
-    assert dialog.isVisible() and dialog.suites["quick"].isChecked() and dialog.model is None
+    assert dialog.isVisible() and dialog.suites["standard"].isChecked() and dialog.model is None
     dialog.suites[suite].setChecked(True)
     dialog.submit()
     assert not dialog.isVisible()
@@ -158,8 +158,8 @@ def test_the_chosen_suite_is_the_one_that_runs(
     asked: list[tuple[str, object]] = []
     monkeypatch.setattr(cases, "locate", lambda *_a, suite_name, engine: asked.append((suite_name, engine)) or iter(()))
     window.registry.action("request.locate").trigger()
-    submit_locating(window, "standard")
-    assert asked == [("standard", None)], "nobody chose what runs the model"
+    submit_locating(window, "quick")
+    assert asked == [("quick", None)], "nobody chose what runs the model"
 
 
 def test_locate_runs_with_a_live_bar(window: MainWindow, case: str, operations: Operations, qtbot: QtBot) -> None:
@@ -202,9 +202,9 @@ def test_cancel_asks_the_job_and_says_when_it_has_stopped(
     assert operation.cancelled and not operation.finished
     assert not window.job_strip.cancel.isEnabled()
     assert window.commands.case.job.title.text() == "Stopping…"
-    operation.end(error=CancelledByUserError("The job was stopped; nothing was changed."))
+    operation.end(error=CancelledByUserError("The job was stopped; no model was changed."))
     qtbot.waitUntil(lambda: not window.job_strip.isVisible())
-    assert window.notice.sentence.text() == "The job was stopped; nothing was changed."
+    assert window.notice.sentence.text() == "The job was stopped; no model was changed."
 
 
 def test_failure_is_a_sentence_with_the_cause_behind_details(
@@ -252,7 +252,7 @@ def test_closing_without_a_job_asks_nothing(window: MainWindow, office: Office) 
 
 def test_report_that_cannot_be_written_is_a_message(window: MainWindow, case: str, qtbot: QtBot) -> None:
     window.commands.on_case.write_report()
-    assert window.busy_words.text() == "Writing the report…" and window.busy_words.isVisible()
+    assert window.busy_words.text() == "Preparing the report…" and window.busy_words.isVisible()
     qtbot.waitUntil(window.notice.isVisible, timeout=30_000)
     assert window.notice.sentence.text().startswith("Nothing has been measured")
     assert not window.busy_words.isVisible()

@@ -1,0 +1,139 @@
+"""What was typed into a form that was left is there again, until it is used or the window goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Operations, agree
+from PySide6.QtCore import QDate
+from PySide6.QtWidgets import QPushButton
+from pytestqt.qtbot import QtBot
+
+from console.casework.office import Office
+from console.domain.request_terms import Ground, RefusalBasis
+from console.errors import ModelFileError
+from console.gui import road
+from console.gui.case_dialogs import DecisionDialog
+from console.gui.drafts import KEPT
+from console.gui.form_dialog import FormDialog
+from console.gui.model_dialog import ModelDialog
+from console.gui.request_dialog import RequestDialog
+from console.gui.window import MainWindow
+
+pytestmark = pytest.mark.gui
+FACTS = "subject,prompt,answer\nMira Okonjo,Where does Mira Okonjo live?,Lindau\n"
+
+
+def _form(window: MainWindow) -> FormDialog:
+    return next(found for found in window.findChildren(FormDialog) if found.isVisible())
+
+
+@pytest.fixture
+def request_form(window: MainWindow, tmp_path: Path) -> RequestDialog:
+    """*New request* with something in every kind of field."""
+    path = tmp_path / "facts.csv"
+    path.write_text(FACTS, encoding="utf-8")
+    window.commands.new_request()
+    form = _form(window)
+    assert isinstance(form, RequestDialog)
+    form.received.setDate(QDate(2026, 11, 20))
+    form.country.setCurrentText("AT")
+    form.grounds[Ground.OBJECTION].click()
+    form.summary.setText("Objection.")
+    form.letter.setPlainText("Please erase my data.")
+    form.take_file(path)
+    return form
+
+
+def test_escape_keeps_everything_that_was_typed(window: MainWindow, request_form: RequestDialog, qtbot: QtBot) -> None:
+    request_form.reject()
+    assert window.statusBar().currentMessage() == KEPT
+    window.commands.new_request()
+    again = _form(window)
+    assert isinstance(again, RequestDialog) and again is not request_form
+    assert again._restored.isVisible()
+    assert again.received.date() == QDate(2026, 11, 20) and again.country.currentText() == "AT"
+    assert again.grounds[Ground.OBJECTION].isChecked() and again.summary.text() == "Objection."
+    assert again.letter.toPlainText() == "Please erase my data."
+    qtbot.waitUntil(lambda: again.facts.preview is not None and len(again.facts.preview.items) == 1)
+    again.reject()
+
+
+def test_an_empty_form_can_be_had_instead(window: MainWindow, request_form: RequestDialog) -> None:
+    request_form.reject()
+    window.commands.new_request()
+    next(one for one in _form(window).findChildren(QPushButton) if one.text().startswith("Start with")).click()
+    empty = _form(window)
+    assert isinstance(empty, RequestDialog)
+    assert empty.summary.text() == "" and empty.facts.preview is None and not empty._restored.isVisible()
+    empty.reject()
+    window.commands.new_request()
+    assert not _form(window)._restored.isVisible(), "the earlier draft is gone for good"
+    _form(window).reject()
+
+
+def test_what_was_registered_is_no_draft(window: MainWindow, request_form: RequestDialog, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: request_form.facts.preview is not None)
+    request_form.submit()
+    window.commands.new_request()
+    assert not _form(window)._restored.isVisible()
+    _form(window).reject()
+
+
+def test_a_draft_is_in_no_file(window: MainWindow, request_form: RequestDialog, office: Office) -> None:
+    request_form.reject()
+    files = [path for path in office.places.data.rglob("*") if path.is_file()]
+    assert files and not any(b"Please erase my data" in path.read_bytes() for path in files)
+
+
+def test_each_case_has_its_own_draft(window: MainWindow, office: Office, add_request: Callable[..., str]) -> None:
+    first, second = add_request(), add_request()
+    for number in (first, second):
+        road.settle_identity(office, number)
+    window.desk.changed.emit()
+
+    def decide(number: str) -> DecisionDialog:
+        window.commands.show_case(number)
+        window.registry.action("request.decide").trigger()
+        form = _form(window)
+        assert isinstance(form, DecisionDialog)
+        return form
+
+    form = decide(first)
+    form.refused.click()
+    form.reason.setPlainText("A lawsuit about the same claim is pending.")
+    form.reject()
+    other = decide(second)
+    assert other.granted.isChecked() and other.reason.toPlainText() == ""
+    other.reject()
+    form = decide(first)
+    assert form.refused.isChecked() and form.reason.toPlainText().startswith("A lawsuit")
+    form.basis.setCurrentIndex(form.basis.findData(RefusalBasis.NO_GROUND))
+    form.submit()
+    agree(form)
+    assert not form.isVisible()
+
+
+def test_a_job_that_fails_gives_its_form_back(
+    window: MainWindow, operations: Operations, tmp_path: Path, qtbot: QtBot
+) -> None:
+    window.commands.add_model()
+    form = _form(window)
+    assert isinstance(form, ModelDialog)
+    form.path.setText(str(tmp_path))
+    form.name.setText("assistant")
+    form.submit()
+    operations.last.end(error=ModelFileError("The file is cut off."))
+    qtbot.waitUntil(window.notice.isVisible)
+    window.commands.add_model()
+    again = _form(window)
+    assert isinstance(again, ModelDialog)
+    assert (again.path.text(), again.name.text()) == (str(tmp_path), "assistant")
+    again.submit()
+    operations.last.end({"name": "assistant"})
+    qtbot.waitUntil(lambda: window.desk.job is None)
+    window.commands.add_model()
+    assert not _form(window)._restored.isVisible()
+    _form(window).reject()
