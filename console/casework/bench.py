@@ -194,9 +194,8 @@ class Trial:
         listen = jobs.spec(JobKind.OWN_PLACES, taught)
         heard = jobs.job(listen, payload, "Listening where the model puts the facts")["value"]
         self._asked = payload.model_copy(update={"places": places_payload(heard)})
-        self._known = jobs.job(self._attack_spec(taught, alive=True), self._asked, "The model that holds the data")[
-            "value"
-        ]
+        searched = self._attack_spec(taught, alive=True)
+        self._known = jobs.job(searched, self._asked, "The model that holds the data")["value"]
         never = self._asked.model_copy(update={"probe": (), "held_out": ()})
         unknown = jobs.job(self._attack_spec(base, False), never, "A model that never knew it")["value"]
         self.before = self._battery(Stage.BEFORE, self._known)
