@@ -215,3 +215,13 @@ def test_a_full_disk_is_told_as_that(run: Run, office: Path, monkeypatch: pytest
     assert run("request", "list", "--data-dir", office)[0] == 0, "looking needs no room"
     with pytest.raises(DiskFullError):
         Office.create(Places.choose(office.parent / "new"), env={})
+
+
+def test_an_office_that_could_not_be_made_leaves_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_places: Places) -> None:
+        raise DiskFullError("There is no room for the key file demo-passphrase: free some space and try again.")
+
+    monkeypatch.setattr("console.casework.office.generate_demo_passphrase", full)
+    with pytest.raises(DiskFullError):
+        Office.create(Places.choose(tmp_path / "new"), env={})
+    assert list(tmp_path.iterdir()) == []
