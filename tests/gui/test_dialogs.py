@@ -13,6 +13,7 @@ from pytestqt.qtbot import QtBot
 
 from console.casework import cases
 from console.casework.models import record_model
+from console.casework.notes import note_text
 from console.casework.office import Office
 from console.casework.requests import request_state
 from console.domain.request_terms import Channel, Exception17, Ground, RefusalBasis
@@ -138,7 +139,7 @@ def test_request_is_registered_as_typed(
     state = request_state(office, registered[0])
     assert (state["received_on"], state["country"], state["subdivision"]) == ("2026-11-20", "AT", "9")
     assert (state["channel"], state["grounds"], state["items"]) == ("letter", ["17(1)(c)"], 1)
-    assert len(office.ledger.sealed_items(registered[0])) == 1
+    assert [item.kind for item in office.ledger.sealed_items(registered[0])] == ["forget-set", "note"]
 
 
 def test_due_date_starts_from_today(dialog: RequestDialog) -> None:
@@ -224,7 +225,7 @@ def test_refusal_asks_for_what_the_law_asks_for(decision: tuple[DecisionDialog, 
     agree(dialog)
     state = request_state(office, number)
     assert state["refusal"]["exceptions"] == ["17(3)(e)"]
-    assert state["refusal"]["reason"] == "A lawsuit about the same claim is pending."
+    assert note_text(office, state["refusal"]) == "A lawsuit about the same claim is pending."
 
 
 @pytest.fixture
