@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,20 +113,33 @@ def repeated(plan: SuitePlan, repeats: int) -> SuitePlan:
     return plan if repeats == 1 else replace(plan, settings={**plan.settings, "repeats": repeats})
 
 
+def _bindings(office: Office, number: str, knowledge: Knowledge) -> Iterator[tuple[SuitePlan, Suite]]:
+    about = _about(office, number, knowledge)
+    banks = [(item, _committed(office, number, item)) for item in (*sealed_questions(office, number), None)]
+    for engine in reversed(EngineName):
+        for plan in reversed(SUITES.values()):
+            for bank in banks:
+                for repeats in range(MOST_REPEATS, 0, -1):
+                    yield plan, _bind(repeated(plan, repeats).run_by(engine), about, *bank, engine)
+
+
 def bound_suites(office: Office, number: str, knowledge: Knowledge) -> list[Suite]:
     """Every suite as this request could have run it, the deepest first.
 
     With the newest helper's questions before those of older ones and before templates, with many seeds before few.
     """
-    about = _about(office, number, knowledge)
-    banks = [(item, _committed(office, number, item)) for item in (*sealed_questions(office, number), None)]
-    return [
-        _bind(repeated(plan, repeats).run_by(engine), about, *bank, engine)
-        for engine in reversed(EngineName)
-        for plan in reversed(SUITES.values())
-        for bank in banks
-        for repeats in range(MOST_REPEATS, 0, -1)
-    ]
+    return [suite for _plan, suite in _bindings(office, number, knowledge)]
+
+
+def stopped_suite(office: Office, number: str, knowledge: Knowledge) -> str | None:
+    """Name of the suite whose search of the case was stopped last, so that it can be gone on with; None without one."""
+    kept = request_state(office, number).get("interrupted", {})
+    seqs = [seq for key, seq in kept.items() if key.startswith(f"{Stage.BEFORE.value}/")]
+    if not seqs:
+        return None
+    body = BatteryInterrupted.model_validate(office.ledger.events(after_seq=max(seqs) - 1)[0].body)
+    named = (plan.name for plan, suite in _bindings(office, number, knowledge) if suite.hash == body.suite_hash)
+    return next(named, None)
 
 
 def payload_about(items: tuple[ForgetItem, ...], knowledge: Knowledge) -> JobPayload:

@@ -10,6 +10,9 @@ from PySide6.QtCore import QObject, QUrl
 from PySide6.QtGui import QDesktopServices
 
 from console.casework import cases, exporting
+from console.casework.batteries import stopped_suite
+from console.casework.models import model_state
+from console.casework.sequence import remaining_knowledge
 from console.casework.views import models
 from console.domain.engine_names import EngineName
 from console.domain.exports import ExportForm
@@ -124,12 +127,15 @@ class CaseCommands(QObject):
     def locate(self) -> None:
         """Search the case's model; ask how hard, and in which where there are several and none was searched yet.
 
-        The thorough search is chosen beforehand: the attacks that search also judge the erasure, and after the quick
-        ones nobody may say "removed".
+        A search that was stopped is chosen beforehand, else the thorough one: the attacks that search also judge the
+        erasure, and after the quick ones nobody may say "removed".
         """
         page = self._page
         assert page.model is not None, "the action is greyed while no model is registered"
         number, model = page.line.number, page.model
+        office = self._desk.office
+        knowledge = remaining_knowledge(office, model_state(office, model))
+        suite = stopped_suite(office, number, knowledge) or STANDARD.name
         open_choice = page.models if len(page.models) > 1 and not page.attacks else (model,)
         self._open(
             "locate",
@@ -137,8 +143,8 @@ class CaseCommands(QObject):
                 self._window,
                 open_choice,
                 tuple(SUITES.values()),
-                STANDARD.name,
-                lambda model: engine_cards(self._desk.office, model),
+                suite,
+                lambda model: engine_cards(office, model),
                 lambda model, suite, engine: self._locate(number, model, suite, engine),
             ),
         )

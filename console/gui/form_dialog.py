@@ -215,6 +215,8 @@ class FormDialog(KeyboardDialog):
         width = min(width, _LARGEST.width())
         height = self._scroll.widget().heightForWidth(width - 2 * GRID)
         height = (height if height > 0 else wanted.height()) + self.buttons.sizeHint().height() + metrics.height() * 3
+        if not self._restored.isHidden():
+            height += self._restored.sizeHint().height()
         return QSize(width, min(height, _LARGEST.height()))
 
 
