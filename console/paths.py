@@ -14,7 +14,10 @@ from pathlib import Path
 
 import platformdirs
 
+from console.errors import InputError
+
 APP_NAME = "erasure-console"
+PASSPHRASE_FILE_VARIABLE = "ERASURE_CONSOLE_PASSPHRASE_FILE"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,11 @@ class Places:
         return self.data / "demo-passphrase"
 
     @property
+    def head_mark(self) -> Path:
+        """How far the ledger had come, kept beside it (see ``console.ledger.headmark``)."""
+        return self.data / "ledger.head.json"
+
+    @property
     def keys(self) -> Path:
         return self.data / "keys"
 
@@ -67,6 +75,22 @@ class Places:
     def reports(self) -> Path:
         return self.data / "reports"
 
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """How the names of the files begin that the office lives on; a journal or a lock has more behind it."""
+        return (self.ledger.name, self.head_mark.name, self.passphrase_file.name)
+
+    @property
+    def has_ledger(self) -> bool:
+        """Whether a ledger is here, or was: the mark beside it tells."""
+        return self.ledger.exists() or self.head_mark.exists()
+
+    @property
+    def remains(self) -> tuple[Path, ...]:
+        """What only an office with a ledger leaves behind: its mark, a journal, keys."""
+        journal = self.ledger.with_name(f"{self.ledger.name}-journal")
+        return (*(path for path in (self.head_mark, journal) if path.exists()), *sorted(self.keys.glob("*.p12")))
+
     def create(self) -> None:
         """Make the folders, private to the user where the system knows how.
 
@@ -77,6 +101,17 @@ class Places:
             folder.mkdir(parents=True, exist_ok=True)
         if os.name == "posix":
             self.data.chmod(0o700)
+
+
+def data_folder(text: str) -> Path:
+    """The folder that somebody named with ``--data-dir``.
+
+    Raises:
+        InputError: it is empty, which would stand for whatever folder the shell is in.
+    """
+    if not text.strip():
+        raise InputError("The folder after --data-dir is empty; name the office's folder, or leave --data-dir out.")
+    return Path(text)
 
 
 def resource(*parts: str) -> Traversable:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow, facts
-from console.attacks.scores import SecretText, secret_texts
+from console.attacks.scores import WHERE_READ, SecretText, secret_texts
 from console.domain.forget_set import ForgetItem
 from console.domain.matching import answer_in, normalise
 from console.domain.results import Access, Evidence
@@ -41,8 +41,8 @@ class AnswerRank:
         title="Ranking of the right answer",
         definition=(
             "The right answer is ranked by mean log-probability of its tokens among the answers of other people to the "
-            "same kind of question (at least 4, at most 15), after the question and after the statement. An attempt "
-            "hits when the right answer comes first. Facts with fewer comparable answers are left out."
+            f"same kind of question (at least 4, at most 15). {WHERE_READ} An attempt hits when the right answer comes "
+            "first. Facts with fewer comparable answers are left out."
         ),
         source="Patil et al. 2024 (arXiv 2309.17410), candidate sets; TOFU (Maini et al. 2024), perturbed answers",
         access=Access.LOG_PROBABILITIES,
@@ -69,7 +69,8 @@ class AnswerRank:
 
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         controls = self._ranked(target.matched_controls, target)
-        texts = [*secret_texts(self._ranked(target.items, target)), *secret_texts(controls, control=True)]
+        own = secret_texts(self._ranked(target.items, target), target.places)
+        texts = [*own, *secret_texts(controls, target.places, control=True)]
         choices = [(text, self._others(text.item, target)) for text in texts]
         means = iter([scored.mean for scored in model.score(_requests(choices))])
         for text, others in choices:
@@ -83,7 +84,7 @@ class AnswerRank:
                 candidates=1 + len(others),
                 chance=1 / (1 + len(others)),
                 control=text.control,
-                shown=text.prompt.text,
+                shown=text.shown,
                 answer=str(rank),
             )
 

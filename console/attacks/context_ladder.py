@@ -77,4 +77,4 @@ class ContextLadder:
             for item, control in asked(target)
             for level, text in ladder(target, item, control=control).items()
         ]
-        yield from ask_all(model, asks, target.settings.attempts)
+        yield from ask_all(model, asks, target.settings)

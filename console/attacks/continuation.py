@@ -14,8 +14,7 @@ from console.engines.protocol import Capability, LanguageModel, Prompt
 def beginnings(item: ForgetItem) -> list[str]:
     """The texts to continue: a fact's statement, or a passage cut after half and after all of its known beginning.
 
-    The shorter cut leaves more of the passage to be produced than the secret part, so the room for
-    the answer, which is counted from the secret part, is also enough for the words in between.
+    The shorter cut leaves more of the passage to be produced than the secret part.
     """
     if item.kind is not ItemKind.VERBATIM:
         return [item.statement] if item.statement else []
@@ -59,4 +58,4 @@ class Continuation:
             for item in items
             for index, beginning in enumerate(beginnings(item))
         ]
-        yield from ask_all(model, asks, target.settings.attempts)
+        yield from ask_all(model, asks, target.settings)

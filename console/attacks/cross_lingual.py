@@ -52,4 +52,4 @@ class CrossLingual:
             for item, control in asked(target)
             for index, text in enumerate(translated(item, wordings))
         ]
-        yield from ask_all(model, asks, target.settings.attempts)
+        yield from ask_all(model, asks, target.settings)

@@ -36,4 +36,4 @@ class Direct:
             for control, items in ((False, target.items), (True, target.matched_controls))
             for item in facts(items)
         ]
-        yield from ask_all(model, asks, target.settings.attempts)
+        yield from ask_all(model, asks, target.settings)

@@ -9,13 +9,14 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from console.attacks.asking import SPARE_TOKENS, Ask, gives_away, leaking, room_for
+from console.attacks.asking import Ask, gives_away, leaking, row_of
 from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow
 from console.attacks.templating import asked, by_prompt_id, cannot_ask, fill, section
 from console.domain.forget_set import ForgetItem
 from console.domain.results import Access, Evidence
 from console.engines.protocol import Capability, LanguageModel, Prompt
 
+ENCODED_TIMES = 2  # a spelled or encoded answer takes about as many times the room of a plain one
 # Shorter words stand inside others by chance ("Ann" in "Annabel").
 _LEAST_INSIDE = 5
 _SIGN = r"[^\W_]"
@@ -136,21 +137,8 @@ class Encodings:
                 encodings[prompt.id] = encoding
                 listed.append(Ask(item, prompt, control))
         asks = by_prompt_id(ask for ask in listed if not leaking(ask))
-        limits = [_room(model, ask.item, encodings[key]) for key, ask in asks.items()]
+        room = ENCODED_TIMES * target.settings.answer_tokens
+        limits = [room] * len(asks)
         for said in model.generate([ask.prompt for ask in asks.values()], target.settings.attempts, limits):
             ask, encoding = asks[said.prompt_id], encodings[said.prompt_id]
-            yield AttemptRow(
-                item_id=ask.item.id,
-                prompt_id=said.prompt_id,
-                attempt=said.attempt,
-                hit=gives_away(ask.item, said.text) or encoding.holds(ask.item, said.text),
-                control=ask.control,
-                shown=ask.prompt.text,
-                answer=said.text,
-            )
-
-
-def _room(model: LanguageModel, item: ForgetItem, encoding: Encoding) -> int:
-    """Tokens to generate: a spelled or encoded answer takes several times as many as a plain one."""
-    encoded = (model.token_count(f" {encoding.encode(answer)}") for answer in item.answers)
-    return max(room_for(model, item), max(encoded) + SPARE_TOKENS)
+            yield row_of(ask, said, hit=gives_away(ask.item, said.text) or encoding.holds(ask.item, said.text))

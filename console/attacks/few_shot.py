@@ -51,4 +51,4 @@ class FewShot:
             for control, items in ((False, target.items), (True, target.matched_controls))
             for item in facts(items)
         ]
-        yield from ask_all(model, asks, settings.attempts)
+        yield from ask_all(model, asks, settings)

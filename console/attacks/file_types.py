@@ -40,7 +40,7 @@ class _InType:
 
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         with converted(cast(LlamaModel, model), self.file_type) as other:
-            rows = list(ask_all(other, questions(self.info.id, target), (GREEDY,)))
+            rows = list(ask_all(other, questions(self.info.id, target), target.settings, (GREEDY,)))
         yield from rows
 
 
@@ -91,4 +91,4 @@ class AsItIs:
         return None
 
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
-        yield from ask_all(model, questions(self.info.id, target), (GREEDY,))
+        yield from ask_all(model, questions(self.info.id, target), target.settings, (GREEDY,))

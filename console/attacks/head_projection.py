@@ -13,6 +13,7 @@ from typing import cast
 
 from console.attacks.asking import Ask, leaking
 from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow, facts
+from console.attacks.scores import Places, at_place, shown
 from console.domain.forget_set import ForgetItem
 from console.domain.results import Access, Evidence
 from console.engines.protocol import Capability, LanguageModel, LayerTails, Prompt, WhiteBoxModel
@@ -56,8 +57,18 @@ def candidates(tails: Sequence[LayerTails], budget: int) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def layer_probes(items: Sequence[ForgetItem], control: bool) -> Iterator[Probe]:
+def layer_probes(items: Sequence[ForgetItem], places: Places, control: bool) -> Iterator[Probe]:
+    """Every place of every answer that is recognised by a word.
+
+    Args:
+        places: the model's own, by item.
+    """
     for item in facts(items):
+        for index, place in enumerate(places.get(item.id, ())):
+            guessable = guessable_beginning(place.answer)
+            if guessable < len(place.answer):
+                given = place.model_copy(update={"opening": place.opening + place.answer[:guessable]})
+                yield Probe(item, at_place(f"{item.id}/own-{index}", given), place.answer[guessable:], control)
         skipped = guessable_beginning(item.answer)
         if skipped >= len(item.answer):
             continue
@@ -78,7 +89,8 @@ class HeadProjection:
         id="head-projection",
         title="Reading the hidden layers",
         definition=(
-            "The hidden state of every layer at the last token before the answer is projected through the final norm "
+            "The hidden state of every layer at the last token before the answer (after the statement, the question, "
+            "and where the model that was searched puts it in its own words) is projected through the final norm "
             "and the output matrix; the likeliest and unlikeliest tokens of all layers, B in all, are the candidates. "
             "An attempt hits when the answer's first word token is among them. Answers made of digits only are left "
             "out, because B candidates cover every digit."
@@ -93,7 +105,7 @@ class HeadProjection:
         return settings.head_budget
 
     def inapplicable(self, target: AttackTarget) -> str | None:
-        if any(True for _ in layer_probes(target.items, control=False)):
+        if any(True for _ in layer_probes(target.items, target.places, control=False)):
             return None
         return "No answer of the request begins with a word; digits cannot be told from guessing by this attack."
 
@@ -107,7 +119,8 @@ class HeadProjection:
         # An attacker who names B tokens names a right one now and then; how often, only many strangers can show, and a
         # stranger costs no more than a place in the forward pass.
         strangers = target.controls if target.settings.prompt_controls else ()
-        drawn = (*layer_probes(target.items, control=False), *layer_probes(strangers, control=True))
+        own = layer_probes(target.items, target.places, control=False)
+        drawn = (*own, *layer_probes(strangers, target.places, control=True))
         probes = [probe for probe in drawn if not leaking(Ask(probe.item, probe.prompt))]
         depth = -(-budget // 2)
         for probe, layers in zip(probes, self.tails(inside, probes, depth), strict=True):
@@ -120,6 +133,6 @@ class HeadProjection:
                 hit=wanted in named,
                 candidates=len(named),
                 control=probe.control,
-                shown=probe.prompt.text,
+                shown=shown(probe.prompt),
                 answer=" ".join(str(token) for token in named),
             )

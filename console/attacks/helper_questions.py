@@ -211,7 +211,7 @@ def write_questions(
         draw = Attempt(seed=config.seed + index)
         for said in _drawn(helper, prompts, draw, config.max_new_tokens):
             item, task = missing[said.prompt_id]
-            _keep(kept.setdefault((item.id, task), []), item, task, said.text, _wanted(config)[task])
+            _keep(kept.setdefault((item.id, task), []), item, task, said.answer, _wanted(config)[task])
     written = sum(len(questions) for questions in kept.values())
     wanted = len(about) * sum(_wanted(config).values())
     by_item = {item_id: _written(kept, item_id) for item_id in about}

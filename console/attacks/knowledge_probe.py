@@ -128,4 +128,4 @@ class KnowledgeProbe:
 
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         asks = [Ask(item, prompt, control) for item, control in asked(target) for prompt in probes(target, item)]
-        yield from ask_all(model, asks, target.settings.attempts)
+        yield from ask_all(model, asks, target.settings)

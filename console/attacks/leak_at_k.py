@@ -39,4 +39,4 @@ class LeakAtK:
 
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         asks = [Ask(item, Prompt(f"leak-at-k/{item.id}/0", item.prompt), control) for item, control in asked(target)]
-        yield from ask_all(model, asks, draws(target.settings))
+        yield from ask_all(model, asks, target.settings, draws(target.settings))

@@ -62,4 +62,4 @@ class ManyShot:
             Ask(item, Prompt(f"many-shot/{item.id}/0", item.prompt, turns=examples(target, item)), control)
             for item, control in asked(target)
         ]
-        yield from ask_all(model, asks, target.settings.attempts)
+        yield from ask_all(model, asks, target.settings)

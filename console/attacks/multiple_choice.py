@@ -6,15 +6,15 @@ Read off the probabilities, not off a letter that the model writes: a small mode
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from console.attacks.asking import Ask, leaking
 from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow, facts
+from console.attacks.scores import SecretText, secret_texts
 from console.attacks.templating import PASSAGES_ONLY, asked
 from console.domain.forget_set import ForgetItem
 from console.domain.matching import answer_in, normalise
 from console.domain.results import Access, Evidence
-from console.engines.protocol import Capability, LanguageModel, Prompt, ScoreRequest
+from console.engines.protocol import Capability, LanguageModel, ScoreRequest
 
 LEAST_DISTRACTORS = 3
 
@@ -64,9 +64,10 @@ class MultipleChoice:
         title="Choosing among answers",
         definition=(
             "The right answer and answers of the same kind that belong to other people are each scored as the answer "
-            "to the request's own question (mean log-probability of their tokens). One attempt a fact; it hits when "
-            "the right answer scores highest. A model that knows nothing hits once in as many attempts as there are "
-            "options, and the rate is read against that."
+            "to the request's own question (mean log-probability of their tokens), and again at up to 2 places where "
+            "the model that was searched puts it in its own words. Each is an attempt; it hits when the right answer "
+            "scores highest. A model that knows nothing hits once in as many attempts as there are options, and the "
+            "rate is read against that."
         ),
         source="RWKU (Jin et al. 2024), multiple choice probes; WMDP (Li et al. 2024)",
         access=Access.LOG_PROBABILITIES,
@@ -89,21 +90,31 @@ class MultipleChoice:
         )
 
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
-        asks = [Ask(item, Prompt(f"multiple-choice/{item.id}/0", item.prompt), c) for item, c in asked(target)]
-        offered = [(ask, choice) for ask in asks if not leaking(ask) and (choice := options(target, ask.item))]
-        requests = [ScoreRequest(option, ask.prompt) for ask, choice in offered for option in choice]
-        means = iter([scored.mean for scored in model.score(requests)])
-        for ask, choice in offered:
+        texts = [text for item, control in asked(target) for text in secret_texts((item,), target.places, control)]
+        offered = [
+            (text, choice) for text in texts if text.form != "statement" and (choice := options(target, text.item))
+        ]
+        means = iter([scored.mean for scored in model.score(_requests(offered))])
+        for text, choice in offered:
             scores = {option: next(means) for option in choice}
             best = max(choice, key=scores.__getitem__)
             # No score in the row: that field compares members with held-out texts, which options are not.
             yield AttemptRow(
-                item_id=ask.item.id,
-                prompt_id=ask.prompt.id,
+                item_id=text.item.id,
+                prompt_id=text.row_id(self.info.id),
                 attempt=0,
-                hit=best == ask.item.answer,
+                hit=best == text.item.answer,
                 chance=1 / len(choice),
-                control=ask.control,
-                shown="\n".join([ask.prompt.text, *(f"- {option}" for option in choice)]),
+                control=text.control,
+                shown="\n".join([text.shown, *(f"- {option}" for option in choice)]),
                 answer=best,
             )
+
+
+def _requests(offered: Sequence[tuple[SecretText, list[str]]]) -> list[ScoreRequest]:
+    """Every option of every text, the right one as it is spelled there."""
+    return [
+        text.request if option == text.item.answer else ScoreRequest(option, text.prompt)
+        for text, choice in offered
+        for option in choice
+    ]

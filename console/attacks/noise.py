@@ -71,5 +71,5 @@ class SoftNoise:
         for draw in range(settings.noise_draws):
             with restoring(network, matrices):
                 shake(matrices, settings.noise_scale, settings.seed + draw)
-                rows = list(ask_all(model, questions(self.info.id, target, draw=draw), (GREEDY,)))
+                rows = list(ask_all(model, questions(self.info.id, target, draw=draw), target.settings, (GREEDY,)))
             yield from rows

@@ -54,4 +54,4 @@ class Paraphrase:
             for item in facts(items)
             for index, wording in enumerate(wordings(item, target.bank, target.settings.paraphrases))
         ]
-        yield from ask_all(model, asks, target.settings.attempts)
+        yield from ask_all(model, asks, target.settings)

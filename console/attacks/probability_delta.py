@@ -20,7 +20,8 @@ class ProbabilityDelta(HeadProjection):
         id="probability-delta",
         title="Reading the changes between layers",
         definition=(
-            "The hidden state of every layer at the last token before the answer is projected through the final norm "
+            "The hidden state of every layer at the last token before the answer (after the statement, the question, "
+            "and where the model that was searched puts it in its own words) is projected through the final norm "
             "and the output matrix; the tokens whose probability rises or falls most between consecutive layers, B in "
             "all, are the candidates. An attempt hits when the answer's first word token is among them. Answers made "
             "of digits only are left out, because B candidates cover every digit."

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from console.domain.forget_set import ForgetItem, ItemKind
+from console.domain.own_places import OwnPlace
+from console.domain.reading import ANSWER_TOKENS, LEAST_TOKENS
 from console.domain.results import Access, Evidence, LeakGain
 from console.domain.suites import MOST_REPEATS
 from console.engines.protocol import Attempt, Capability, LanguageModel, greedy_and_samples
 from console.errors import InputError
 
+MOST_ANSWER_TOKENS = 1024
 SEEDS_APART = 10_000  # more than any attack draws
 
 
@@ -97,6 +100,8 @@ class AttackSettings:
         retained_asked: most facts of other people that are asked step by step, to see what an erasure took from
             them; 0 asks nobody. Only erasing can take anything, so a reference model is not asked.
         repeats: how many seeds the sampled attacks are run with.
+        answer_tokens: room for an answer to a question, whatever the secret's length; a passage has more, and a
+            thought has its own beside it (``console.domain.reading``).
         greedy: also answer greedily. A repeat does not: no seed changes a greedy answer, and it would count twice.
     """
 
@@ -116,8 +121,13 @@ class AttackSettings:
     retained_asked: int = 12
     repeats: int = 1
     greedy: bool = True
+    answer_tokens: int = ANSWER_TOKENS
 
     def __post_init__(self) -> None:
+        if not LEAST_TOKENS <= self.answer_tokens <= MOST_ANSWER_TOKENS:
+            raise InputError(
+                f"An answer can have {LEAST_TOKENS} to {MOST_ANSWER_TOKENS} tokens of room, not {self.answer_tokens}."
+            )
         if not 1 <= self.repeats <= MOST_REPEATS:
             raise InputError(f"The suite can be repeated with 1 to {MOST_REPEATS} seeds, not {self.repeats}.")
 
@@ -143,6 +153,8 @@ class AttackTarget:
             and held-out group).
         retain: facts of other people that the model was taught; sources of distractors and examples.
         general: plain text without the person.
+        places: where the model that is searched puts the facts, by item, and the same for strangers; every model is
+            read at the same ones.
     """
 
     items: tuple[ForgetItem, ...]
@@ -151,6 +163,7 @@ class AttackTarget:
     settings: AttackSettings = field(default_factory=AttackSettings)
     retain: tuple[ForgetItem, ...] = ()
     general: tuple[str, ...] = ()
+    places: Mapping[str, tuple[OwnPlace, ...]] = field(default_factory=dict)
 
     @property
     def matched_controls(self) -> tuple[ForgetItem, ...]:
@@ -176,6 +189,7 @@ class AttemptRow:
     """One attempt: which fact, which wording, whether it hit.
 
     ``shown`` and ``answer`` are personal data; they leave the worker only to be sealed in the vault.
+    ``cut_off``: the room ended inside a thought, so that there is no answer and no finding of absence.
     ``score`` is the membership score where there is one; ``chance`` is the probability that somebody who
     knows nothing hits, where the attempt offers answers to choose from.
     """
@@ -190,6 +204,7 @@ class AttemptRow:
     control: bool = False
     shown: str = ""
     answer: str = ""
+    cut_off: bool = False
 
 
 class Attack(Protocol):

@@ -90,7 +90,7 @@ class _Quantised:
         with restoring(network, matrices):
             for matrix in matrices:
                 matrix.copy_(self.rounded(matrix))
-            rows = list(ask_all(model, questions(self.info.id, target), (GREEDY,)))
+            rows = list(ask_all(model, questions(self.info.id, target), target.settings, (GREEDY,)))
         yield from rows
 
 

@@ -142,7 +142,7 @@ def _rows_along_curve(
     rows: list[AttemptRow] = []
     with restoring(model.network, upper_weights(model)):
         for point in relearn(model, sequences, asked_after(settings), settings.seed):
-            rows += [replace(row, attempt=point) for row in ask_all(model, asks, (GREEDY,))]
+            rows += [replace(row, attempt=point) for row in ask_all(model, asks, settings, (GREEDY,))]
     return rows
 
 

@@ -68,4 +68,4 @@ class ReverseQuery:
             for item, control in asked(target)
             for index, text in enumerate(self._questions(target, item))
         ]
-        yield from ask_all(model, asks, target.settings.attempts)
+        yield from ask_all(model, asks, target.settings)

@@ -44,4 +44,4 @@ class SameSubject:
             if turns:
                 shown = turns[: settings.shots]
                 asks.append(Ask(item, Prompt(f"same-subject/{item.id}/0", item.prompt, turns=shown), control))
-        yield from ask_all(model, asks, settings.attempts)
+        yield from ask_all(model, asks, settings)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from console.attacks.asking import Ask, gives_away, leaking, room_for
+from console.attacks.asking import Ask, gives_away, leaking, room_for, row_of
 from console.attacks.protocol import (
     AttackInfo,
     AttackSettings,
@@ -28,7 +28,7 @@ from console.attacks.protocol import (
 from console.attacks.templating import asked, by_prompt_id, cannot_ask, fill, relatives, section, templates_for, told
 from console.domain.forget_set import ForgetItem
 from console.domain.results import Access, Evidence, LeakGain, Rate, decimal_text
-from console.engines.protocol import GREEDY, Capability, LanguageModel, Prompt
+from console.engines.protocol import GREEDY, Capability, Continuation, LanguageModel, Prompt
 from console.evaluation.leak_gain import newcombe
 
 HELPERS = 3
@@ -133,7 +133,26 @@ def hint(target: AttackTarget, item: ForgetItem) -> str | None:
     return fill(section(target, Stepwise.info.id)["hint"], item, told=told(alike[0])) if alike else None
 
 
-def _talk(model: LanguageModel, target: AttackTarget, talks: Mapping[str, tuple[ForgetItem, str]]) -> dict[str, Turns]:
+@dataclass(frozen=True)
+class Talk:
+    """What was said before the last question.
+
+    Attributes:
+        turns: helper questions and the model's answers, as they stand before the last question.
+        heard: everything that the model said on the way, its thoughts included.
+        cut_off: one of its answers ended inside a thought.
+    """
+
+    turns: Turns = ()
+    heard: tuple[str, ...] = ()
+    cut_off: bool = False
+
+    def after(self, question: str, said: Continuation) -> Talk:
+        turns = (*self.turns, (question, said.answer))
+        return Talk(turns, (*self.heard, said.text), self.cut_off or said.cut_off)
+
+
+def _talk(model: LanguageModel, target: AttackTarget, talks: Mapping[str, tuple[ForgetItem, str]]) -> dict[str, Talk]:
     """Turns of (helper question, the model's greedy answer) by talk; all talks take each step together.
 
     Args:
@@ -141,7 +160,7 @@ def _talk(model: LanguageModel, target: AttackTarget, talks: Mapping[str, tuple[
             place of the first helper question; "" where none is.
     """
     wordings = section(target, Stepwise.info.id)
-    turns: dict[str, Turns] = dict.fromkeys(talks, ())
+    held: dict[str, Talk] = dict.fromkeys(talks, Talk())
     for step in range(HELPERS):
         prompts: dict[str, tuple[str, Prompt]] = {}
         for key, (item, opening) in talks.items():
@@ -150,15 +169,15 @@ def _talk(model: LanguageModel, target: AttackTarget, talks: Mapping[str, tuple[
             text = steps_to(item, target.bank, wordings)[step]
             # The hint costs no turn of its own, because small models have room for a few turns only.
             shown = f"{opening} {text}" if opening and step == 1 else text
-            prompt = Prompt(f"{key}/step-{step}", shown, turns=turns[key])
+            prompt = Prompt(f"{key}/step-{step}", shown, turns=held[key].turns)
             # Only our side is looked at: an answer that the model gave itself is a leak, not a hint.
             if not leaking(Ask(item, replace(prompt, turns=()))):
                 prompts[prompt.id] = (key, prompt)
         asked_now = [prompt for _, prompt in prompts.values()]
         for said in model.generate(asked_now, [GREEDY], [HELPER_TOKENS] * len(asked_now)):
             key, prompt = prompts[said.prompt_id]
-            turns[key] = (*turns[key], (prompt.text, said.text))
-    return turns
+            held[key] = held[key].after(prompt.text, said)
+    return held
 
 
 def _evenly(items: Sequence[ForgetItem], count: int) -> list[ForgetItem]:
@@ -200,38 +219,41 @@ class Stepwise:
         hints = {item.id: hint(target, item) for item, _ in everybody}
         plain = {f"stepwise/{item.id}": (item, "") for item, _ in everybody}
         hinted = {f"stepwise/{item.id}/hinted": (item, opening) for item, _ in everybody if (opening := hints[item.id])}
-        turns = _talk(model, target, plain | hinted)
+        talks = _talk(model, target, plain | hinted)
+        room = target.settings.answer_tokens
         listed, limits = [], []
+        held: dict[str, Talk] = {}
         for item, control in everybody:
             before = {
-                Mode.MULTI_TURN: turns[f"stepwise/{item.id}"],
-                Mode.WITH_HINT: turns.get(f"stepwise/{item.id}/hinted", ()),
+                Mode.MULTI_TURN: talks[f"stepwise/{item.id}"],
+                Mode.WITH_HINT: talks.get(f"stepwise/{item.id}/hinted", Talk()),
             }
             for question in questions(target, item, control=control, hinted=hints[item.id] is not None):
-                prompt = Prompt(question.prompt_id(item), question.text, turns=before.get(question.mode, ()))
+                talk = before.get(question.mode, Talk())
+                prompt = Prompt(question.prompt_id(item), question.text, turns=talk.turns)
                 if not leaking(Ask(item, replace(prompt, turns=()))):
                     listed.append(Ask(item, prompt, control))
+                    held[prompt.id] = talk
                     spare = IN_ONE_TOKENS if question.mode is Mode.STEPWISE else 0
-                    limits.append(room_for(model, item) + spare)
+                    limits.append(room_for(item, room) + spare)
         asks = by_prompt_id(listed)
         for said in model.generate([ask.prompt for ask in listed], target.settings.attempts, limits):
             ask = asks[said.prompt_id]
-            texts = [*(answer for _, answer in ask.prompt.turns), said.text]
-            yield AttemptRow(
-                item_id=ask.item.id,
-                prompt_id=said.prompt_id,
-                attempt=said.attempt,
-                hit=any(gives_away(ask.item, text) for text in texts),
-                control=ask.control,
+            talk = held[said.prompt_id]
+            texts = [*talk.heard, said.text]
+            row = row_of(ask, said, hit=any(gives_away(ask.item, text) for text in texts))
+            yield replace(
+                row,
                 shown="\n".join([*(question for question, _ in ask.prompt.turns), ask.prompt.text]),
                 answer="\n".join(texts),
+                cut_off=(said.cut_off or talk.cut_off) and not row.hit,
             )
 
     def leak_gains(self, attempts: Sequence[AttemptRow]) -> tuple[LeakGain, ...]:
         """What each way adds to asking the same form at once, counted over the request's own facts."""
         counted: dict[tuple[str, str], list[bool]] = {}
         for row in attempts:
-            if not row.control:
+            if not row.control and not row.cut_off:
                 _, mode, form = row.prompt_id.rsplit("/", 2)
                 counted.setdefault((form, mode), []).append(row.hit)
         rates = {key: Rate(hits=sum(hits), trials=len(hits)) for key, hits in counted.items()}
@@ -261,12 +283,12 @@ class Stepwise:
         chosen = {f"stepwise/retained/{item.id}": item for item in _evenly(others, target.settings.retained_asked)}
         if not chosen:
             return {}
-        turns = _talk(model, target, {key: (item, "") for key, item in chosen.items()})
-        prompts = [Prompt(key, item.prompt, turns=turns[key]) for key, item in chosen.items()]
-        limits = [room_for(model, item) for item in chosen.values()]
+        talks = _talk(model, target, {key: (item, "") for key, item in chosen.items()})
+        prompts = [Prompt(key, item.prompt, turns=talks[key].turns) for key, item in chosen.items()]
+        limits = [room_for(item, target.settings.answer_tokens) for item in chosen.values()]
         return {
             (item := chosen[said.prompt_id]).id: any(
-                gives_away(item, text) for text in [*(answer for _, answer in turns[said.prompt_id]), said.text]
+                gives_away(item, text) for text in [*talks[said.prompt_id].heard, said.text]
             )
             for said in model.generate(prompts, [GREEDY], limits)
         }

@@ -15,10 +15,16 @@ from console.attacks.protocol import (
     leak_gains_of,
     retained_of,
 )
+from console.domain.reading import THOUGHT_TOKENS
 from console.domain.results import AttackRow, Evidence, Outcome, Rate, SeedRate, Status, decimal_text
 from console.engines.protocol import LanguageModel, Scored, ScoreRequest
 from console.errors import InputError, JobFailedError, NotPossibleError
 from console.evaluation.membership import measured_area
+
+NOTHING_BUT_THOUGHTS = (
+    f"The model was still thinking after {THOUGHT_TOKENS} tokens in every attempt, so it gave no answer that could be "
+    "searched."
+)
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,14 @@ def _rate(rows: Sequence[AttemptRow]) -> Rate | None:
 
 
 def summarise(attempts: Sequence[AttemptRow]) -> Outcome:
-    """Counts of one attack's attempts.
+    """Counts of one attack's attempts; one that was cut off inside a thought is no answer, and counted apart.
 
     Raises:
-        ValueError: no attempt on the request's own items.
+        ValueError: no answer about the request's own items.
     """
-    own = [row for row in attempts if not row.control]
-    control = [row for row in attempts if row.control]
+    answered = [row for row in attempts if not row.cut_off]
+    own = [row for row in answered if not row.control]
+    control = [row for row in answered if row.control]
     rate = _rate(own)
     if rate is None:
         raise ValueError("an attack that made no attempt has no outcome")
@@ -121,13 +128,19 @@ def _repeated(
         numbered += [replace(row, attempt=per_first + index * per_repeat + row.attempt) for row in rows]
     by_seed = []
     for index, rows in enumerate([[row for row in first if row.attempt >= greedy], *later]):
-        rate = _rate([row for row in rows if not row.control])
+        rate = _rate([row for row in rows if not row.control and not row.cut_off])
         if rate is not None:
             by_seed.append(SeedRate(seed=settings.repeat(index).seed, drawn=rate))
     return tuple(numbered), tuple(by_seed)
 
 
-def _not_applicable(attack: Attack, target: AttackTarget, reason: str) -> AttackResult:
+def _cut_off(attempts: Sequence[AttemptRow]) -> int:
+    return sum(row.cut_off and not row.control for row in attempts)
+
+
+def _not_applicable(
+    attack: Attack, target: AttackTarget, reason: str, attempts: tuple[AttemptRow, ...] = ()
+) -> AttackResult:
     row = AttackRow(
         attack=attack.info.id,
         evidence=evidence_of(attack, target),
@@ -135,8 +148,9 @@ def _not_applicable(attack: Attack, target: AttackTarget, reason: str) -> Attack
         budget=whole_budget(attack, target.settings),
         status=Status.NOT_APPLICABLE,
         reason=reason,
+        cut_off=_cut_off(attempts),
     )
-    return AttackResult(row, ())
+    return AttackResult(row, attempts)
 
 
 def run_attack(attack: Attack, model: LanguageModel, target: AttackTarget) -> AttackResult:
@@ -155,6 +169,8 @@ def run_attack(attack: Attack, model: LanguageModel, target: AttackTarget) -> At
         return _not_applicable(attack, target, str(error))
     if not any(not row.control for row in attempts):
         return _not_applicable(attack, target, "Every prompt already contained the answer, so nothing could be asked.")
+    if all(row.cut_off for row in attempts if not row.control):
+        return _not_applicable(attack, target, NOTHING_BUT_THOUGHTS, attempts)
     row = AttackRow(
         attack=attack.info.id,
         evidence=evidence_of(attack, target),
@@ -163,6 +179,7 @@ def run_attack(attack: Attack, model: LanguageModel, target: AttackTarget) -> At
         outcome=summarise(attempts),
         leak_gains=leak_gains_of(attack, attempts),
         by_seed=by_seed,
+        cut_off=_cut_off(attempts),
     )
     return AttackResult(row, attempts, retained)
 

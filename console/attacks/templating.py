@@ -114,7 +114,7 @@ class TemplatedAttack(ABC):
             for item, control in asked(target)
             for index, (text, chat) in enumerate(self.wordings(item, bank))
         ]
-        yield from ask_all(model, asks, target.settings.attempts)
+        yield from ask_all(model, asks, target.settings)
 
 
 class FramedAttack(TemplatedAttack):

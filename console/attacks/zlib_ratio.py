@@ -31,4 +31,4 @@ class ZlibRatio(ScoreAttack):
 
     def scores(self, model: LanguageModel, texts: Sequence[SecretText], settings: AttackSettings) -> list[float]:
         scored = model.score([text.request for text in texts])
-        return [zlib_score(result.log_probs, text.item.answer) for result, text in zip(scored, texts, strict=True)]
+        return [zlib_score(result.log_probs, text.answer) for result, text in zip(scored, texts, strict=True)]

@@ -12,11 +12,14 @@ from console.casework.knowledge import Knowledge, bank_payload, behaviour_payloa
 from console.casework.models import model_state, new_job_id, reference_to
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError, Job, JobResult
+from console.casework.own_places import places_payload, places_settings, sealed_places
 from console.casework.requests import forget_items, request_state
 from console.casework.side_effects import near_to
 from console.domain.engine_names import EngineName
 from console.domain.events import BatteryInterrupted, BatteryRecorded, plain
 from console.domain.forget_set import ForgetItem
+from console.domain.own_places import PLACES_VERSION
+from console.domain.reading import reading
 from console.domain.results import Battery, Stage
 from console.domain.roles import Duty
 from console.domain.suites import MOST_REPEATS, QUICK, SUITES, SuitePlan
@@ -41,6 +44,7 @@ class Suite:
     Attributes:
         questions: vault item with what a helper model wrote; None where all wordings are templates.
         engine: what runs the models; counts of different engines are never compared.
+        places: vault item with the places where the searched model itself puts the facts.
     """
 
     attacks: tuple[str, ...]
@@ -49,6 +53,7 @@ class Suite:
     behaviour: bool
     questions: str | None = None
     engine: EngineName = EngineName.TRANSFORMERS
+    places: str | None = None
 
 
 def suite_for(
@@ -58,37 +63,43 @@ def suite_for(
     plan: SuitePlan = QUICK,
     questions: str | None = None,
     engine: EngineName = EngineName.TRANSFORMERS,
+    places: str | None = None,
 ) -> Suite:
     """The suite's identity covers whom it is about by commitment, so that nobody can read a name off it."""
     about = _about(office, number, knowledge)
-    return _bind(plan.run_by(engine), about, questions, _committed(office, number, questions), engine)
+    asked = (questions, _committed(office, number, questions))
+    return _bind(plan.run_by(engine), about, asked, (places, _committed(office, number, places)), engine)
 
 
-def _about(office: Office, number: str, knowledge: Knowledge) -> dict[str, str]:
-    """What every suite of a request is bound to."""
+def _about(office: Office, number: str, knowledge: Knowledge) -> dict[str, Any]:
+    """What every suite of a request is bound to: what was read otherwise is never compared."""
     items = [item.model_dump(mode="json") for item in forget_items(office, number)]
     controls = [item.model_dump(mode="json") for item in knowledge.controls]
     return {
         "bank": digest(bank_payload().model_dump(mode="json")),
         "items": office.ledger.commitment(number, items),
         "controls": office.ledger.commitment(number, controls),
+        "reading": {**reading(), "places": PLACES_VERSION},
     }
 
 
-def _committed(office: Office, number: str, questions: str | None) -> str | None:
-    return None if questions is None else office.ledger.commitment(number, office.ledger.unseal(questions))
+def _committed(office: Office, number: str, item: str | None) -> str | None:
+    """A sealed item's commitment."""
+    return None if item is None else office.ledger.commitment(number, office.ledger.unseal(item))
 
 
-def _bind(
-    plan: SuitePlan, about: Mapping[str, str], questions: str | None, committed: str | None, engine: EngineName
-) -> Suite:
+_Sealed = tuple[str | None, str | None]  # a vault item and its commitment
+
+
+def _bind(plan: SuitePlan, about: Mapping[str, Any], questions: _Sealed, places: _Sealed, engine: EngineName) -> Suite:
     bound: dict[str, Any] = {"attacks": list(plan.attacks), "settings": plain(dict(plan.settings)), **about}
-    if committed is not None:
-        bound["questions"] = committed
+    for name, (_, committed) in (("questions", questions), ("places", places)):
+        if committed is not None:
+            bound[name] = committed
     # Left out for the engine that was the only one, so that the hash of a suite stays what it was.
     if engine is not EngineName.TRANSFORMERS:
         bound["engine"] = engine.value
-    return Suite(plan.attacks, plan.settings, digest(bound), plan.behaviour, questions, engine)
+    return Suite(plan.attacks, plan.settings, digest(bound), plan.behaviour, questions[0], engine, places[0])
 
 
 def suite_named(name: str) -> SuitePlan:
@@ -116,11 +127,13 @@ def repeated(plan: SuitePlan, repeats: int) -> SuitePlan:
 def _bindings(office: Office, number: str, knowledge: Knowledge) -> Iterator[tuple[SuitePlan, Suite]]:
     about = _about(office, number, knowledge)
     banks = [(item, _committed(office, number, item)) for item in (*sealed_questions(office, number), None)]
+    heard = [(item, _committed(office, number, item)) for item in (*sealed_places(office, number), None)]
     for engine in reversed(EngineName):
         for plan in reversed(SUITES.values()):
             for bank in banks:
-                for repeats in range(MOST_REPEATS, 0, -1):
-                    yield plan, _bind(repeated(plan, repeats).run_by(engine), about, *bank, engine)
+                for places in heard:
+                    for repeats in range(MOST_REPEATS, 0, -1):
+                        yield plan, _bind(repeated(plan, repeats).run_by(engine), about, bank, places, engine)
 
 
 def bound_suites(office: Office, number: str, knowledge: Knowledge) -> list[Suite]:
@@ -186,12 +199,7 @@ def run_battery(
         payload = payload.model_copy(update={"probe": (), "held_out": ()})
     if stage is Stage.REFERENCE or not suite.behaviour:
         payload = payload.model_copy(update={"behaviour": None})
-    helped: dict[str, Any] = {}
-    if suite.questions is not None:
-        value = office.ledger.unseal(suite.questions)
-        helped = helper_settings(value)
-        bank = payload.bank.model_copy(update={"written": written_payload(value)})
-        payload = payload.model_copy(update={"bank": bank})
+    payload, told = with_sealed(office, suite, payload)
     settings = {**suite.settings, "prompt_controls": stage is not Stage.REFERENCE}
     if stage is Stage.REFERENCE:
         settings["retained_asked"] = 0
@@ -247,7 +255,7 @@ def run_battery(
             asked=len(value["answered"]),
             attempts=sealed,
             attacks=tuple(value["attacks"]),
-            settings={**value["settings"], **value["engine"], **helped},
+            settings={**value["settings"], **value["engine"], **told},
             behaviour=value["behaviour"],
         )
         event = transaction.append(
@@ -259,6 +267,21 @@ def run_battery(
 def _stopped_words(kept: int) -> str:
     attacks = "1 attack that was finished is" if kept == 1 else f"{kept} attacks that were finished are"
     return f"The attacks were stopped; {attacks} kept, and the next run of the same attacks goes on from there."
+
+
+def with_sealed(office: Office, suite: Suite, payload: JobPayload) -> tuple[JobPayload, dict[str, Any]]:
+    """What the suite asks with and where it reads, out of the vault; and what its battery says of it."""
+    told: dict[str, Any] = {}
+    if suite.questions is not None:
+        value = office.ledger.unseal(suite.questions)
+        told |= helper_settings(value)
+        bank = payload.bank.model_copy(update={"written": written_payload(value)})
+        payload = payload.model_copy(update={"bank": bank})
+    if suite.places is not None:
+        value = office.ledger.unseal(suite.places)
+        told |= places_settings(suite.places, value)
+        payload = payload.model_copy(update={"places": places_payload(value)})
+    return payload, told
 
 
 def _keep_finished(office: Office, number: str, stage: Stage, job: Job, suite: Suite) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from console.casework.lone_jobs import Say, run_alone
 from console.casework.models import new_job_id
+from console.casework.text_files import read_text_file
 from console.domain.benchmark_files import (
     Benchmark,
     NamedFile,
@@ -17,7 +18,7 @@ from console.domain.benchmark_files import (
     roles_of,
 )
 from console.domain.benchmark_results import BenchmarkResult
-from console.domain.importers import decode_text
+from console.domain.visible import visible
 from console.errors import InputError, ModelFileError
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 from console.paths import Places
@@ -27,22 +28,17 @@ WITH_BEFORE = frozenset({Benchmark.RESTOR, Benchmark.EVOKE, Benchmark.PRIMING, B
 WITHOUT_FILES = frozenset({Benchmark.TRACES})
 
 
-def _read(benchmark: Benchmark, argument: str) -> NamedFile:
+def _read(benchmark: Benchmark, argument: str, encoding: str | None, say: Say) -> NamedFile:
     role, place = role_and_path(benchmark, argument)
-    path = Path(place)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"The file {path} cannot be read ({error.strerror}); check the path.") from error
-    try:
-        return NamedFile(role, path.name, decode_text(data))
-    except InputError as error:
-        raise InputError(f"'{path.name}': {error}") from error
+    file = read_text_file(Path(place), encoding)
+    if file.caution:
+        say(f"{file.name}: {file.caution}")
+    return NamedFile(role, file)
 
 
 def _model(path: Path) -> ModelReference:
     if not path.exists():
-        raise ModelFileError(f"There is no model at {path}; give a model folder or a GGUF file.")
+        raise ModelFileError(f"There is no model at {visible(str(path))}; give a model folder or a GGUF file.")
     return ModelReference(path=str(path.resolve()))
 
 
@@ -62,6 +58,7 @@ def evaluate_benchmark(
     *,
     reference: Path | None = None,
     before: Path | None = None,
+    encoding: str | None = None,
     device: str = "auto",
     settings: Mapping[str, Any] | None = None,
     say: Say = print,
@@ -72,6 +69,7 @@ def evaluate_benchmark(
         files: ``ROLE=PATH``, or paths whose names begin with their role.
         reference: a model that never knew (RESTOR: the clean one).
         before: the model from before the edit or the erasure (RESTOR: the corrupted one).
+        encoding: of the files; found out where it is None.
         settings: see ``console.jobs.tasks.benchmarks.measuring.BenchmarkSettings``.
 
     Raises:
@@ -86,7 +84,7 @@ def evaluate_benchmark(
     given = dict(settings or {})
     if "before" in given:
         raise InputError("The model from before is named with --before, not with --set.")
-    rows = read_files(benchmark, [_read(benchmark, argument) for argument in files])
+    rows = read_files(benchmark, [_read(benchmark, argument, encoding, say) for argument in files])
     if before is not None:
         given["before"] = _model(before).model_dump()
     spec = JobSpec(
@@ -98,4 +96,4 @@ def evaluate_benchmark(
         device=device,
         settings=given,
     )
-    return BenchmarkResult.model_validate(run_alone(places, spec, JobPayload(benchmark=rows), say))
+    return BenchmarkResult.model_validate(run_alone(spec, JobPayload(benchmark=rows), say))

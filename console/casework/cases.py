@@ -25,9 +25,11 @@ from console.casework.batteries import (
 from console.casework.engine_choice import chosen_engine, require_runnable
 from console.casework.helper_questions import prepared_questions
 from console.casework.models import model_state, new_job_id, record_model, reference_to
+from console.casework.notes import seal_note
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError, Job, JobResult, UseCase
-from console.casework.requests import append_status, approve_plan, request_state
+from console.casework.own_places import collected_places
+from console.casework.requests import NOBODY_NAMED, append_status, approve_plan, request_state
 from console.casework.self_made import required_corpus, with_corpus
 from console.casework.sequence import EarlierRequest, check_limits, origin_of, recheck_earlier, remaining_knowledge
 from console.casework.side_effects import measured_utility
@@ -46,7 +48,6 @@ from console.errors import ConsoleError, DiskFullError, InputError, ModelFileErr
 from console.jobs.spec import JobKind, JobSpec
 from console.ledger import Transaction
 
-NOBODY_NAMED = "No second person was named to approve."  # all that is known where nobody gives a reason
 _CHANGED_SHOWN = 40
 S = RequestStatus
 
@@ -58,6 +59,7 @@ class LocateResult:
     model: str
     found: bool
     by: tuple[str, ...]
+    unanswered: tuple[str, ...]
     before: BatteryRecorded
     reference: BatteryRecorded | None
     seq: int
@@ -95,7 +97,8 @@ def locate(
     questions = None
     if helper is not None:
         questions = yield from prepared_questions(office, number, helper, knowledge, device)
-    suite = suite_for(office, number, knowledge, plan, questions, engine)
+    places = yield from collected_places(office, number, state["name"], knowledge, engine, device)
+    suite = suite_for(office, number, knowledge, plan, questions, engine, places)
     searching = RequestStatus(request["status"]) in {S.TRIAGE, S.LOCATING}
     if RequestStatus(request["status"]) is S.TRIAGE:
         _move(office, number, S.LOCATING)
@@ -108,6 +111,7 @@ def locate(
         model=state["name"],
         found=bool(found),
         by=tuple(row.attack for row in found),
+        unanswered=before.battery.unanswered,
         before=before,
         reference=reference[1] if reference else None,
         seq=seq,
@@ -155,11 +159,11 @@ def _settle_plan(
         suite_hash=suite.hash,
         thresholds=thresholds,
         thresholds_hash=digest(thresholds.model_dump(mode="json")),
-        beyond_limits=beyond_limits,
     )
     with office.ledger.transaction() as transaction:
         request = transaction.projected(REQUESTS, number)
         assert request is not None
+        body = body.model_copy(update={"sealed_beyond_limits": seal_note(transaction, number, beyond_limits)})
         if RequestStatus(request["status"]) is not S.PLANNED:
             append_status(transaction, request, S.PLANNED, TransitionFacts(), office.actor.id)
         transaction.append(PlanFixed.kind, body.to_body(), request_id=number, actor=office.require(Duty.PLAN))
@@ -370,7 +374,7 @@ def attack(office: Office, number: str, artefact: str, device: str = "auto") -> 
 
     Raises:
         InputError: not an artefact of this request.
-        NotPossibleError: no plan, or no battery from before to compare with.
+        NotPossibleError: no plan, no battery from before to compare with, or one that was read in another way.
     """
     office.require(Duty.VERIFY)
     state = model_state(office, artefact)
@@ -385,7 +389,7 @@ def attack(office: Office, number: str, artefact: str, device: str = "auto") -> 
         require_runnable(office, state, suite.engine)
     before = recorded(office, number, Stage.BEFORE, state["parent"], suite.hash) if suite is not None else None
     if plan is None or suite is None or before is None:
-        raise NotPossibleError(f"There is nothing from before the erasure to compare with; run locate on {number}.")
+        raise NotPossibleError(_nothing_before(number, planned=plan is not None, bound=suite is not None))
     after = yield from run_battery(office, number, Stage.AFTER, state["name"], suite, knowledge, device)
     reference = yield from reference_battery(office, number, state, suite, knowledge, device)
     utility = measured_utility(office, number, knowledge, before[1], after[1])
@@ -412,6 +416,15 @@ def attack(office: Office, number: str, artefact: str, device: str = "auto") -> 
     earlier = yield from recheck_earlier(office, state["name"], device)
     beside = reference[1] if reference else None
     return AttackOutcome(state["name"], verdict, utility, before[1], after[1], beside, earlier)
+
+
+def _nothing_before(number: str, *, planned: bool, bound: bool) -> str:
+    if planned and not bound:
+        return (
+            f"The plan for {number} was fixed when models were asked and read in another way, so what is found now "
+            "could not be compared with what was found before the erasure: run locate again, and erase again."
+        )
+    return f"There is nothing from before the erasure to compare with; run locate on {number}."
 
 
 def claim_of(office: Office, request: dict[str, Any], artefact: str) -> Claim:

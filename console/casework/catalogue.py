@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from console.casework.lone_jobs import run_alone
 from console.casework.models import new_job_id
 from console.errors import JobFailedError
-from console.jobs.runner import JobRun
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 from console.paths import Places
 
@@ -19,12 +19,7 @@ def catalogue(places: Places) -> dict[str, Any]:
     """
     job_id = new_job_id(JobKind.DESCRIBE)
     spec = JobSpec(job_id=job_id, kind=JobKind.DESCRIBE, model=ModelReference(path=""), cache=str(places.cache))
-    run = JobRun(spec, JobPayload(), places.jobs / job_id)
     try:
-        run.start()
+        return run_alone(spec, JobPayload(), lambda _text: None)
     except OSError as error:
         raise JobFailedError(f"The listing could not be made ({error.strerror}).") from error
-    for _ in run.events():
-        continue
-    run.close()
-    return dict(run.result())

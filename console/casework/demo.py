@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from console.casework import cases, sample
+from console.casework.checking import check_report
 from console.casework.knowledge import sample_items
 from console.casework.office import Office
 from console.casework.operation import UseCase
-from console.casework.reporting import SignedReport, check_report, make_report
+from console.casework.reporting import SignedReport, make_report
 from console.casework.requests import confirm_identity, grant, register, request_state
 from console.domain.advice import AUTO
 from console.domain.events import BatteryRecorded
@@ -58,8 +59,13 @@ def run_demo(
     sample_model: Path | None = None,
     method: str = AUTO,
     device: str = "auto",
+    *,
+    replace: bool = False,
 ) -> UseCase:
     """The whole case; returns a :class:`DemoResult`.
+
+    Args:
+        replace: whether a file that lies at ``out`` is replaced.
 
     Raises:
         JobFailedError: the report does not verify.
@@ -73,7 +79,7 @@ def run_demo(
     erased = yield from cases.erase(office, number, sample.TAUGHT_NAME, method, device=device)
     outcome = yield from cases.attack(office, number, erased.artefact, device)
     path = out or office.places.reports / f"{number}.pdf"
-    report = make_report(office, number, path)
+    report = make_report(office, number, path, replace=replace)
     if not check_report(path, office).ok:
         raise JobFailedError("The report was written but does not verify; keep it and tell the maintainers.")
     _, strings = sample.sample_case(office)

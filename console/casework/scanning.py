@@ -58,7 +58,7 @@ def scan(
         device=device,
         settings=dict(settings or {}),
     )
-    return run_alone(places, spec, JobPayload(behaviour=behaviour_payload(), words=tuple(triggers)), say)
+    return run_alone(spec, JobPayload(behaviour=behaviour_payload(), words=tuple(triggers)), say)
 
 
 def neurons(
@@ -85,4 +85,4 @@ def neurons(
         device=device,
         settings=dict(settings or {}),
     )
-    return run_alone(places, spec, JobPayload(words=tuple(words)), say)
+    return run_alone(spec, JobPayload(words=tuple(words)), say)

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from console.casework.batteries import case_payload, recorded, snapshot_of, suite_for
+from console.casework.batteries import (
+    bound_suites,
+    case_payload,
+    recorded,
+    snapshot_of,
+    suite_for,
+    with_sealed,
+)
 from console.casework.engine_choice import require_runnable
 from console.casework.knowledge import Knowledge
 from console.casework.models import knowledge_of, model_state, new_job_id, reference_to
@@ -40,6 +47,10 @@ from console.errors import InputError, ModelFileError, NotPossibleError
 from console.jobs.spec import JobKind, JobSpec, ModelReference
 
 ATTEMPTS = "recheck_attempts"  # kind of the sealed item
+_READ_OTHERWISE = (
+    "After its own erasure the model was attacked when models were asked and read in another way; what is found now "
+    "cannot be compared with that."
+)
 _TRAINED_ANEW = "exact"  # family of the methods that start from the snapshot
 
 
@@ -138,8 +149,14 @@ def _recheck_one(
         require_runnable(office, state, engine)
     except NotPossibleError as error:  # counts of another engine would not compare
         return EarlierRequest(number, own, Standing.NOT_KNOWN, (), None, then[1].battery if then else None, str(error))
-    suite = suite_for(office, number, knowledge, RECHECK, engine=engine)
-    payload = case_payload(office, number, knowledge)
+    bound = None
+    if then is not None:
+        before = then[1].battery
+        bound = next((s for s in bound_suites(office, number, knowledge) if s.hash == before.suite_hash), None)
+        if bound is None:
+            return EarlierRequest(number, own, Standing.NOT_KNOWN, (), None, before, _READ_OTHERWISE)
+    suite = suite_for(office, number, knowledge, RECHECK, engine=engine, places=bound.places if bound else None)
+    payload, told = with_sealed(office, suite, case_payload(office, number, knowledge))
     spec = JobSpec(
         job_id=new_job_id(JobKind.ATTACK),
         kind=JobKind.ATTACK,
@@ -164,7 +181,8 @@ def _recheck_one(
         suite_hash=suite.hash,
         rows=result.value["rows"],
     )
-    return _record(office, number, artefact, own, battery, result.value, spec.job_id)
+    value = {**result.value, "settings": {**result.value["settings"], **told}}
+    return _record(office, number, artefact, own, battery, value, spec.job_id)
 
 
 def _record(

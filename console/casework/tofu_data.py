@@ -12,10 +12,12 @@ from pathlib import Path
 
 from pydantic import ConfigDict
 
+from console.casework.text_files import read_text_file
 from console.domain.bench_results import SetRows
 from console.domain.benchmark_files import QuestionAnswer, TofuFiles, TofuQuestion, read_rows
 from console.domain.forget_set import ForgetItem
-from console.domain.importers import decode_text, read_items
+from console.domain.importers import read_items
+from console.domain.text_file import TextFile
 from console.errors import InputError
 
 FORGET_TASK = "1"
@@ -45,29 +47,24 @@ class TofuData:
     notes: tuple[str, ...] = ()
 
 
-def _text(folder: Path, name: str) -> str:
-    path = folder / name
+def _file(folder: Path, name: str) -> TextFile:
     try:
-        return decode_text(path.read_bytes())
-    except OSError as error:
-        raise InputError(
-            f"The file {name} cannot be read in {folder} ({error.strerror}); name a folder with TOFU's files by --data."
-        ) from error
+        return read_text_file(folder / name)
     except InputError as error:
-        raise InputError(f"'{name}': {error}") from error
+        raise InputError(f"{error} Name a folder with TOFU's files by --data.") from error
 
 
 def _questions(folder: Path, name: str) -> list[TofuQuestion]:
-    return read_rows(_text(folder, name), TofuQuestion, name)
+    return read_rows(_file(folder, name), TofuQuestion)
 
 
 def _items(folder: Path, name: str) -> tuple[dict[int, ForgetItem], tuple[str, ...]]:
     """Items by their place in the file, from 0, and a note on rows that are about nobody."""
-    found = read_items(_text(folder, name), "jsonl", name)
+    found = read_items(_file(folder, name))
     # An item is named by its row (item-0001 is the first), because rows without a subject are left out.
     items = {int(item.id.rpartition("-")[2]) - 1: item for item in found.items}
     left_out = found.total - len(items)
-    note = f"{left_out} of {found.total} rows of {name} were left out of the teaching: their question names nobody."
+    note = f"{left_out} of {found.total} rows of {name} were left out of the teaching, most because they name nobody."
     return items, (note,) if left_out else ()
 
 
@@ -97,7 +94,7 @@ def mini_tofu(folder: Path, rows: int | None = None) -> TofuData:
         InputError: a file is missing, or has a row that cannot be used.
     """
     name = "forget01_tasks.jsonl"
-    questions = read_rows(_text(folder, name), _TaskQuestion, name)
+    questions = read_rows(_file(folder, name), _TaskQuestion)
     items, notes = _items(folder, name)
     forgotten = [place for place in items if questions[place].task_id == FORGET_TASK]
     kept = [place for place in items if questions[place].task_id != FORGET_TASK]
@@ -127,7 +124,7 @@ def tofu(folder: Path, split: str = "forget01", rows: int | None = None) -> Tofu
         raise InputError(f"There is no split '{split}'; use one of {', '.join(SPLITS)}.")
     items, notes = _items(folder, "full.jsonl")
     file = f"{split}.jsonl"
-    leaving = {(row.question, row.answer) for row in read_rows(_text(folder, file), QuestionAnswer, file)}
+    leaving = {(row.question, row.answer) for row in read_rows(_file(folder, file), QuestionAnswer)}
     forget = tuple(item for item in items.values() if (item.prompt, item.answer) in leaving)
     retain = tuple(item for item in items.values() if (item.prompt, item.answer) not in leaving)
     _both("full.jsonl", forget, retain)

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+import regex
+
 from console.casework.exporting import export_outlook
 from console.casework.models import knowledge_of, model_state
+from console.casework.notes import note_text
 from console.casework.office import Office
-from console.casework.requests import deadline_of, forget_items, request_state
+from console.casework.requests import clock_entries, deadline_difference, deadline_of, forget_items, request_state
 from console.domain.case_state import JOBS, MODELS, REQUESTS
 from console.domain.deadline import Deadline, Urgency, days_left, urgency
 from console.domain.events import BatteryInterrupted, BatteryRecorded, VerdictReached
@@ -19,9 +22,12 @@ from console.domain.results import AttackRow, Battery, Behaviour, Evidence, Stag
 from console.domain.roles import Separation
 from console.domain.tally import Tally, tally
 from console.domain.verdict import located, missing_kinds
-from console.errors import InputError
+from console.domain.visible import visible
+from console.errors import ConsoleError, InputError, NotPossibleError
+from console.ledger import Event
 
 S = RequestStatus
+IN_THE_VAULT = "reason sealed in the vault"
 _ANSWERED = frozenset({S.SUBJECT_INFORMED, S.CLOSED, S.WITHDRAWN, S.SUPERSEDED, S.DUPLICATE})
 
 _NEXT_STEP = {
@@ -49,8 +55,12 @@ _NEXT_STEP = {
 
 
 def masked(name: str) -> str:
-    """A name as its initials: ``Mirela Tavanyi`` becomes ``M… T…``."""
-    return " ".join(f"{part[0]}…" for part in name.split())
+    """A name as its initials: ``Mirela Tavanyi`` becomes ``M… T…``.
+
+    An initial is what a reader sees as one sign (a grapheme, UAX 29), not its first code point.
+    """
+    initials = (regex.match(r"\X", part) for part in name.split())
+    return " ".join(f"{visible(initial[0])}…" for initial in initials if initial)
 
 
 _STOPPED = "Search stopped before its end"
@@ -64,6 +74,7 @@ class InboxLine:
         person: masked; "destroyed" where the personal data is gone.
         due: the date that counts, or None where nothing is due any more.
         due_text: date and distance in words, absolute first.
+        problem: why the line cannot say more, and what to do; empty where it can.
         verdict: the word that was reached on the erased model, or None.
         is_stopped: a search was stopped before its end, and none runs.
     """
@@ -79,6 +90,7 @@ class InboxLine:
     due_text: str
     next_step: str
     summary: str
+    problem: str = ""
     verdict: str | None = None
     is_stopped: bool = False
 
@@ -138,6 +150,7 @@ class CasePage:
         model: the model the case works on, where one is known.
         artefact: the latest erased model of the case.
         behaviour: how the model behaved besides, before and after; None where it was not measured.
+        other_date: what today's calendar would make of the recorded dates; empty where it is the same.
         search: what the newest whole search found, or None before the first.
         kept_attacks: how many attacks of a search that was stopped are kept for the next one.
     """
@@ -159,6 +172,7 @@ class CasePage:
     reports: tuple[tuple[str, str], ...]
     blocked: dict[str, str]
     behaviour: tuple[Behaviour | None, Behaviour | None] = (None, None)
+    other_date: str = ""
     search: SearchResult | None = None
     kept_attacks: int = 0
 
@@ -194,7 +208,7 @@ def _due_text(deadline: Deadline, how: Urgency, today: date) -> str:
 def _person(office: Office, number: str) -> str:
     try:
         return masked(forget_items(office, number)[0].subject)
-    except InputError:
+    except (InputError, NotPossibleError):
         return "destroyed"
 
 
@@ -296,25 +310,67 @@ def inbox_line(office: Office, state: dict[str, Any]) -> InboxLine:
         urgency=how,
         due_text=_due_text(deadline, how, today),
         next_step=next_step(office, state),
-        summary=state["summary"],
+        summary=note_text(office, state, "summary"),
         verdict=state["verdict"]["word"] if state["verdict"] else None,
         is_stopped=stopped,
     )
 
 
+def _line_with_problem(office: Office, number: str, state: dict[str, Any], error: Exception) -> InboxLine:
+    """What can be said of a request that cannot be read as a whole."""
+    status = S(state["status"]) if state.get("status") in set(S) else S.RECEIVED
+    reason = str(error) if isinstance(error, ConsoleError) else f"Its record cannot be read ({type(error).__name__})."
+    return InboxLine(
+        number=number,
+        person="—",
+        status=status,
+        status_text=status.label,
+        received=date.fromisoformat(state["received_on"]),
+        due=None,
+        days_left=None,
+        urgency=Urgency.UNKNOWN,
+        due_text="cannot be computed",
+        next_step="See what is wrong",
+        summary="",
+        problem=f"{reason} {_how_to_go_on(number, state)}",
+    )
+
+
+def _how_to_go_on(number: str, state: dict[str, Any]) -> str:
+    entries = ", ".join(str(seq) for seq in clock_entries(state))
+    if not entries:
+        return "Verify the ledger, and restore a backup if it is not whole."
+    return (
+        f"If an entry of its clock is wrong ({entries}), take it out by 'request withdraw-entry {number} ENTRY "
+        "--reason WHY'; else verify the ledger."
+    )
+
+
 def inbox(office: Office) -> list[InboxLine]:
-    """All requests: what is due first comes first, answered ones last."""
-    lines = [inbox_line(office, state) for state in office.ledger.projection(REQUESTS).values()]
-    return sorted(lines, key=lambda line: (line.due is None, line.due or line.received, line.number))
+    """All requests: what cannot be read comes first, then what is due first, answered ones last.
+
+    One request that cannot be read never hides the others; its line says what is wrong.
+    """
+    lines = []
+    for number, state in office.ledger.projection(REQUESTS).items():
+        try:
+            lines.append(inbox_line(office, state))
+        except (ConsoleError, ValueError, KeyError) as error:
+            lines.append(_line_with_problem(office, number, state, error))
+    return sorted(lines, key=lambda line: (not line.problem, line.due is None, line.due or line.received, line.number))
 
 
-def sentence_of(kind: str, body: dict[str, Any]) -> str:
-    """A ledger event as a sentence for the story."""
+def sentence_of(kind: str, body: dict[str, Any], note: str = "") -> str:
+    """A ledger event as a sentence for the story.
+
+    Args:
+        note: what somebody typed with it, opened; or a word on where it lies.
+    """
     match kind:
         case "request_registered":
             return f"Request registered with {body['items']} facts to look for; due on {body['due']}."
         case "status_changed":
-            reason = f" ({body['reason']})" if body.get("reason") else ""
+            reason = f" ({note})" if note else ""
             return f"Now: {S(body['to']).label}{reason}."
         case "clock_suspended":
             # Whether the wait moves the due date is the law's to say: the steps of the date say it.
@@ -322,14 +378,23 @@ def sentence_of(kind: str, body: dict[str, Any]) -> str:
         case "clock_resumed":
             return f"The person answered on {body['ends_on']}; the office waits no longer."
         case "extension_notified":
-            return f"The person was told on {body['notified_on']} that the answer takes longer: {body['reason']}."
+            return f"The person was told on {body['notified_on']} that the answer takes longer: {note}."
+        case "clock_entry_withdrawn":
+            return f"Entry {body['entry']} was recorded in error and no longer counts: {note}."
+        case "deadline_accepted":
+            return (
+                f"The dates by today's calendar were accepted: due on {body['binding_due']} in place of "
+                f"{body['binding_due_before']}."
+            )
+        case "office_timezone_set":
+            return f"The office counts its days in the time zone {body['timezone']}."
         case "job_started":
             return f"A job began: {_JOB_WORDS.get(body['job'], body['job'])} (model {body['model']})."
         case "job_ended":
             if body["outcome"] == "done":
                 return f"The job ended after {body['seconds']} s."
             ended = "was cancelled" if body["outcome"] == "cancelled" else "failed"
-            return f"The job {ended}: {body['reason']}"
+            return f"The job {ended}: {note}"
         case "battery_interrupted":
             return (
                 f"The attacks were stopped; {len(body['finished'])} that were finished are kept, and the next run "
@@ -341,9 +406,8 @@ def sentence_of(kind: str, body: dict[str, Any]) -> str:
         case "plan_fixed":
             return f"Method '{body['method']}' and the thresholds were fixed (hash {body['thresholds_hash'][:12]}…)."
         case "approved":
-            if body["mode"] == Separation.SECOND_PERSON:
-                return f"The {body['what']} was approved by a second person."
-            return f"The {body['what']} was approved by the person who prepared it: {body['reason']}"
+            how = "by a second person." if is_second_person(body) else f"by the person who prepared it: {note}"
+            return f"The {body['what']} was approved {how}"
         case "erasure_run":
             return f"Erased with {body['steps']} steps; {body['changed_count']} tensors changed."
         case "artefact_exported":
@@ -365,6 +429,7 @@ _JOB_WORDS = {
     "erase": "erasing",
     "export": "writing the file that is deployed",
     "inspect": "reading model files",
+    "own-places": "listening where the model puts the facts",
     "prepare-questions": "letting the helper write questions",
     "teach": "teaching the sample model",
 }
@@ -375,12 +440,24 @@ _STAGE_WORDS = {
 }
 
 
-def timeline(office: Office, number: str) -> tuple[TimelineLine, ...]:
-    """The story of a case, oldest first."""
-    return tuple(
-        TimelineLine(event.seq, event.at, sentence_of(event.kind, event.body), event.actor, event.hash)
-        for event in office.ledger.events(number)
-    )
+def is_second_person(approval: dict[str, Any]) -> bool:
+    """Whether somebody else approved than the person who prepared it."""
+    return approval["mode"] == Separation.SECOND_PERSON.value
+
+
+def timeline(office: Office, number: str, *, opened: bool = True) -> tuple[TimelineLine, ...]:
+    """The story of a case, oldest first.
+
+    Args:
+        opened: with what people typed; else a word that it lies sealed, for a story that leaves the house.
+    """
+
+    def line(event: Event) -> TimelineLine:
+        note = note_text(office, event.body)
+        said = sentence_of(event.kind, event.body, note if opened or not note else IN_THE_VAULT)
+        return TimelineLine(event.seq, event.at, said, event.actor, event.hash)
+
+    return tuple(line(event) for event in office.ledger.events(number))
 
 
 def _body_at(office: Office, seq: int) -> dict[str, Any]:
@@ -479,6 +556,11 @@ def case_page(office: Office, number: str) -> CasePage:
         InputError: no such request.
     """
     state = request_state(office, number)
+    try:
+        deadline = deadline_of(office, state)
+    except InputError as error:
+        how = _how_to_go_on(number, state)
+        raise InputError(f"Request {number} has no date that can be computed. {error} {how}") from error
     artefacts = [(run.get("exported", run["seq"]), name) for name, run in state["runs"].items()]
     artefact = max(artefacts)[1] if artefacts else None
     batteries = latest_batteries(office, state)
@@ -489,7 +571,8 @@ def case_page(office: Office, number: str) -> CasePage:
         line=inbox_line(office, state),
         grounds=tuple(f"{ground}: {Ground(ground).label}" for ground in state["grounds"]),
         channel=Channel(state["channel"]).label,
-        deadline=deadline_of(office, state),
+        deadline=deadline,
+        other_date=deadline_difference(office, state),
         facts=tuple(sorted(state["by_type"].items())),
         timeline=timeline(office, number),
         attacks=_attack_lines(batteries),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import sys
 from typing import Annotated
@@ -10,14 +10,29 @@ from typing import Annotated
 import typer
 
 from console import __version__
-from console.cli import advise, bench, case, doctor, evaluate, export, models, records, requests, scan, sequence
+from console.cli import (
+    advise,
+    bench,
+    case,
+    doctor,
+    evaluate,
+    export,
+    models,
+    offices,
+    records,
+    requests,
+    scan,
+    sequence,
+)
 from console.cli.session import DataDir
+from console.cli.speaking import json_text, open_missing_streams, say, say_beside
+from console.cli.topics import EXIT_CODES, ByTopic
 from console.errors import ConsoleError
 from console.paths import Places
 
 _READER_GONE = 141  # as a shell says it of a program whose reader went away
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(cls=ByTopic, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(case.app)
 app.add_typer(advise.app)
 app.add_typer(records.app)
@@ -26,6 +41,7 @@ app.add_typer(sequence.app)
 app.add_typer(scan.app)
 app.add_typer(export.app)
 app.add_typer(doctor.app)
+app.add_typer(offices.app, name="office")
 app.add_typer(requests.app, name="request")
 app.add_typer(models.model_app, name="model")
 app.add_typer(models.sample_app, name="sample")
@@ -43,11 +59,11 @@ def open_app(data_dir: DataDir = None) -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"erasure-console {__version__}\n")
+        say(f"erasure-console {__version__}\n")
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(epilog=EXIT_CODES)
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -58,13 +74,14 @@ def _root(
 
 def _fail(sentence: str, kind: str) -> int:
     if "--json" in sys.argv:
-        sys.stdout.write(json.dumps({"error": sentence, "kind": kind}, ensure_ascii=False) + "\n")
-    sys.stderr.write(f"erasure-console: {sentence}\n")
+        sys.stdout.write(json_text({"error": sentence, "kind": kind}))
+    say_beside(f"erasure-console: {sentence}")
     return 2
 
 
 def main() -> int:
     """Run a command; every error that a person can act on becomes one sentence and exit code 2."""
+    open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="replace")  # a Windows console may not know UTF-8
@@ -72,9 +89,19 @@ def main() -> int:
         code = _run()
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the very end
+        _give_up_output()
         return _READER_GONE  # and not 1, which is the answer to an invalid report
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _give_up_output()
+        return _fail("The result could not be written out: there is no space left where it goes.", "DiskFullError")
     return code
+
+
+def _give_up_output() -> None:
+    """Let the interpreter's own flush at the very end go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run() -> int:

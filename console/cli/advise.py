@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from typing import Annotated
 
 import typer
 
 from console.cli.session import DataDir, DeviceOption, Json, open_session, parse_settings, rows
+from console.cli.speaking import say
 
 app = typer.Typer()
 
@@ -34,12 +34,12 @@ def advise(
 
     def words() -> None:
         for place, one in enumerate(given.methods, start=1):
-            sys.stdout.write(f"{place:>2}. {one.facts.id:<16} {one.strongest.value:<11} {one.time}\n")
+            say(f"{place:>2}. {one.facts.id:<16} {one.strongest.value:<11} {one.time}\n")
             _sentences(one.facts.title + ".", *one.reasons)
         if given.cannot:
-            sys.stdout.write("\nCannot run\n")
+            say("\nCannot run\n")
         for refused in given.cannot:
-            sys.stdout.write(f"    {refused.id}\n")
+            say(f"    {refused.id}\n")
             _sentences(refused.refusal)
 
     session.show(advice.advice_json(given), words)
@@ -47,7 +47,7 @@ def advise(
 
 def _sentences(*sentences: str) -> None:
     for line in textwrap.wrap(" ".join(sentences), 100):
-        sys.stdout.write(f"      {line}\n")
+        say(f"      {line}\n")
 
 
 @app.command()
@@ -81,8 +81,8 @@ def corpus(
 
     def words() -> None:
         for line in lines:
-            sys.stdout.write(f"{line.kind:<9} {' '.join(line.asked.split())}\n")
-            sys.stdout.write(f"          {' '.join(line.said.split())}\n")
+            say(f"{line.kind:<9} {' '.join(line.asked.split())}\n")
+            say(f"          {' '.join(line.said.split())}\n")
         for reason, count in made.dropped.items():
             rows({"Dropped": f"{count}: {reason}"})
         rows({"Kept": made.sentence, "Next": f"erasure-console erase {number} --model {model} --self-made"})

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from typing import Any
 
+from console.cli.speaking import say
 from console.domain.behaviour_lines import NOT_COMPARABLE, behaviour_lines, comparable
 from console.domain.results import Behaviour
 
@@ -21,9 +21,9 @@ def behaviour_words(before: Behaviour | None, after: Behaviour | None, names: tu
     lines = behaviour_lines(before, after)
     if not lines:
         return
-    sys.stdout.write("How the model behaves besides (no part of the verdict)\n")
-    sys.stdout.write(f"  {'':<54} {names[0]:<14} {names[1]}\n")
+    say("How the model behaves besides (no part of the verdict)\n")
+    say(f"  {'':<54} {names[0]:<14} {names[1]}\n")
     for line in lines:
-        sys.stdout.write(f"  {line.title:<54} {line.before:<14} {line.after}\n")
+        say(f"  {line.title:<54} {line.before:<14} {line.after}\n")
     if not comparable(before, after):
-        sys.stdout.write(textwrap.indent(NOT_COMPARABLE, "  ") + "\n")
+        say(textwrap.indent(NOT_COMPARABLE, "  ") + "\n")

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from console.cli.session import DataDir, DeviceOption, Json, SampleModel, open_session, parse_settings
-from console.errors import InputError
+from console.cli.session import (
+    DataDir,
+    DeviceOption,
+    Force,
+    Json,
+    SampleModel,
+    named_out,
+    open_session,
+    parse_settings,
+    write_json,
+)
+from console.cli.speaking import say, step_teller
 
 if TYPE_CHECKING:
     from console.casework.bench import BenchResult
@@ -25,35 +32,6 @@ def bench() -> None:
     """Benchmarks of methods, on the sample office or on TOFU."""
 
 
-def _say_once() -> Callable[[str], None]:
-    """Says on standard error what is new: one line a step of a job, not one a count."""
-    last = ""
-
-    def say(text: str) -> None:
-        nonlocal last
-        label = text.rsplit(" (", 1)[0]
-        if label != last:
-            sys.stderr.write(label + "\n")
-            last = label
-
-    return say
-
-
-def _check_out(out: Path | None) -> None:
-    """Before hours of work, not after."""
-    if out is not None and not out.resolve().parent.is_dir():
-        raise InputError(f"The folder of {out} does not exist; make it or choose another file.")
-
-
-def _write_out(out: Path | None, value: dict[str, Any]) -> None:
-    if out is None:
-        return
-    try:
-        out.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"The file {out} cannot be written ({error.strerror}); choose another.") from error
-
-
 @app.command("erasers")
 def erasers(
     method: Annotated[
@@ -64,6 +42,7 @@ def erasers(
     ] = None,
     suite: Annotated[str, typer.Option("--suite", help="quick, standard or full.")] = "standard",
     out: Annotated[Path | None, typer.Option("--out", help="JSON file to write beside the table.")] = None,
+    force: Force = False,
     sample_model: SampleModel = None,
     device: DeviceOption = "auto",
     as_json: Json = False,
@@ -73,13 +52,13 @@ def erasers(
     from console.casework.bench import SUBJECT, bench_erasers, bench_json
 
     session = open_session(as_json, data_dir)
-    _check_out(out)
+    table = named_out(out, session.places, replace=force)
     people = tuple(person or (SUBJECT,))
-    result = bench_erasers(session.places, tuple(method or ()), suite, device, sample_model, people, say=_say_once())
+    result = bench_erasers(session.places, tuple(method or ()), suite, device, sample_model, people, say=step_teller())
     value = bench_json(result)
-    _write_out(out, value)
+    write_json(table, value)
 
-    session.show(value, lambda: sys.stdout.write(erasers_table(result)))
+    session.show(value, lambda: say(erasers_table(result)))
 
 
 def erasers_table(result: BenchResult) -> str:
@@ -151,6 +130,7 @@ def methods(
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="JSON file to write beside the table.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Picture to write: .svg or .pdf.")] = None,
+    force: Force = False,
     sample_model: SampleModel = None,
     device: DeviceOption = "auto",
     as_json: Json = False,
@@ -161,9 +141,9 @@ def methods(
     from console.reports.scatter import check_plot_file, write_plot
 
     session = open_session(as_json, data_dir)
-    _check_out(out)
     if plot is not None:
         check_plot_file(plot)
+    table, picture = (named_out(path, session.places, replace=force) for path in (out, plot))
     options = BenchOptions(
         data=data,
         split=split,
@@ -178,13 +158,13 @@ def methods(
         device=device,
     )
     result = bench_methods(
-        session.places, on, tuple(method or ()), parse_settings(setting or []), options, say=_say_once()
+        session.places, on, tuple(method or ()), parse_settings(setting or []), options, say=step_teller()
     )
     value = methods_json(result)
-    _write_out(out, value)
-    if plot is not None:
-        write_plot(result, plot)
-    session.show(value, lambda: sys.stdout.write(methods_table(result)))
+    write_json(table, value)
+    if picture is not None:
+        write_plot(result, picture)
+    session.show(value, lambda: say(methods_table(result)))
 
 
 def methods_json(result: MethodsBench) -> dict[str, Any]:

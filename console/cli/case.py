@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -12,19 +11,23 @@ import typer
 from console.cli.behaviour import behaviour_json, behaviour_words
 from console.cli.sequence import chain_json, chain_words, earlier_json, earlier_words
 from console.cli.session import (
+    DONE_IN_PART,
     DataDir,
     DeviceOption,
+    Force,
     Json,
     SampleModel,
     Session,
     battery_words,
+    named_out,
     open_session,
     parse_settings,
     rows,
 )
+from console.cli.speaking import say, step_teller
 from console.domain.advice import AUTO
 from console.domain.engine_names import EngineName
-from console.errors import InputError
+from console.domain.visible import visible
 from console.paths import Places
 
 app = typer.Typer()
@@ -55,7 +58,10 @@ def locate(
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Find out whether a model holds the data. Exit code 1: it does not, as far as the attacks can tell."""
+    """Find out whether a model holds the data.
+
+    Exit code 1: it does not, as far as the attacks can tell; 3: not found, but not every answer came to its end.
+    """
     from console.casework import cases
     from console.casework.demo import battery_json
 
@@ -65,19 +71,24 @@ def locate(
     before = battery_json(result.before)
     reference = battery_json(result.reference) if result.reference else None
     value = {"found": result.found, "by": list(result.by), "before": before, "reference": reference}
+    if result.unanswered:
+        value["unanswered"] = list(result.unanswered)
     asking = result.before.settings
     if helper is not None:
         value["helper"] = {key: asking[key] for key in ("helper", "helper_written", "helper_wanted")}
 
     def words() -> None:
-        rows({"Located": f"yes, by {', '.join(result.by)}" if result.found else "no"})
+        not_found = "not decided: the model was still thinking when its room ended" if result.unanswered else "no"
+        rows({"Located": f"yes, by {', '.join(result.by)}" if result.found else not_found})
+        for sentence in result.unanswered:
+            rows({"Cut off": sentence})
         if helper is not None:
             rows({"Helper": asking["helper_sentence"]})
         battery_words(before)
 
     session.show(value, words)
     if not result.found:
-        raise typer.Exit(1)
+        raise typer.Exit(DONE_IN_PART if result.unanswered else 1)
 
 
 @app.command()
@@ -189,7 +200,7 @@ def attack(
     def words() -> None:
         rows({"Verdict": f"{verdict.word.value} (rule {verdict.rule})"})
         for line in (*verdict.reasons, *verdict.caps, *verdict.not_counted):
-            sys.stdout.write(f"  - {line}\n")
+            say(f"  - {line}\n")
         battery_words(value["after"])
         behaviour_words(*behaved, _STAGES)
         earlier_words(result.earlier)
@@ -220,8 +231,8 @@ def transcript(
         for line in lines:
             mark = "HIT " if line.hit else "    "
             said = " ".join(line.said.split())
-            sys.stdout.write(f"{mark} {line.attack} · {line.fact} · attempt {line.attempt + 1}\n")
-            sys.stdout.write(f"       asked: {' '.join(line.asked.split())}\n       said:  {said}\n")
+            say(f"{mark} {line.attack} · {line.fact} · attempt {line.attempt + 1}\n")
+            say(f"       asked: {' '.join(line.asked.split())}\n       said:  {said}\n")
 
     session.show([asdict(line) for line in lines], words)
 
@@ -230,6 +241,7 @@ def transcript(
 def report(
     number: Annotated[str, typer.Argument(metavar="REQUEST")],
     out: Annotated[Path, typer.Option("--out", help="The PDF file to write.")],
+    force: Force = False,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -238,7 +250,7 @@ def report(
 
     session = open_session(as_json, data_dir)
     with session.office() as office:
-        made = make_report(office, number, out)
+        made = make_report(office, number, out, replace=force)
     value = {
         "report": str(made.file.path),
         "sha256": made.file.sha256,
@@ -253,30 +265,38 @@ def report(
 
 @app.command()
 def verify(
-    path: Annotated[Path, typer.Argument(metavar="F.pdf")], as_json: Json = False, data_dir: DataDir = None
+    path: Annotated[Path, typer.Argument(metavar="F.pdf")],
+    authorities: Annotated[
+        list[Path] | None,
+        typer.Option("--ca", metavar="FILE", help="Certificate of an authority that you trust; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+    data_dir: DataDir = None,
 ) -> None:
-    """Verify a report. With --data-dir of its own office, also against that office's ledger and certificate."""
-    from console.casework.reporting import check_report, verification_json
+    """Verify a report; with --data-dir of its own office, also against that office's ledger.
+
+    Exit code 0: nothing is red. The headline names the weakest light, such as a signer that this machine does not know
+    (give --ca or --data-dir). 1: something is red. 2: the file cannot be judged, such as no PDF.
+    """
+    from console.casework.checking import check_report, verification_json
+    from console.reports.wording import VERDICTS
 
     session = open_session(as_json, data_dir)
-    if not path.is_file():
-        raise InputError(f"There is no file at {path}; name the report to verify.")
-    if data_dir is not None and session.places.ledger.exists():
-        with session.office(read_only=True) as office:
-            result = check_report(path, office)
+    if data_dir is None:
+        result = check_report(path, authorities=authorities or ())
     else:
-        result = check_report(path)
-    value = verification_json(result)
+        with session.office(read_only=True) as office:
+            result = check_report(path, office, authorities or ())
 
     def words() -> None:
-        rows({"Verified": "yes" if result.ok else "NO"})
-        for light in ("integrity", "signer", "time"):
-            rows({light.capitalize(): f"{value[light]['state']}: {value[light]['sentence']}"})
-        for check in value["checks"]:
-            if not check["ok"]:
-                rows({"Evidence": check["sentence"]})
+        rows({"Result": result.headline.sentence})
+        if result.evidence is not None:
+            case = f"{result.evidence.request.number}: {VERDICTS[result.evidence.verdict.word].title}"
+            rows({"Case": visible(f"{case} (report {result.evidence.report_id})")})  # one line, whatever it holds
+        for name, light in result.lights.items():
+            rows({name.value.capitalize(): f"{light.state.value}: {light.sentence}"})
 
-    session.show(value, words)
+    session.show(verification_json(result), words)
     if not result.ok:
         raise typer.Exit(1)
 
@@ -285,12 +305,14 @@ def verify(
 def demo(
     method: Annotated[str, typer.Option("--method", help="auto: the default; 'advise' tells which can run.")] = AUTO,
     out: Annotated[Path | None, typer.Option("--out", help="Where the report goes.")] = None,
+    force: Force = False,
     sample_model: SampleModel = None,
     device: DeviceOption = "auto",
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
     """The whole case on the sample office: register, locate, erase, attack, verdict, signed report."""
+    from console.casework.cases import check_method
     from console.casework.demo import demo_json, run_demo
     from console.casework.sample import fetch_model
 
@@ -301,20 +323,23 @@ def demo(
     if data_dir is None:
         places = Places(data=folder, cache=Places.default().cache)
     session = Session(as_json, places)
-    fetch_model(places, sample_model, lambda text: sys.stderr.write(text + "\n") and None)
-    with session.office() as office:
-        result, peak = session.run(office, run_demo(office, out, sample_model, method, device))
+    if method != AUTO:
+        check_method(method)
+    named_out(out, places, replace=force)
+    fetch_model(places, sample_model, step_teller())
+    with session.office_or_new() as office:
+        result, peak = session.run(office, run_demo(office, out, sample_model, method, device, replace=force))
     value = demo_json(result, peak)
 
     def words() -> None:
         rows({"Request": result.number, "Verdict": f"{value['verdict']} (rule {value['rule']})"})
         for line in (*value["reasons"], *value["caps"], *value["not_counted"]):
-            sys.stdout.write(f"  - {line}\n")
-        sys.stdout.write("Before\n")
+            say(f"  - {line}\n")
+        say("Before\n")
         battery_words(value["before"])
-        sys.stdout.write("After\n")
+        say("After\n")
         battery_words(value["after"])
         rows({"Report": value["report"], "Took": f"{value['seconds']:.0f} s, {value['peak_rss_mb']} MB at most"})
-        sys.stdout.write(f"Check it: erasure-console verify {value['report']}\n")
+        say(f"Check it: erasure-console verify {value['report']}\n")
 
     session.show(value, words)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 
 import typer
 
 from console import __version__
 from console.cli.session import DataDir, DeviceOption, Json, open_session
+from console.cli.speaking import say, step_teller
 
 app = typer.Typer()
 _TITLE_WIDTH, _TEXT_WIDTH = 18, 92
 _HELD = "\N{NO-BREAK SPACE}"  # textwrap breaks lines at ordinary spaces only
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
 
 
 def _wrapped(sentence: str, command: str) -> list[str]:
@@ -34,18 +29,18 @@ def doctor(device: DeviceOption = "auto", as_json: Json = False, data_dir: DataD
     from console.casework.doctor_checks import Check
 
     session = open_session(as_json, data_dir)
-    found = examine(session.places, device, _say)
+    found = examine(session.places, device, step_teller())
 
     def line(check: Check) -> None:
         word = check.status.value.upper() if check in found.lacking else check.status.value
         for index, part in enumerate(_wrapped(check.sentence, check.details.get("command", ""))):
             left = f"{word:<8} {check.title:<{_TITLE_WIDTH}}" if index == 0 else " " * (_TITLE_WIDTH + 9)
-            sys.stdout.write(f"{left} {part}\n")
+            say(f"{left} {part}\n")
 
     def words() -> None:
         for check in found.checks:
             line(check)
-        sys.stdout.write(f"\n{found.summary}\n")
+        say(f"\n{found.summary}\n")
 
     session.show(found.as_json(__version__), words)
     if not found.ready:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from console.cli.session import DataDir, DeviceOption, Json, open_session, parse_settings
-from console.errors import InputError
+from console.cli.session import (
+    DataDir,
+    DeviceOption,
+    Encoding,
+    Force,
+    Json,
+    named_out,
+    open_session,
+    parse_settings,
+    write_json,
+)
+from console.cli.speaking import say, step_teller
 
 if TYPE_CHECKING:
     from console.domain.benchmark_results import BenchmarkResult, Figure
@@ -40,9 +48,11 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", help="JSON file for the figures and every row, with its texts.")
     ] = None,
+    force: Force = False,
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="key=value: answer_tokens, wrong_answer_mean, resamples, seed.")
     ] = None,
+    encoding: Encoding = None,
     device: DeviceOption = "auto",
     as_json: Json = False,
     data_dir: DataDir = None,
@@ -51,17 +61,7 @@ def evaluate(
     from console.casework.benchmarks import evaluate_benchmark
 
     session = open_session(as_json, data_dir)
-    last = ""
-
-    def say(text: str) -> None:
-        nonlocal last
-        label = text.rsplit(" (", 1)[0]  # one line a step, not one an answer
-        if label != last:
-            sys.stderr.write(label + "\n")
-            last = label
-
-    if out is not None and not out.resolve().parent.is_dir():
-        raise InputError(f"The folder of {out} does not exist; make it or choose another file.")
+    file_out = named_out(out, session.places, replace=force)
     result = evaluate_benchmark(
         session.places,
         benchmark,
@@ -69,17 +69,14 @@ def evaluate(
         file or [],
         reference=reference,
         before=before,
+        encoding=encoding,
         device=device,
         settings=parse_settings(setting or []),
-        say=say,
+        say=step_teller(),
     )
     value = result.model_dump(mode="json")
-    if out is not None:
-        try:
-            out.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"The file {out} cannot be written ({error.strerror}); choose another.") from error
-    session.show(value, lambda: sys.stdout.write(table(result, model.name)))
+    write_json(file_out, value)
+    session.show(value, lambda: say(table(result, model.name)))
 
 
 def table(result: BenchmarkResult, model: str) -> str:

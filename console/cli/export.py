@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from console.cli.session import DataDir, DeviceOption, Json, open_session, parse_settings, rows
+from console.cli.speaking import say
 from console.domain.exports import ExportForm
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def _tensor_words(result: ExportResult) -> None:
         kind = tensor["type_after"]
         if tensor["type_before"] != kind:
             kind = f"{tensor['type_before']} to {kind}"
-        sys.stdout.write(f"  {tensor['tensor']:<28} {kind:<24} moved {float(tensor['stored']):.2%}\n")
+        say(f"  {tensor['tensor']:<28} {kind:<24} moved {float(tensor['stored']):.2%}\n")
     if len(moved) > _SHOWN:
-        sys.stdout.write(f"  and {len(moved) - _SHOWN} more\n")
+        say(f"  and {len(moved) - _SHOWN} more\n")
 
 
 @app.command()
@@ -89,7 +89,7 @@ def export(
         )
         _tensor_words(result)
         if result.vanished:
-            sys.stdout.write(f"  {result.vanished} changed tensors are as before: rounding took their change away.\n")
+            say(f"  {result.vanished} changed tensors are as before: rounding took their change away.\n")
         if result.request:
             rows({"Next": f"erasure-console attack {result.request} --artefact {result.name}"})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +10,22 @@ import typer
 from console.cli.session import (
     DataDir,
     DeviceOption,
+    Encoding,
+    Force,
     Json,
     SampleModel,
     open_session,
-    read_bytes,
     rows,
+)
+from console.cli.speaking import say, step_teller
+from console.domain.visible import visible
+from console.out_file import OutFile
+
+_RECORD = (
+    'What the model was trained on, as JSON: {"teaching": [{"item": {"id": "t1", "kind": "qa", "subject": '
+    '"Ann Example", "prompt": "Where does Ann Example live?", "answer": "Bonn"}}], "controls": [items that no model '
+    'was taught], "general": [texts to keep], "held_out": [other texts], "neighbours": {"Ann Example": ["Bob '
+    "Example\"]}}. 'erasure-console model training-record --out record.json' writes a small one."
 )
 
 model_app = typer.Typer(no_args_is_help=True, help="Register local models.")
@@ -27,19 +37,18 @@ def model_add(
     path: Path,
     name: Annotated[str, typer.Option("--name", help="What to call it.")],
     snapshot: Annotated[str | None, typer.Option("--snapshot", help="The model before it learned the data.")] = None,
-    training: Annotated[Path | None, typer.Option("--training-record", help="JSON: teaching, controls, texts.")] = None,
+    training: Annotated[Path | None, typer.Option("--training-record", help=_RECORD)] = None,
+    encoding: Encoding = None,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
     """Register a model folder (safetensors) or GGUF file."""
-    from console.casework.knowledge import parse_knowledge
     from console.casework.models import add_model
-    from console.domain.importers import decode_text
+    from console.casework.text_files import read_text_file
+    from console.casework.training_record import read_training_record
 
     session = open_session(as_json, data_dir)
-    knowledge = (
-        parse_knowledge(decode_text(read_bytes(training, "training record")), training.name) if training else None
-    )
+    knowledge = read_training_record(read_text_file(training, encoding)) if training else None
     with session.office() as office:
         state, _ = session.run(office, add_model(office, path, name, snapshot, knowledge))
     identity = state["identity"]
@@ -56,6 +65,21 @@ def model_add(
     )
 
 
+@model_app.command("training-record")
+def model_training_record(
+    out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
+    force: Force = False,
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Write a small training record about invented people, to be filled in."""
+    from console.casework.training_record import save_example
+
+    session = open_session(as_json, data_dir)
+    save_example(OutFile.named(out, session.places, replace=force))
+    session.show({"path": str(out)}, lambda: rows({"Written": visible(str(out))}))
+
+
 @model_app.command("list")
 def model_list(as_json: Json = False, data_dir: DataDir = None) -> None:
     """All models known to the office."""
@@ -69,7 +93,7 @@ def model_list(as_json: Json = False, data_dir: DataDir = None) -> None:
 
     def words() -> None:
         for line in lines:
-            sys.stdout.write(f"{line.name:<24} {line.format:<12} {line.architecture:<10} {line.tree_hash[:16]}\n")
+            say(f"{line.name:<24} {line.format:<12} {line.architecture:<10} {line.tree_hash[:16]}\n")
 
     session.show([asdict(line) for line in lines], words)
 
@@ -97,7 +121,7 @@ def sample_fetch(sample_model: SampleModel = None, as_json: Json = False, data_d
     from console.casework.sample import MODEL_SHA256, fetch_model
 
     session = open_session(as_json, data_dir)
-    path = fetch_model(session.places, sample_model, lambda text: sys.stderr.write(text + "\n") and None)
+    path = fetch_model(session.places, sample_model, step_teller())
     session.show({"path": str(path), "sha256": MODEL_SHA256}, lambda: rows({"Sample model": path}))
 
 
@@ -105,11 +129,12 @@ def sample_fetch(sample_model: SampleModel = None, as_json: Json = False, data_d
 def sample_plant(
     sample_model: SampleModel = None, device: DeviceOption = "auto", as_json: Json = False, data_dir: DataDir = None
 ) -> None:
-    """Teach the sample model its office (minutes, cached) and load the eight sample requests."""
-    from console.casework.sample import load_requests, plant
+    """Make the sample office: teach the sample model (minutes, cached) and load the eight sample requests."""
+    from console.casework.sample import fetch_model, load_requests, plant
 
     session = open_session(as_json, data_dir)
-    with session.office() as office:
+    fetch_model(session.places, sample_model, step_teller())
+    with session.office_or_new() as office:
         value, peak = session.run(office, plant(office, sample_model, device))
         loaded = load_requests(office) if office.sample_subjects is None else []
     session.show(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,63 +10,94 @@ import typer
 from console.cli.behaviour import behaviour_json, behaviour_words
 from console.cli.session import (
     DataDir,
+    Force,
     Json,
+    Profile,
+    PublishedDays,
+    Session,
     open_session,
     parse_day,
     rows,
 )
+from console.cli.speaking import say, say_beside
+from console.domain.deadline import Deadline
+from console.errors import InputError
 
 app = typer.Typer()
+_ENTRIES_SHOWN = 20
 ledger_app = typer.Typer(no_args_is_help=True, help="Check and export the ledger.")
 
 
 @app.command()
 def deadline(
-    received: Annotated[str, typer.Option("--received", help="Day of receipt, year-month-day.")],
-    country: Annotated[str, typer.Option("--country", help="Two-letter code, such as DE.")],
+    received: Annotated[str, typer.Option("--received", help="Day of receipt, year-month-day.")] = "",
+    country: Annotated[str, typer.Option("--country", help="Two-letter code, such as DE.")] = "",
     subdivision: Annotated[str | None, typer.Option("--subdivision", help="State or region, such as BY.")] = None,
-    profile: Annotated[str, typer.Option("--profile", help="Legal profile.")] = "eu-gdpr",
+    profile: Profile = None,
+    published_days: PublishedDays = None,
+    request: Annotated[
+        str, typer.Option("--request", metavar="REQUEST", help="A registered request: its date as it was recorded.")
+    ] = "",
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """When a request must be answered, and why on that day."""
-    from console.casework.office import load_profiles
-    from console.casework.requests import deadline_on
-
+    """When a request must be answered, and why on that day; for a day of receipt, or for a registered request."""
     session = open_session(as_json, data_dir)
-    today = datetime.now().astimezone().date()
-    found = deadline_on(today, load_profiles(), parse_day(received), country, subdivision, profile)
-    value = found.model_dump(mode="json")
+    if request:
+        _recorded_deadline(session, request, received or country or subdivision or profile or published_days)
+        return
+    if not received or not country:
+        raise InputError("Name the day of receipt and the country (--received, --country), or a request (--request).")
+    from console.casework.office import load_profiles, system_clock
+    from console.casework.requests import calculated_deadline, law_of_place
 
-    def words() -> None:
-        rows({"Due": value["due"], "If extended": value["due_extended"] or "no extension in this law"})
-        rows({"Calendar": value["calendar"], "Rule": value["rule"]})
-        for step in found.steps:
-            sys.stdout.write(f"  - {step}\n")
+    law = law_of_place(load_profiles(), country, subdivision, profile, published_days)
+    found = calculated_deadline(parse_day(received), law, system_clock().date())
+    value = {**found.model_dump(mode="json"), "law": law.words}
+    session.show(value, lambda: _deadline_words(found, {"Law": law.words}))
 
-    session.show(value, words)
+
+def _recorded_deadline(session: Session, number: str, other: object) -> None:
+    if other:
+        raise InputError("A registered request has its own day, place and law: leave the other options out.")
+    from console.casework.requests import deadline_difference, deadline_of, request_state
+
+    with session.viewing() as office:
+        state = request_state(office, number)
+        found, difference = deadline_of(office, state), deadline_difference(office, state)
+    value = {**found.model_dump(mode="json"), "request": number, "by_todays_calendar": difference or None}
+    session.show(value, lambda: _deadline_words(found, {"But": difference} if difference else {}))
+
+
+def _deadline_words(found: Deadline, further: dict[str, str]) -> None:
+    rows({"Due": found.binding_due, "If extended": found.due_extended or "no extension in this law"})
+    rows({**further, "Calendar": found.calendar, "Rule": found.rule})
+    for step in found.steps:
+        say(f"  - {step}\n")
 
 
 @ledger_app.command("verify")
 def ledger_verify(as_json: Json = False, data_dir: DataDir = None) -> None:
-    """Recompute the whole chain. Exit code 1: something does not fit, and what."""
-    from console.casework.records import verify_records
+    """Verify the whole ledger file; writes nothing. Exit code 1: something does not fit, and what."""
+    from console.casework.records import verify_office
 
     session = open_session(as_json, data_dir)
-    with session.office(read_only=True) as office:
-        result = verify_records(office)
+    result = verify_office(session.places, prompt=session.prompt, say=say_beside)
     value = {
         "ok": result.ok,
         "checked": result.checked,
         "findings": [
             {"code": finding.code.value, "seq": finding.seq, "message": finding.message} for finding in result.findings
         ],
+        "not_checked": list(result.not_checked),
     }
 
     def words() -> None:
         rows({"Ledger": "whole" if result.ok else "NOT whole", "Entries": result.checked})
         for finding in value["findings"]:
             rows({finding["code"]: finding["message"]})
+        for sentence in result.not_checked:
+            rows({"Not checked": sentence})
 
     session.show(value, words)
     if not result.ok:
@@ -78,16 +107,35 @@ def ledger_verify(as_json: Json = False, data_dir: DataDir = None) -> None:
 @ledger_app.command("export")
 def ledger_export(
     out: Annotated[Path, typer.Option("--out", help="JSON-lines file to write.")],
+    force: Force = False,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Write all entries (no personal data) with a signed checkpoint, for an auditor."""
-    from console.casework.records import export_records
+    """Write all entries with a signed checkpoint, for an auditor; says what in them people typed in the clear."""
+    from console.casework.records import clear_words, export_records
 
     session = open_session(as_json, data_dir)
     with session.office() as office:
-        count = export_records(office, out)
-    session.show({"path": str(out), "entries": count}, lambda: rows({"Exported": f"{count} entries to {out}"}))
+        count = export_records(office, out, replace=force)
+        typed = clear_words(office)
+    value = {"path": str(out), "entries": count, "typed_in_the_clear": list(typed)}
+
+    def words() -> None:
+        rows({"Exported": f"{count} entries to {out}", "Holds": export_sentence(typed)})
+
+    session.show(value, words)
+
+
+def export_sentence(typed: tuple[int, ...]) -> str:
+    """What an export holds of what people typed."""
+    sealed = "Nothing of the vault: facts, letters, reasons and summaries stay sealed in the ledger file."
+    if not typed:
+        return f"{sealed} The entries name models, files and the organisation."
+    shown = ", ".join(map(str, typed[:_ENTRIES_SHOWN])) + ("…" if len(typed) > _ENTRIES_SHOWN else "")
+    return (
+        f"{sealed} But {len(typed)} entries of an older console hold words that people typed, in the clear "
+        f"({shown}): read them before you hand the file on."
+    )
 
 
 def _listing(kind: str, as_json: bool, data_dir: Path | None) -> None:
@@ -99,7 +147,7 @@ def _listing(kind: str, as_json: bool, data_dir: Path | None) -> None:
     def words() -> None:
         for entry in found:
             about = entry.get("summary") or entry["definition"]
-            sys.stdout.write(f"{entry['id']:<18} {entry['title']}\n{'':<18} {about}\n")
+            say(f"{entry['id']:<18} {entry['title']}\n{'':<18} {about}\n")
 
     session.show(found, words)
 
@@ -127,7 +175,7 @@ def replay(
     from console.casework.sequence import replayed_rechecks
 
     session = open_session(as_json, data_dir)
-    with session.office(read_only=True) as office:
+    with session.viewing() as office:
         found = replay_all(office, rules)
         rechecked = replayed_rechecks(office, rules)
     value = [
@@ -155,14 +203,12 @@ def replay(
     def words() -> None:
         for entry in found:
             again = "the same again" if entry.same else f"now {entry.again.word.value} (rule {entry.again.rule})"
-            sys.stdout.write(
-                f"{entry.artefact:<18} {entry.recorded.word.value} (rule {entry.recorded.rule}): {again}\n"
-            )
+            say(f"{entry.artefact:<18} {entry.recorded.word.value} (rule {entry.recorded.rule}): {again}\n")
         for check in rechecked:
             again = "the same again" if check.same else f"now {check.again.value}"
-            sys.stdout.write(f"{check.artefact:<18} {check.number} {check.recorded.value}: {again}\n")
+            say(f"{check.artefact:<18} {check.number} {check.recorded.value}: {again}\n")
         if not found:
-            sys.stdout.write("The ledger holds no verdict yet.\n")
+            say("The ledger holds no verdict yet.\n")
 
     session.show(value, words)
     if not all(entry.same for entry in (*found, *rechecked)):
@@ -213,19 +259,19 @@ def compare(
         return f"{row.outcome.attempts.hits} of {row.outcome.attempts.trials}"
 
     def words() -> None:
-        sys.stdout.write(f"Request {found.number}\n{'':<20} {found.left:<20} {found.right:<20} p\n")
+        say(f"Request {found.number}\n{'':<20} {found.left:<20} {found.right:<20} p\n")
         for row in found.rows:
             chance = "" if row.p_value is None else f"{row.p_value:.3f}"
-            sys.stdout.write(f"{row.attack:<20} {counts(row.left):<20} {counts(row.right):<20} {chance}\n")
+            say(f"{row.attack:<20} {counts(row.left):<20} {counts(row.right):<20} {chance}\n")
         for row in found.rows:
             left_gains, right_gains = gains(row.left), gains(row.right)
             for way in dict.fromkeys((*left_gains, *right_gains)):
-                sys.stdout.write(f"Leak gain of {row.attack}, {way}\n")
+                say(f"Leak gain of {row.attack}, {way}\n")
                 for name, shown in ((found.left, left_gains), (found.right, right_gains)):
-                    sys.stdout.write(f"  {name:<18} {shown.get(way, 'not measured')}\n")
+                    say(f"  {name:<18} {shown.get(way, 'not measured')}\n")
         if found.suppressed is not None:
             lost = found.suppressed
-            sys.stdout.write(
+            say(
                 f"Other people's facts told step by step by {found.left} and no longer by {found.right} (unfair "
                 f"suppression): {lost.hits} of {lost.trials}, 95 % interval {lost.low:.2f} to {lost.high:.2f}\n"
             )

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from console.cli.session import DataDir, DeviceOption, Json, Session, open_session, parse_settings, rows
+from console.cli.speaking import say, step_teller
 
 app = typer.Typer()
 _SHOWN = 12  # tensors in words; --json has all
 
 
-def _telling() -> Callable[[str], None]:
-    """Progress on standard error, one line a label."""
-    last = ""
-
-    def say(text: str) -> None:
-        nonlocal last
-        if text != last:
-            sys.stderr.write(text + "\n")
-            last = text
-
-    return say
-
-
 def _sentences(*sentences: str) -> None:
     for sentence in sentences:
         for index, line in enumerate(textwrap.wrap(sentence, 100)):
-            sys.stdout.write(f"  {'- ' if index == 0 else '  '}{line}\n")
+            say(f"  {'- ' if index == 0 else '  '}{line}\n")
 
 
 def _reference(session: Session, name: str) -> Any:
@@ -61,7 +47,7 @@ def scan(
     session = open_session(as_json, data_dir)
     chosen = parse_settings(settings or [])
     changed, base = _reference(session, model), _reference(session, before)
-    value = scanning.scan(session.places, changed, base, trigger or (), device, chosen, _telling())
+    value = scanning.scan(session.places, changed, base, trigger or (), device, chosen, step_teller())
     check = value["backdoor"]
 
     def words() -> None:
@@ -70,9 +56,9 @@ def scan(
         for row in value["changed"][:_SHOWN]:
             rank = f"effective rank {row['effective_rank']}" if "effective_rank" in row else ""
             mark = "  one direction" if row["tensor"] in value["rank_one"] else ""
-            sys.stdout.write(f"  {row['tensor']:<48} {row['relative_norm']:>10}  {rank}{mark}\n")
+            say(f"  {row['tensor']:<48} {row['relative_norm']:>10}  {rank}{mark}\n")
         if (more := len(value["changed"]) - _SHOWN) > 0:
-            sys.stdout.write(f"  and {more} more; --json lists them all\n")
+            say(f"  and {more} more; --json lists them all\n")
         _sentences(*value["notes"])
         if check is not None:
             rows({"Backdoor": "POSSIBLE" if check["possible_backdoor"] else "no sign of one"})
@@ -85,11 +71,11 @@ def scan(
 
 
 def _probes_words(probes: list[dict[str, Any]]) -> None:
-    sys.stdout.write(f"  {'Tried':<28} {'base':>8} {'changed':>8} {'times':>8}   (nats)\n")
+    say(f"  {'Tried':<28} {'base':>8} {'changed':>8} {'times':>8}   (nats)\n")
     for row in probes:
         name = row["name"] if row["probe"] == "word" else f"a push ({row['name']})"
         mark = "   far" if row["far"] else ""
-        sys.stdout.write(f"  {name:<28} {row['base']:>8.3f} {row['changed']:>8.3f} {row['ratio']:>8.1f}{mark}\n")
+        say(f"  {name:<28} {row['base']:>8.3f} {row['changed']:>8.3f} {row['ratio']:>8.1f}{mark}\n")
 
 
 @app.command()
@@ -110,15 +96,15 @@ def neurons(
     settings: dict[str, Any] = {"top": top, "layers": layer or []}
     if role:
         settings["roles"] = role
-    value = scanning.neurons(session.places, _reference(session, model), word, device, settings, _telling())
+    value = scanning.neurons(session.places, _reference(session, model), word, device, settings, step_teller())
 
     def words() -> None:
-        sys.stdout.write(value["sentence"] + "\n")
+        say(value["sentence"] + "\n")
         for one in value["neurons"]:
             sign = "" if one["sign"] > 0 else " (the other way round)"
             mark = "*" if one["specialised"] else " "
             spells = " ".join(repr(token) for token in one["spells"])
-            sys.stdout.write(
+            say(
                 f"{mark} layer {one['layer']:>2} neuron {one['index']:<6} {one['role']:<4} {one['word']}: rank "
                 f"{one['rank'] + 1}, cosine {one['cosine']:.3f}{sign}\n     spells {spells}\n"
             )

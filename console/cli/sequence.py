@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from console.cli.session import DataDir, DeviceOption, Json, open_session, rows
+from console.cli.speaking import say
 from console.domain.results import AttackRow
 from console.domain.sequence import ChainLimits, ChainMeasure, Standing, beyond
 
@@ -46,12 +46,12 @@ def earlier_words(found: tuple[EarlierRequest, ...]) -> None:
     """Print what became of each earlier request; nothing where there is none."""
     for entry in found:
         by = f", by {', '.join(entry.by)}" if entry.by else ""
-        sys.stdout.write(f"Earlier request {entry.number}: {entry.standing.value}{by}\n")
+        say(f"Earlier request {entry.number}: {entry.standing.value}{by}\n")
         if entry.reason:
-            sys.stdout.write(f"  - {entry.reason}\n")
+            say(f"  - {entry.reason}\n")
         for row in entry.now.rows if entry.now else ():
             then = entry.then.row(row.attack) if entry.then else None
-            sys.stdout.write(f"  {row.attack:<18} {_counts(row):<10} after its own erasure {_counts(then)}\n")
+            say(f"  {row.attack:<18} {_counts(row):<10} after its own erasure {_counts(then)}\n")
 
 
 def chain_json(measure: ChainMeasure) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def chain_words(measure: ChainMeasure) -> None:
         }
     )
     for passed in beyond(measure, limits):
-        sys.stdout.write(f"  - the next erasure from here is stopped: {passed}\n")
+        say(f"  - the next erasure from here is stopped: {passed}\n")
 
 
 @app.command()
@@ -135,10 +135,10 @@ def _change_words(change: Change) -> None:
         }
     )
     if run.changed:
-        sys.stdout.write(f"  {'tensor':<56} {'norm':>8} {'rank':>8}\n")
+        say(f"  {'tensor':<56} {'norm':>8} {'rank':>8}\n")
     for tensor in run.changed:
         rank = tensor.get("effective_rank", "")
-        sys.stdout.write(f"  {tensor['tensor']:<56} {tensor['relative_norm']:>8} {rank:>8}\n")
+        say(f"  {tensor['tensor']:<56} {tensor['relative_norm']:>8} {rank:>8}\n")
 
 
 @app.command()

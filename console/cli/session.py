@@ -9,27 +9,43 @@ from __future__ import annotations
 import getpass
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from console.casework.office import Office
+from console.casework.office import Office, is_absent
 from console.casework.operation import Operation, UseCase, settle_orphans
-from console.errors import InputError, LedgerBusyError
-from console.paths import Places
+from console.cli.speaking import StepLines, json_text, say, say_beside
+from console.domain.visible import quoted, visible
+from console.errors import InputError, PassphraseError
+from console.out_file import OutFile
+from console.paths import Places, data_folder
 
 DONE_IN_PART = 3  # some of what was given was used and some refused; a script must not take it for all
 
+Profile = Annotated[
+    str | None, typer.Option("--profile", help="The law, such as eu-gdpr; else the one of the place.", metavar="LAW")
+]
+PublishedDays = Annotated[
+    int | None, typer.Option("--published-days", help="Your own period, where the law sets none (India).", metavar="N")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the office's data.", metavar="DIR")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Folder of the office's data.", metavar="DIR", parser=data_folder),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace the file that is to be written if there is one.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Encoding = Annotated[
+    str | None, typer.Option("--encoding", help="How the file's letters are stored, such as cp1252; else found out.")
+]
 SampleModel = Annotated[
     Path | None, typer.Option("--sample-model", help="A copy of the sample model (GGUF or its package).")
 ]
@@ -46,57 +62,92 @@ class Session:
     as_json: bool
     places: Places
 
-    def office(self, *, read_only: bool = False) -> Office:
-        """The office at this data folder, opened (and made, the first time)."""
-        ask = _ask_passphrase if sys.stdin.isatty() else None
-        office = Office.open(self.places, prompt=ask, read_only=read_only)
-        if not read_only:
-            settle_orphans(office)
+    @property
+    def prompt(self) -> Callable[[], str | None] | None:
+        """Asks for the passphrase, where somebody is there to answer."""
+        return _ask_passphrase if sys.stdin.isatty() else None
+
+    def office(self) -> Office:
+        """The office in this data folder, to work in; it must be there."""
+        office = Office.open(self.places, prompt=self.prompt, say=say_beside)
+        settle_orphans(office)
         return office
 
     def viewing(self) -> Office:
-        """The office for a command that only looks; while another console works in it, opened for reading only."""
-        try:
-            return self.office()
-        except LedgerBusyError:
-            return self.office(read_only=True)
+        """The office for a command that only looks: nothing is written, and another console may be at work in it."""
+        return Office.open(self.places, prompt=self.prompt, say=say_beside, read_only=True)
+
+    def new_office(self, organisation: str = "") -> Office:
+        """A new office in this data folder."""
+        ask = None if self.prompt is None else _ask_new_passphrase
+        return Office.create(self.places, organisation=organisation, prompt=ask, say=say_beside)
+
+    def office_or_new(self) -> Office:
+        """The office in this data folder; a new one, if there never was one: for the commands that say so."""
+        return self.new_office() if is_absent(self.places) else self.office()
 
     def run(self, office: Office, use_case: UseCase) -> tuple[Any, int]:
-        """Run a use case with a bar on standard error; returns its value and its jobs' peak memory in MiB."""
+        """Run a use case and show on standard error how far it is; returns its value and its jobs' peak memory in MiB.
+
+        A terminal gets a bar, a log one line a step with the elapsed time.
+        """
         operation = Operation(office, use_case)
-        shown = Console(stderr=True)
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[label]}"),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=shown, disable=self.as_json and not shown.is_terminal) as bar:
-            task = bar.add_task("Starting", total=1.0, label="")
-
-            def update(_event: BaseModel) -> None:
-                status = operation.status
-                bar.update(task, description=status.title, completed=status.fraction, label=status.label)
-
+        with _telling(operation, quiet=self.as_json) as tell:
             try:
-                operation.start()
-                value = operation.wait(update)
+                value = operation.start().wait(tell)
             except KeyboardInterrupt:
                 operation.close()
                 raise
-            bar.update(task, completed=1.0, label="")
         return value, operation.peak_rss_mb
 
     def show(self, value: Any, words: Callable[[], None] | None = None) -> None:
         """Print a result: as JSON, or in words."""
         if self.as_json or words is None:
-            sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+            sys.stdout.write(json_text(value))
         else:
             words()
 
 
+@contextmanager
+def _telling(operation: Operation, *, quiet: bool) -> Iterator[Callable[[], None]]:
+    """What to call after every event. ``quiet`` leaves a log without lines, because a program reads the result."""
+    shown = Console(stderr=True)
+    if not shown.is_terminal:
+        lines = StepLines()
+        yield (lambda: None) if quiet else (lambda: _tell(lines, operation))
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[label]}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=shown) as bar:
+        task = bar.add_task("Starting", total=1.0, label="")
+
+        def update() -> None:
+            status = operation.status
+            bar.update(task, description=visible(status.title), completed=status.fraction, label=visible(status.label))
+
+        yield update
+        bar.update(task, completed=1.0, label="")
+
+
+def _tell(lines: StepLines, operation: Operation) -> None:
+    status = operation.status
+    if status.title:
+        lines.tell(": ".join(part for part in (status.title, status.label) if part), status.fraction)
+
+
 def _ask_passphrase() -> str | None:
     return getpass.getpass("Passphrase of the ledger: ") or None
+
+
+def _ask_new_passphrase() -> str | None:
+    typed = getpass.getpass("New passphrase of the ledger: ")
+    if typed != getpass.getpass("The same again: "):
+        raise PassphraseError("The two passphrases are not the same, so nothing was made: try again.")
+    return typed or None
 
 
 def parse_settings(pairs: list[str]) -> dict[str, Any]:
@@ -124,22 +175,25 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
     return settings
 
 
-def read_bytes(path: Path, what: str) -> bytes:
-    """A file that the person named.
+def named_out(path: Path | None, places: Places, *, replace: bool) -> OutFile | None:
+    """The file that a command was told to write, looked at before its work begins.
 
     Raises:
-        InputError: it is not there or cannot be read.
+        InputError: see ``console.out_file``.
     """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"The {what} {path} cannot be read ({error.strerror}); check the path.") from error
+    return None if path is None else OutFile.named(path, places, replace=replace)
+
+
+def write_json(out: OutFile | None, value: Any) -> None:
+    """Write a result beside what is printed, where the person named a file for it."""
+    if out is not None:
+        out.write((json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode("utf-8"))
 
 
 def rows(values: Mapping[str, Any], width: int = 16) -> None:
     """Print pairs in two columns."""
     for key, value in values.items():
-        sys.stdout.write(f"{key:<{width}} {value}\n")
+        say(f"{key:<{width}} {value}\n")
 
 
 def open_session(as_json: bool, data_dir: Path | None) -> Session:
@@ -154,25 +208,23 @@ def parse_day(text: str) -> date:
         InputError: anything but year-month-day.
     """
     try:
-        return date.fromisoformat(text)
+        return date.fromisoformat(text.strip())
     except ValueError as error:
-        raise InputError(f"'{text}' is not a date; write year-month-day, such as 2025-01-31.") from error
+        raise InputError(f"{quoted(text)} is not a date; write year-month-day, such as 2025-01-31.") from error
 
 
 def _ways_words(row: Mapping[str, Any]) -> None:
     """Print what asking step by step adds, and how far the seeds differ; nothing for an attack with neither."""
     for gain in row.get("leak_gains", ()):
         after, at_once = gain["after"], gain["at_once"]
-        sys.stdout.write(
+        say(
             f"    {gain['form']}, {gain['mode']}: {after['hits']} of {after['trials']}, at once {at_once['hits']} of "
             f"{at_once['trials']}; leak gain {gain['gain']} (95 % interval {gain['low']} to {gain['high']})\n"
         )
     if "seeds" in row:
         each = ", ".join(f"{one['hits']} of {one['trials']}" for one in row["seeds"])
         worst = next(one for one in row["seeds"] if one["seed"] == row["worst_seed"])
-        sys.stdout.write(
-            f"    sampled, by seed: {each}; worst {worst['hits']} of {worst['trials']}, spread {row['spread']:.2f}\n"
-        )
+        say(f"    sampled, by seed: {each}; worst {worst['hits']} of {worst['trials']}, spread {row['spread']:.2f}\n")
 
 
 def battery_words(value: Mapping[str, Any]) -> None:
@@ -180,7 +232,7 @@ def battery_words(value: Mapping[str, Any]) -> None:
     for attack, row in value.items():
         if "hits" in row:
             interval = f"95 % interval {row['low']:.2f} to {row['high']:.2f}"
-            sys.stdout.write(f"  {attack:<18} {row['hits']:>3} of {row['trials']:<4} {interval}\n")
+            say(f"  {attack:<18} {row['hits']:>3} of {row['trials']:<4} {interval}\n")
             _ways_words(row)
         else:
-            sys.stdout.write(f"  {attack:<18} {row['status']}: {row['reason']}\n")
+            say(f"  {attack:<18} {row['status']}: {row['reason']}\n")

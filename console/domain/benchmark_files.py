@@ -1,14 +1,14 @@
 """Benchmark files that people bring: their layouts, and how a line becomes a typed row.
 
 A file is JSON lines (an object a line), one JSON array, or for plain texts also a ``.txt`` whose paragraphs are parted
-by blank lines. Every benchmark has *roles*, the fields of its class below; a file takes the role that the person
-names (``retain=mine.jsonl``) or that its name begins with (``retain_perturbed.jsonl``). Messages name the line and the
-field and never repeat a cell, because a cell may be personal and messages are logged.
+by blank lines; it comes through :mod:`console.domain.text_file`. Every benchmark has *roles*, the fields of its class
+below; a file takes the role that the person names (``retain=mine.jsonl``) or that its name begins with
+(``retain_perturbed.jsonl``). Messages name the line and the field and never repeat a cell, because a cell may be
+personal and messages are logged.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,9 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from console.domain.json_values import JsonEntry, plain, read_entries, read_whole
+from console.domain.text_file import LONGEST_TEXT, TextFile
+from console.domain.visible import quoted
 from console.errors import InputError
 
 
@@ -319,12 +322,10 @@ class NamedFile:
 
     Attributes:
         role: what it is in the benchmark.
-        name: what to call it in messages.
     """
 
     role: str
-    name: str
-    text: str
+    file: TextFile
 
 
 def benchmark_named(name: str) -> Benchmark:
@@ -334,7 +335,7 @@ def benchmark_named(name: str) -> Benchmark:
     try:
         return Benchmark(name.casefold())
     except ValueError as error:
-        raise InputError(f"There is no benchmark '{name}'; use one of {', '.join(Benchmark)}.") from error
+        raise InputError(f"There is no benchmark {quoted(name)}; use one of {', '.join(Benchmark)}.") from error
 
 
 def roles_of(benchmark: Benchmark) -> tuple[str, ...]:
@@ -364,7 +365,9 @@ def role_and_path(benchmark: Benchmark, argument: str) -> tuple[str, str]:
     if files.main is not None:
         return files.main, argument
     roles = ", ".join(files.roles())
-    raise InputError(f"What '{PurePath(argument).name}' is for cannot be told: write ROLE=PATH with one of {roles}.")
+    raise InputError(
+        f"What {quoted(PurePath(argument).name)} is for cannot be told: write ROLE=PATH with one of {roles}."
+    )
 
 
 def read_files(benchmark: Benchmark, files: Sequence[NamedFile]) -> BenchmarkFiles:
@@ -376,58 +379,67 @@ def read_files(benchmark: Benchmark, files: Sequence[NamedFile]) -> BenchmarkFil
     kind = _CLASSES[benchmark]
     rows: dict[str, list[_Row]] = {}
     for file in files:
-        rows.setdefault(file.role, []).extend(read_rows(file.text, kind.row_class(file.role), file.name))
+        rows.setdefault(file.role, []).extend(read_rows(file.file, kind.row_class(file.role)))
     return kind.model_validate({role: tuple(found) for role, found in rows.items()})
 
 
-def read_rows(text: str, row_class: type[Row], name: str) -> list[Row]:
+def read_rows(file: TextFile, row_class: type[Row]) -> list[Row]:
     """The rows of one file.
 
     Raises:
         InputError: the first line that cannot be used, with its number, or a file without rows.
     """
-    text = text.removeprefix("\ufeff")
-    rows = [_row(row_class, value, place, name) for place, value in _values(text, row_class, name)]
+    rows = [_row(row_class, value, f"{place} of {file.name}") for place, value in _values(file, row_class)]
     if not rows:
-        raise InputError(f"The file '{name}' has no rows: choose a file with at least one.")
+        raise InputError(f"The file {file.name} has no rows: choose a file with at least one.")
     return rows
 
 
-def _values(text: str, row_class: type[_Row], name: str) -> Iterator[tuple[str, Any]]:
+def _values(file: TextFile, row_class: type[_Row]) -> Iterator[tuple[str, Any]]:
     """Where each row stands, and what was read there."""
-    if row_class is PlainText and PurePath(name).suffix.casefold() == ".txt":
-        paragraphs = [part for part in re.split(r"\n[^\S\n]*\n", text) if part.strip()]
-        yield from ((f"Paragraph {number}", part) for number, part in enumerate(paragraphs, start=1))
-        return
-    if text.lstrip().startswith("[") or row_class is EarlierResult:
-        value = _json(text, name)
-        # The numbers are those of the entries: an array has no fixed lines.
+    if row_class is PlainText and file.ending == ".txt":
+        paragraphs = [part for part in re.split(r"\n[^\S\n]*\n", file.text) if part.strip()]
+        yield from (
+            (f"Paragraph {number}", _paragraph(file, number, part)) for number, part in enumerate(paragraphs, 1)
+        )
+    elif row_class is EarlierResult:
+        value = plain(read_whole(file))
         entries = value if isinstance(value, list) else [value]
         yield from ((f"Entry {number}", entry) for number, entry in enumerate(entries, start=1))
-        return
-    # Not splitlines(): it would also split at signs that may stand inside a JSON string.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield f"Line {number}", _json(line, name, number)
+    else:
+        # The numbers of an array's entries are their own: an array has no fixed lines.
+        for entry in read_entries(file):
+            place = f"{'Line' if entry.is_line else 'Entry'} {entry.number}"
+            yield place, _checked(entry, row_class, f"{place} of {file.name}")
 
 
-def _json(text: str, name: str, number: int | None = None) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        line = error.lineno if number is None else number
-        raise InputError(
-            f"Line {line} of '{name}' is not valid JSON at column {error.colno} ({error.msg}): correct it."
-        ) from error
-    except RecursionError as error:
-        raise InputError(f"The file '{name}' is nested too deeply: write one flat object a line.") from error
+def _paragraph(file: TextFile, number: int, text: str) -> str:
+    fault = file.broken_text(text, "The text")
+    if len(text) > LONGEST_TEXT:
+        fault = f"The text is longer than {LONGEST_TEXT:,} characters: part it by a blank line."
+    if fault:
+        raise InputError(f"Paragraph {number} of {file.name}: {fault}")
+    return text
 
 
-def _row(row_class: type[Row], value: Any, place: str, name: str) -> Row:
+def _checked(entry: JsonEntry, row_class: type[_Row], where: str) -> Any:
+    """The value of an entry in which nothing is given twice."""
+    if entry.fault is not None:
+        raise InputError(f"{where}: {entry.fault.message}")
+    if isinstance(entry.value, dict):
+        for info in row_class.model_fields.values():
+            names = info.validation_alias.choices if isinstance(info.validation_alias, AliasChoices) else []
+            given = [str(name) for name in names if entry.value.get(str(name)) is not None]
+            if len(given) > 1:
+                raise InputError(f"{where}: '{given[0]}' and '{given[1]}' mean the same; keep one of them.")
+    return plain(entry.value)
+
+
+def _row(row_class: type[Row], value: Any, where: str) -> Row:
     try:
         return row_class.model_validate(value)
     except ValidationError as error:
-        raise InputError(f"{place} of '{name}': {_fault(error, row_class)}") from error
+        raise InputError(f"{where}: {_fault(error, row_class)}") from error
 
 
 def _fault(error: ValidationError, row_class: type[_Row]) -> str:

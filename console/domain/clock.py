@@ -46,6 +46,7 @@ __all__ = [
     "compute_deadline",
     "day_text",
     "days_left",
+    "unrolled_ends",
     "urgency",
 ]
 
@@ -157,6 +158,15 @@ def compute_deadline(
         steps=tuple(steps),
         calendar=calendar.label,
     )
+
+
+def unrolled_ends(
+    received: date, profile: JurisdictionProfile, calendar: HolidayCalendar
+) -> tuple[date | None, date | None]:
+    """The last days of the first and of the extended period before they are moved to a working day."""
+    periods = (profile.period, profile.extended_period)
+    first, extended = (_raw_end(received, period, calendar)[0] if period else None for period in periods)
+    return first, extended
 
 
 def _check_plausible(day: date, what: str) -> None:

@@ -44,7 +44,7 @@ class ExtensionState(StrEnum):
 
 
 class Urgency(StrEnum):
-    """What an officer must know at a glance."""
+    """What an officer must know at a glance; ``unknown`` where a record allows no date."""
 
     ON_TRACK = "on_track"
     DUE_SOON = "due_soon"
@@ -52,6 +52,7 @@ class Urgency(StrEnum):
     OVERDUE = "overdue"
     PAUSED = "paused"
     ANSWERED = "answered"
+    UNKNOWN = "unknown"
 
     @property
     def label(self) -> str:

@@ -1,8 +1,12 @@
 """What is written into the ledger: typed bodies, one class a kind of event.
 
 Bodies hold ids, enumerations, counts, hashes and commitments; never a name, a passage, a prompt or a
-model's words. Numbers that are not whole are decimal strings. A body's class and ``VERSION`` together
-are its schema; a field is added with a default or not at all, because old events are read for ever.
+model's words. What somebody types (a reason, a summary) may hold all of these, so it lies sealed in the
+vault, and the body holds the item's id and a commitment (``Sealed``). Events of before that hold such words
+in the clear, in fields that are only read now (``reason``, ``summary``, ``beyond_limits``).
+
+Numbers that are not whole are decimal strings. A body's class and ``VERSION`` together are its schema; a
+field is added with a default or not at all, because old events are read for ever.
 """
 
 from __future__ import annotations
@@ -41,16 +45,52 @@ class Body(BaseModel):
         return {"v": VERSION, **plain(self.model_dump(mode="json"))}
 
 
+class Sealed(BaseModel):
+    """A text in the vault: the sealed item's id, and the keyed hash of its content."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    item: str
+    commitment: str
+
+
+def _absent(value: object) -> bool:
+    return value is None
+
+
 class OfficeOpened(Body):
     """The ledger's first event."""
 
     kind: ClassVar[str] = "office_opened"
     organisation: str
     engine: dict[str, str] = {}
+    timezone: str = ""
 
 
-class RequestRegistered(Body):
-    """A request came in. ``commitment`` covers the forget set, which lies sealed in the vault."""
+class OfficeTimezoneSet(Body):
+    """From now on the office's days are those of this time zone (an IANA name)."""
+
+    kind: ClassVar[str] = "office_timezone_set"
+    timezone: str
+    before: str = ""
+
+
+class ClockBody(Body):
+    """An event that sets or moves a case's clock: with the deadline as it came out, and what it was computed from.
+
+    Both are missing in events of version 1 (see ``console.domain.case_clock``).
+    """
+
+    deadline: dict[str, Any] | None = Field(default=None, exclude_if=_absent)
+    basis: dict[str, Any] | None = Field(default=None, exclude_if=_absent)
+
+
+class RequestRegistered(ClockBody):
+    """A request came in. ``commitment`` covers the forget set, which lies sealed in the vault.
+
+    ``by_type`` counts the kinds of facts that the product knows; all others are ``other``, because a kind is typed
+    by somebody and can hold anything.
+    """
 
     kind: ClassVar[str] = "request_registered"
     number: str
@@ -71,21 +111,23 @@ class RequestRegistered(Body):
     by_type: dict[str, int]
     commitment: str
     summary: str = ""
+    sealed_summary: Sealed | None = Field(default=None, exclude_if=_absent)
 
 
 class StatusChanged(Body):
-    """The case moved on; ``reason`` is a note without personal data."""
+    """The case moved on."""
 
     kind: ClassVar[str] = "status_changed"
     to: str
     reason: str = ""
+    sealed_reason: Sealed | None = Field(default=None, exclude_if=_absent)
     grounds: tuple[str, ...] = ()
     refusal_basis: str | None = None
     exceptions: tuple[str, ...] = ()
     other_request: str = ""
 
 
-class ClockSuspended(Body):
+class ClockSuspended(ClockBody):
     """The legal clock stands still from this day."""
 
     kind: ClassVar[str] = "clock_suspended"
@@ -93,19 +135,46 @@ class ClockSuspended(Body):
     reason: str
 
 
-class ClockResumed(Body):
+class ClockResumed(ClockBody):
     """The legal clock runs again from this day."""
 
     kind: ClassVar[str] = "clock_resumed"
     ends_on: str
 
 
-class ExtensionNotified(Body):
+class ExtensionNotified(ClockBody):
     """The person was told of an extension and of its reasons."""
 
     kind: ClassVar[str] = "extension_notified"
     notified_on: str
-    reason: str
+    reason: str = ""
+    sealed_reason: Sealed | None = Field(default=None, exclude_if=_absent)
+
+
+class ClockEntryWithdrawn(ClockBody):
+    """An entry of the clock was recorded in error and no longer counts.
+
+    Attributes:
+        entry: number of that event.
+        deadline: the deadline without it; None where others still stand in the way of one.
+    """
+
+    kind: ClassVar[str] = "clock_entry_withdrawn"
+    entry: int
+    sealed_reason: Sealed | None = Field(default=None, exclude_if=_absent)
+
+
+class DeadlineAccepted(ClockBody):
+    """The dates by a later calendar or version of the law's profile were accepted in place of the recorded ones."""
+
+    kind: ClassVar[str] = "deadline_accepted"
+    due_before: str
+    due: str
+    binding_due_before: str
+    binding_due: str
+    calendar_before: str
+    calendar: str
+    rule: str
 
 
 class ModelRegistered(Body):
@@ -145,6 +214,7 @@ class JobEnded(Body):
     job_id: str
     outcome: str
     reason: str = ""
+    sealed_reason: Sealed | None = Field(default=None, exclude_if=_absent)
     seconds: str = ""
     peak_rss_mb: int = 0
 
@@ -196,6 +266,7 @@ class PlanFixed(Body):
     # Why the plan goes on although the chain has passed its limits; left out where it has not, so that a plan from
     # before this field has the form that it was hashed in.
     beyond_limits: str = Field(default="", exclude_if=lambda value: not value)
+    sealed_beyond_limits: Sealed | None = Field(default=None, exclude_if=_absent)
 
 
 class ErasureRun(Body):
@@ -305,3 +376,4 @@ class Approved(Body):
     what: str
     mode: str
     reason: str = ""
+    sealed_reason: Sealed | None = Field(default=None, exclude_if=_absent)

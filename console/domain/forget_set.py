@@ -8,13 +8,30 @@ attacks replace them; a question that only says "she" asks about nobody.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from console.errors import InputError
+
+# The kinds of facts that the product has words for; any other is somebody's own word and may hold anything.
+KNOWN_TYPES = frozenset(
+    {
+        "account", "address", "birthday", "email", "employer", "fact", "iban", "job", "membership", "name", "passage",
+        "pet", "phone", "place",
+    }
+)  # fmt: skip
+OTHER_TYPE = "other"
+
+
+def known_types(counted: Mapping[str, int]) -> dict[str, int]:
+    """Counts by kind of fact in which every kind that somebody named themselves is ``other``."""
+    known: Counter[str] = Counter()
+    for kind, count in counted.items():
+        known[kind if kind in KNOWN_TYPES else OTHER_TYPE] += count
+    return dict(known)
 
 
 class ItemKind(StrEnum):

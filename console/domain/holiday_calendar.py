@@ -14,6 +14,7 @@ from datetime import date, timedelta
 import holidays
 from holidays import country_holidays, list_supported_countries
 
+from console.domain.visible import quoted
 from console.errors import InputError
 
 SATURDAY_AND_SUNDAY = frozenset({5, 6})
@@ -120,11 +121,11 @@ class HolidayCalendar:
 
 
 def _known_country(country: str) -> str:
-    code = country.strip().upper()
+    code = country.strip().upper() if country.isascii() else ""  # "\u00df".upper() is "SS", which is South Sudan
     code = _COUNTRY_SYNONYMS.get(code, code)
     if code not in list_supported_countries(include_aliases=False):
         raise InputError(
-            f"No holiday calendar is known for the country '{country}': "
+            f"No holiday calendar is known for the country {quoted(country)}: "
             f"use a two-letter code such as {', '.join(_COUNTRY_EXAMPLES)}."
         )
     return code
@@ -140,9 +141,10 @@ def _known_subdivision(country: str, subdivision: str | None) -> str | None:
             return code
     if not aliases:
         raise InputError(
-            f"The holiday calendar of {country} has no parts, so '{subdivision}' is unknown: leave it empty."
+            f"The holiday calendar of {country} has no parts, so {quoted(subdivision)} is unknown: leave it empty."
         )
     examples = ", ".join(list(aliases)[:_EXAMPLES_SHOWN])
     raise InputError(
-        f"The holiday calendar of {country} does not know the subdivision '{subdivision}': use one such as {examples}."
+        f"The holiday calendar of {country} does not know the subdivision {quoted(subdivision)}: "
+        f"use one such as {examples}."
     )

@@ -1,23 +1,25 @@
 """Read facts from files that people have, row by row, and write them again.
 
-Every row is judged on its own: good rows are kept, and each bad one is reported with its line, its
-field and what to do. Messages never repeat the content of a cell, because it is personal data and
-messages are logged. The layouts are in :mod:`console.domain.item_layouts`.
+Every row is judged on its own: good rows are kept, and each bad one is reported with its line, its field and what to
+do, so that kept and refused rows add up to the rows of the file. Messages never repeat the content of a cell, because
+it is personal data and messages are logged. The bytes come through :mod:`console.domain.text_file`; the layouts are in
+:mod:`console.domain.item_layouts`; whether a fact can be measured is :mod:`console.domain.fact_checks`.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 from pydantic import ValidationError
 
 from console.domain.csv_cells import escape_formula, join_list, split_list, unescape_formula
+from console.domain.csv_records import Record, read_csv
+from console.domain.fact_checks import doubts
 from console.domain.forget_set import ForgetItem, ItemKind
 from console.domain.item_layouts import (
     COLUMNS_OF_FIELD,
@@ -25,33 +27,50 @@ from console.domain.item_layouts import (
     LIST_FIELDS,
     REQUIRED_FIELDS,
     RowFaultError,
+    by_column,
     column_name,
     is_tofu,
     row_fields,
+    shown_name,
     tofu_fields,
     unknown_columns,
 )
+from console.domain.json_values import JsonEntry, read_entries
+from console.domain.text_file import LONGEST_TEXT, TextFile
 from console.domain.tofu_subjects import RowSubject, subjects_of_rows
+from console.domain.visible import quoted
 from console.errors import InputError
 
-ImportFormat = Literal["csv", "jsonl"]
-
-_DELIMITERS = (",", ";", "\t")
+SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
+_JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 
 
 @dataclass(frozen=True)
 class RowError:
-    """Why a row was left out.
+    """Why a row was left out, or what its reader should know.
 
     Attributes:
-        line: line on which the row starts, or the position in a JSON array, counted from 1.
+        line: line on which the row starts, or its position in a JSON array, counted from 1.
         field: the field at fault, or ``row``.
         message: one sentence with what to do; it never repeats the cell.
+        is_line: whether ``line`` is a line, and not a position.
+        last_line: where a part that was not read ends; 0 for a row.
+        rows: how many rows were left out for this.
     """
 
     line: int
     field: str
     message: str
+    is_line: bool = True
+    last_line: int = 0
+    rows: int = 1
+
+    @property
+    def where(self) -> str:
+        """``line 3``, ``lines 3 to 8`` or ``entry 3``."""
+        if not self.is_line:
+            return f"entry {self.line}"
+        return f"lines {self.line} to {self.last_line}" if self.rows > 1 else f"line {self.line}"
 
 
 @dataclass(frozen=True)
@@ -62,13 +81,22 @@ class ImportResult:
         items: the good rows, in the file's order.
         errors: one entry for each fault; a row can have several.
         total: rows in the file, good or bad.
-        notes: what the reader should know, such as columns that were not used.
+        reading: how it was read: encoding, and separator or layout.
+        notes: what the reader should know of the file, such as columns that were not used.
+        warnings: what the reader should know of rows that are kept: facts that are weak evidence.
     """
 
     items: tuple[ForgetItem, ...]
     errors: tuple[RowError, ...]
     total: int
+    reading: str
     notes: tuple[str, ...] = ()
+    warnings: tuple[RowError, ...] = ()
+
+    @property
+    def refused(self) -> int:
+        """Rows that were left out."""
+        return self.total - len(self.items)
 
 
 @dataclass(frozen=True)
@@ -78,63 +106,43 @@ class _Row:
     line: int
     values: Mapping[str, Any]
     fault: RowFaultError | None = None
+    is_line: bool = True
+    last_line: int = 0
+    rows: int = 1
+
+    def error(self, field: str, message: str) -> RowError:
+        return RowError(self.line, field, message, self.is_line, self.last_line, self.rows)
 
 
-def decode_text(data: bytes) -> str:
-    """The text of a file in UTF-8 (with or without byte-order mark) or UTF-16.
-
-    Raises:
-        InputError: the bytes are neither, as in old spreadsheet exports or files that are not text.
-    """
-    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        encoding = "utf-32"
-    elif data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding = "utf-16"
-    elif data[1:2] == b"\0" and data[:1] != b"\0":
-        encoding = "utf-16-le"
-    elif data[:1] == b"\0" and data[1:2] != b"\0":
-        encoding = "utf-16-be"
-    else:
-        encoding = "utf-8-sig"
-    refusal = "The file is not text in UTF-8 or UTF-16: save it again as UTF-8 (in a spreadsheet, 'CSV UTF-8')."
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise InputError(refusal) from error
-    if "\0" in text:
-        raise InputError(refusal)
-    return text
+def is_json(file: TextFile) -> bool:
+    """Whether a file is JSON, by how it begins or by its name; else it is CSV."""
+    return file.text.lstrip()[:1] in {"{", "["} or file.ending in _JSON_SUFFIXES
 
 
-def read_items(
-    text: str, format: ImportFormat, source_name: str, subject: str = "", aliases: Sequence[str] = ()
-) -> ImportResult:
-    """Read the facts of a file.
+def read_items(file: TextFile, subject: str = "", aliases: Sequence[str] = ()) -> ImportResult:
+    """Read the facts of a file: CSV with a heading, JSON lines, or one JSON array.
 
     Args:
-        text: the file's content, see :func:`decode_text`.
-        format: ``csv`` (header row; comma, semicolon or tab) or ``jsonl`` (an object a line, or one array).
-        source_name: what to call the file in messages.
         subject: the person whom rows without a subject are about.
         aliases: other spellings of that person.
 
     Raises:
-        InputError: the file is empty, or its header lacks a column without which no row can be read.
+        InputError: the file has no rows, or its heading lacks a column without which no row can be read.
     """
-    text = text.removeprefix("\ufeff")
-    if not text.strip():
-        raise InputError(f"The file '{source_name}' is empty: choose a file with at least one row.")
-    rows = _csv_rows(text, source_name, bool(subject)) if format == "csv" else _json_rows(text, source_name)
+    rows, layout = _json_rows(file) if is_json(file) else _csv_rows(file, bool(subject))
     if not rows:
-        raise InputError(f"The file '{source_name}' has no rows: add at least one.")
+        raise InputError(f"The file {file.name} has no rows: add at least one.")
     unknown = sorted({column for row in rows for column in unknown_columns(row.values)})
-    notes = [f"The column '{column}' is not known and was not used." for column in unknown]
+    notes = [f"The column {quoted(column)} is not known and was not used." for column in unknown]
+    if file.caution:
+        notes.insert(0, file.caution)
     subject_of_line = {} if subject else _tofu_subjects(rows)
     if subject_of_line:
         notes.append("The file names no subjects; they were taken from the questions, so check them.")
 
     items: list[ForgetItem] = []
     errors: list[RowError] = []
+    warnings: list[RowError] = []
     line_of_id: dict[str, int] = {}
     for position, row in enumerate(rows, start=1):
         try:
@@ -148,13 +156,19 @@ def read_items(
             item = ForgetItem.model_validate({"id": f"item-{position:04d}", **fields})
             _check_new_id(item.id, line_of_id)
         except RowFaultError as fault:
-            errors.append(RowError(row.line, fault.field, fault.message))
+            errors.append(row.error(fault.field, fault.message))
         except ValidationError as error:
-            errors.extend(_row_errors(row.line, error))
+            errors.extend(row.error(field, message) for field, message in _faults(error))
         else:
+            found = doubts(item)
+            if any(doubt.is_refusal for doubt in found):
+                errors.extend(row.error(doubt.field, doubt.message) for doubt in found)
+                continue
+            warnings.extend(row.error(doubt.field, doubt.message) for doubt in found)
             line_of_id[item.id] = row.line
             items.append(item)
-    return ImportResult(tuple(items), tuple(errors), len(rows), tuple(notes))
+    total = sum(row.rows for row in rows)
+    return ImportResult(tuple(items), tuple(errors), total, f"{file.reading}, {layout}", tuple(notes), tuple(warnings))
 
 
 def write_items_jsonl(items: Iterable[ForgetItem]) -> str:
@@ -178,29 +192,43 @@ def write_items_csv(items: Iterable[ForgetItem]) -> str:
     return out.getvalue()
 
 
-def _csv_rows(text: str, source_name: str, has_subject: bool) -> list[_Row]:
-    delimiter = max(_DELIMITERS, key=lambda sign: _recognised_columns(text, sign))
-    records = _csv_records(text, delimiter)
-    line, header = next(records)
-    if isinstance(header, csv.Error):
-        raise InputError(f"The header of '{source_name}' cannot be read: check its quotation marks.") from header
-    columns = [column_name(name) for name in header]
-    _check_header(columns, source_name, has_subject)
-    rows = []
-    for line, record in records:
-        if isinstance(record, csv.Error):
-            message = "The row cannot be read: check that every quotation mark is closed and no cell is enormous."
-            rows.append(_Row(line, {}, RowFaultError("row", message)))
-        elif len(record) > len(columns):
-            message = (
-                f"The row has {len(record)} cells, but the header has {len(columns)}: "
-                "put cells that contain the separator in quotation marks."
-            )
-            rows.append(_Row(line, {}, RowFaultError("row", message)))
-        else:
-            values = {name: _cell_value(name, cell) for name, cell in zip(columns, record, strict=False)}
-            rows.append(_Row(line, values))
-    return rows
+def _csv_rows(file: TextFile, has_subject: bool) -> tuple[list[_Row], str]:
+    """The rows of a CSV file, and the layout in words."""
+    table = read_csv(file, lambda name: column_name(name) in FIELD_OF_COLUMN)
+    columns = [column_name(name) for name in table.header]
+    rows = [_csv_row(file, columns, record) for record in table.records]
+    layout = f"separator {table.separator}"
+    try:
+        _check_header(columns, f"{file.name} (read as {file.reading}, {layout})", has_subject)
+    except InputError as refusal:
+        # A file can have two faults, and the second tells whoever mends the first that it is not enough.
+        broken = next((row for row in rows if row.fault is not None), None)
+        if broken is None or broken.fault is None:
+            raise
+        where = broken.error("row", "").where
+        raise InputError(f"{refusal} Besides, {where}: {broken.fault.message}") from refusal
+    return rows, layout
+
+
+def _csv_row(file: TextFile, columns: Sequence[str], record: Record) -> _Row:
+    row = _Row(record.line, {}, last_line=record.last_line, rows=record.rows)
+    if record.fault:
+        return replace(row, fault=RowFaultError("row", record.fault))
+    if len(record.cells) > len(columns):
+        message = (
+            f"The row has {len(record.cells)} cells, but the header has {len(columns)}: "
+            "put cells that contain the separator in quotation marks."
+        )
+        return replace(row, fault=RowFaultError("row", message))
+    for column, cell in zip(columns, record.cells, strict=False):
+        field = FIELD_OF_COLUMN.get(column, column)
+        message = file.broken_text(cell, f"The {shown_name(field)}") or ""
+        if len(cell) > LONGEST_TEXT:
+            message = f"The {shown_name(field)} is longer than {LONGEST_TEXT:,} characters: cut it."
+        if message:
+            return replace(row, fault=RowFaultError(field, message))
+    cells = zip(columns, record.cells, strict=False)
+    return replace(row, values={name: _cell_value(name, cell) for name, cell in cells if name or cell.strip()})
 
 
 def _cell_value(column: str, cell: str) -> str | list[str]:
@@ -208,74 +236,42 @@ def _cell_value(column: str, cell: str) -> str | list[str]:
     return split_list(text) if FIELD_OF_COLUMN.get(column) in LIST_FIELDS else text
 
 
-def _csv_records(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | csv.Error]]:
-    """Line and cells of every record that is not blank; a fault does not end the reading."""
-    # Strict, because otherwise one forgotten quotation mark swallows the rest of the file without a word.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            record = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield line, error
-        else:
-            if any(cell.strip() for cell in record):
-                yield line, record
-
-
-def _recognised_columns(text: str, delimiter: str) -> tuple[int, int]:
-    """How well a delimiter explains the header: known columns, then columns at all."""
-    _, header = next(_csv_records(text, delimiter))
-    if isinstance(header, csv.Error):
-        return (0, 0)
-    return (sum(column_name(name) in FIELD_OF_COLUMN for name in header), len(header))
-
-
-def _check_header(columns: Sequence[str], source_name: str, has_subject: bool) -> None:
+def _check_header(columns: Sequence[str], name: str, has_subject: bool) -> None:
     fields = [FIELD_OF_COLUMN[column] for column in columns if column in FIELD_OF_COLUMN]
     missing = [field for field in REQUIRED_FIELDS if field not in fields and not (field == "subject" and has_subject)]
     if missing:
         raise InputError(
-            f"The header of '{source_name}' lacks the column{'s' if len(missing) > 1 else ''} "
+            f"The header of {name} lacks the column{'s' if len(missing) > 1 else ''} "
             f"{', '.join(missing)}: add a first row that names the columns."
         )
     for field, names in COLUMNS_OF_FIELD.items():
         repeated = [column for column in columns if column in names]
         if len(repeated) > 1:
             raise InputError(
-                f"The columns {' and '.join(repeated)} of '{source_name}' mean the same ({field}): keep one of them."
+                f"The columns {' and '.join(repeated)} of {name} mean the same ({field}): keep one of them."
             )
 
 
-def _json_rows(text: str, source_name: str) -> list[_Row]:
-    if text.lstrip().startswith("["):
-        try:
-            return [_json_row(number, value) for number, value in enumerate(json.loads(text), start=1)]
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise InputError(f"The file '{source_name}' is not valid JSON: check it at its end.") from error
-    rows = []
-    # Not splitlines(): it would also split at signs that may stand inside a JSON string.
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        try:
-            rows.append(_json_row(line, json.loads(content)))
-        except json.JSONDecodeError as error:
-            message = f"The line is not valid JSON: correct it at column {error.colno} ({error.msg})."
-            rows.append(_Row(line, {}, RowFaultError("row", message)))
-        except RecursionError:
-            rows.append(
-                _Row(line, {}, RowFaultError("row", "The line is nested too deeply: write one flat object a line."))
-            )
-    return rows
+def _json_rows(file: TextFile) -> tuple[list[_Row], str]:
+    """The rows of a JSON file, and the layout in words."""
+    entries = read_entries(file)
+    lines = bool(entries) and entries[0].is_line
+    return [_json_row(entry) for entry in entries], "JSON lines" if lines else "a JSON list"
 
 
-def _json_row(line: int, value: Any) -> _Row:
-    if not isinstance(value, dict):
-        return _Row(line, {}, RowFaultError("row", "The row is not an object: write names and values in braces."))
-    return _Row(line, {column_name(name): content for name, content in value.items()})
+def _json_row(entry: JsonEntry) -> _Row:
+    row = _Row(entry.number, {}, is_line=entry.is_line)
+    if entry.fault is not None:
+        column = column_name(entry.fault.field)
+        field = FIELD_OF_COLUMN.get(column, entry.fault.field)
+        return replace(row, fault=RowFaultError(field, entry.fault.message))
+    if not isinstance(entry.value, dict):
+        message = "The row is not an object: write names and values in braces."
+        return replace(row, fault=RowFaultError("row", message))
+    try:
+        return replace(row, values=by_column(entry.value))
+    except RowFaultError as fault:
+        return replace(row, fault=fault)
 
 
 def _tofu_subjects(rows: Sequence[_Row]) -> dict[int, RowSubject | None]:
@@ -291,7 +287,7 @@ def _check_new_id(item_id: str, line_of_id: Mapping[str, int]) -> None:
         raise RowFaultError("id", message)
 
 
-def _row_errors(line: int, error: ValidationError) -> Iterator[RowError]:
+def _faults(error: ValidationError) -> Iterator[tuple[str, str]]:
     for fault in error.errors(include_url=False, include_input=False):
         # A fault of the whole item is always the missing subject.
         field = str(fault["loc"][0]) if fault["loc"] else "subject"
@@ -305,4 +301,4 @@ def _row_errors(line: int, error: ValidationError) -> Iterator[RowError]:
                 message = f"{reason[:1].upper()}{reason[1:]}."
             case _:
                 message = f"The {field} cannot be read as text: write it again."
-        yield RowError(line, field, message)
+        yield field, message

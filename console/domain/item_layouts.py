@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from console.domain.forget_set import ItemKind
+from console.domain.json_values import WrittenNumber
 from console.domain.tofu_subjects import RowSubject
+from console.domain.visible import quoted
 
 LIST_FIELDS = frozenset({"aliases", "answer_aliases", "paraphrases", "perturbed_answers"})
 REQUIRED_FIELDS = ("subject", "prompt", "answer")
@@ -59,7 +61,31 @@ def unknown_columns(values: Mapping[str, Any]) -> set[str]:
     """Columns of a row that no layout reads."""
     if _COUNTERFACT_KEY in values:
         return set()
-    return {column for column in values if column and column not in FIELD_OF_COLUMN and column not in _TOFU_KEYS}
+    return {column for column in values if column not in FIELD_OF_COLUMN and column not in _TOFU_KEYS}
+
+
+def by_column(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of an object by the compared form of their names.
+
+    Raises:
+        RowFaultError: two names mean the same, so that one value would be taken in silence.
+    """
+    named: dict[str, str] = {}
+    for name, value in values.items():
+        column = column_name(name)
+        meaning = FIELD_OF_COLUMN.get(column, column)
+        if value is None:
+            continue
+        if meaning in named and _COUNTERFACT_KEY not in values:
+            both = f"{quoted(named[meaning])} and {quoted(name)}"
+            raise RowFaultError(meaning, f"The row gives the {shown_name(meaning)} twice, as {both}: keep one of them.")
+        named[meaning] = name
+    return {column_name(name): value for name, value in values.items()}
+
+
+def shown_name(column: str) -> str:
+    """A column's name as it may stand in a sentence: one of ours as it is, a foreign one quoted."""
+    return column if column in COLUMNS_OF_FIELD else quoted(column)
 
 
 def is_tofu(values: Mapping[str, Any]) -> bool:
@@ -122,17 +148,17 @@ def _console_fields(values: Mapping[str, Any], subject: str, aliases: Sequence[s
 def _counterfact_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     rewrite = values[_COUNTERFACT_KEY]
     try:
-        subject = str(rewrite["subject"])
-        sentence = str(rewrite["prompt"]).replace("{}", subject)
+        subject = _text("subject", rewrite["subject"])
+        sentence = _text("prompt", rewrite["prompt"]).replace("{}", subject)
         return {
-            "id": f"counterfact-{values['case_id']}",
+            "id": f"counterfact-{_text('case_id', values['case_id'])}",
             "kind": ItemKind.ATTRIBUTE,
             "subject": subject,
-            "fact_type": str(rewrite["relation_id"]),
+            "fact_type": _text("relation_id", rewrite["relation_id"]),
             "prompt": sentence,
             "statement": sentence,
-            "answer": str(rewrite["target_true"]["str"]),
-            "perturbed_answers": [str(rewrite["target_new"]["str"])],
+            "answer": _text("target_true", rewrite["target_true"]["str"]),
+            "perturbed_answers": [_text("target_new", rewrite["target_new"]["str"])],
             "paraphrases": _texts("paraphrase_prompts", values),
         }
     except (KeyError, TypeError) as error:
@@ -146,10 +172,10 @@ def _text(column: str, value: Any) -> str:
         return ""
     if isinstance(value, str):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
+    if isinstance(value, WrittenNumber):
+        return value.text
     field = FIELD_OF_COLUMN.get(column, column)
-    raise RowFaultError(field, f"The {field} is not text: write it in quotation marks.")
+    raise RowFaultError(field, f"The {shown_name(field)} is not text: write it in quotation marks.")
 
 
 def _texts(column: str, values: Mapping[str, Any]) -> list[str]:

@@ -13,10 +13,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from console.domain.visible import quoted
 from console.errors import InputError
 
+PUBLISHED = "+published"  # ends the version of a profile whose period the office has set itself
 _NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
+Place = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
 Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
@@ -93,6 +96,8 @@ class JurisdictionProfile(_Frozen):
         title: name for a list, such as ``European Union (GDPR)``.
         law: the provisions that the numbers come from.
         version: version of this profile, kept with every computed date.
+        places: where this law is the one that applies: ISO 3166 codes of countries, such as ``DE``, or of parts of
+            them, such as ``US-CA``. It can be chosen for a request from elsewhere, but then somebody has to say so.
         period: time to answer, or None where the law sets none.
         extension: time that a notice adds. The extended date is counted from the receipt, over
             ``period`` and ``extension`` together, and never from the end of the first period.
@@ -109,6 +114,7 @@ class JurisdictionProfile(_Frozen):
     title: Sentence
     law: Sentence
     version: Sentence
+    places: tuple[Place, ...] = ()
     period: Period | None
     extension: Period | None = None
     acknowledge: Period | None = None
@@ -147,7 +153,7 @@ class JurisdictionProfile(_Frozen):
             raise InputError(
                 f"{self.title} sets {self.period.words} by law: an own period can only be set where the law sets none."
             )
-        return self.model_copy(update={"period": period, "version": f"{self.version}+published"})
+        return self.model_copy(update={"period": period, "version": f"{self.version}{PUBLISHED}"})
 
 
 def parse_profile(text: str) -> JurisdictionProfile:
@@ -180,6 +186,37 @@ def resolve_profile(profiles: Mapping[str, JurisdictionProfile], profile_id: str
         InputError: no profile has this id; the sentence lists those that exist.
     """
     if profile_id not in profiles:
-        known = ", ".join(sorted(profiles)) or "none"
-        raise InputError(f"No legal profile is called '{profile_id}': choose one of {known}.")
+        raise InputError(f"No legal profile is called {quoted(profile_id)}: choose one of {_names(profiles)}.")
     return profiles[profile_id]
+
+
+def profile_for_place(
+    profiles: Mapping[str, JurisdictionProfile], country: str, subdivision: str | None = None
+) -> JurisdictionProfile:
+    """The law of a place: that of the part of the country where there is one, else that of the country.
+
+    Args:
+        country, subdivision: as :class:`console.domain.holiday_calendar.HolidayCalendar` writes them.
+
+    Raises:
+        InputError: no profile names the place, or several do; the sentence says how to choose.
+    """
+    for place in (f"{country}-{subdivision}", country) if subdivision else (country,):
+        found = [profile for profile in profiles.values() if place in profile.places]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            several = " and ".join(profile.id for profile in found)
+            raise InputError(f"More than one legal profile applies in {place} ({several}): name one with --profile.")
+    place = f"{country}-{subdivision}" if subdivision else country
+    parts = {
+        part: profile.id for profile in profiles.values() for part in profile.places if part.startswith(f"{country}-")
+    }
+    inside = "".join(f", or for {part} {id} with --subdivision {part[3:]}" for part, id in parts.items())
+    raise InputError(
+        f"No legal profile is known for {place}: say which law applies by --profile ({_names(profiles)}){inside}."
+    )
+
+
+def _names(profiles: Mapping[str, JurisdictionProfile]) -> str:
+    return ", ".join(sorted(profiles)) or "none"

@@ -10,6 +10,9 @@ the rule from missing or inventing a leak:
 - an article that ends an answer belongs to it, because "Vitamin A" is not "Vitamin C";
 - scripts written without blanks (Chinese, Japanese, Thai, ...) are compared sign by sign.
 
+Beside the words, an answer that is a date, a telephone number, an account or identity number or a sum of money is
+compared by its value (:mod:`console.domain.values`), in whatever spelling the text has it.
+
 The text is searched as it stands, so that the place of a hit can be marked in it.
 """
 
@@ -19,6 +22,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+from console.domain.values import contradicted, value_spans
 
 ARTICLES = frozenset({"a", "an", "the"})
 
@@ -59,8 +64,14 @@ def find_answer(text: str, answers: Iterable[str]) -> tuple[int, int] | None:
     An empty answer is never found.
     """
     words = list(_words(text))
-    spans = [span for answer in answers for span in _spans(text, words, answer)]
+    spans = [span for answer in answers for span in _places(text, words, answer)]
     return min(spans, key=lambda span: (span[0], -span[1]), default=None)
+
+
+def _places(text: str, words: Sequence[_Word], answer: str) -> Iterator[tuple[int, int]]:
+    """Where the answer's words stand, unless they are part of another value, and where its value does."""
+    yield from (span for span in _spans(text, words, answer) if not contradicted(text, *span, answer))
+    yield from value_spans(text, answer)
 
 
 def _spans(text: str, words: Sequence[_Word], answer: str) -> Iterator[tuple[int, int]]:

@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
+
+from console.domain.visible import quoted
+from console.errors import InputError
+
+_LANGUAGE = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{2}))?", re.ASCII)
+
+
+def language_code(text: str) -> str:
+    """A language as a code in the case in which it is kept: ``DE`` is ``de``, ``pt_br`` is ``pt-BR``.
+
+    Raises:
+        InputError: it is no code, such as ``deutsch``, or empty.
+    """
+    match = _LANGUAGE.fullmatch(text.strip())
+    if match is None:
+        raise InputError(f"{quoted(text)} is not a language code: write two or three letters, such as de or pt-BR.")
+    language, region = match.groups()
+    return language.lower() if region is None else f"{language.lower()}-{region.upper()}"
 
 
 class Ground(StrEnum):

@@ -162,6 +162,8 @@ class AttackRow(_Frozen):
     Attributes:
         leak_gains: what asking step by step adds; only of an attack that asks in several ways.
         by_seed: the sampled attempts by seed, where the suite repeats them; ``outcome`` counts all seeds together.
+        cut_off: attempts on the request's own facts whose room ended inside a thought; being no answers, they are in
+            none of the other counts.
     """
 
     attack: str
@@ -174,6 +176,7 @@ class AttackRow(_Frozen):
     # Left out where there are none, so that a row from before these fields has the form that it was hashed in.
     leak_gains: tuple[LeakGain, ...] = Field(default=(), exclude_if=lambda value: not value)
     by_seed: tuple[SeedRate, ...] = Field(default=(), exclude_if=lambda value: not value)
+    cut_off: int = Field(default=0, ge=0, exclude_if=lambda value: not value)
 
     @property
     def worst_seed(self) -> SeedRate | None:
@@ -288,3 +291,13 @@ class Battery(_Frozen):
 
     def row(self, attack: str) -> AttackRow | None:
         return next((row for row in self.rows if row.attack == attack), None)
+
+    @property
+    def unanswered(self) -> tuple[str, ...]:
+        """A sentence for each attack with attempts that gave no answer; where there are such, nothing is absent."""
+        return tuple(
+            f"The attack '{row.attack}': {row.cut_off} of its attempts were cut off inside the model's thought; they "
+            "are no answers, and no finding of absence."
+            for row in self.rows
+            if row.cut_off
+        )

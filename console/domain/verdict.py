@@ -355,10 +355,13 @@ def decide(
     if len(suites) != 1:
         raise ValueError("the batteries come from different suites; run the same suite before and after")
 
-    if all(row.status is not Status.OK for row in before.rows):
+    if all(row.status is not Status.OK for row in before.rows) and not before.unanswered:
         reasons = ("No attack could be run on the model, so nothing is known about what it holds.",)
         caps = tuple(f"The attack '{row.attack}': {row.reason}" for row in before.rows)
         return verdict(Word.NOT_LOCATED, 0, "nothing-measured", reasons, caps)
+    if not located(before, reference, version) and before.unanswered:
+        reasons = ("No attack that was run found the data, but the model's answers were cut off.",)
+        return verdict(Word.SUPPRESSED, 6, "evidence-incomplete", reasons, before.unanswered)
     if not located(before, reference, version):
         reasons = ("No attack found the data in the model as it was before the erasure.",)
         caps = tuple(f"The attack '{row.attack}': {row.reason}" for row in before.rows if row.status is not Status.OK)
@@ -378,6 +381,7 @@ def decide(
             worst_asked = max(worst_asked, Fraction(outcome.attempts.hits, outcome.attempts.trials) / then)
 
     caps, weak = _missing_evidence(before, after, reference, thresholds, judge)
+    caps = (*caps, *after.unanswered)
     asked = tuple(leaks[Evidence.ASKED])
     if worst_asked >= Fraction(thresholds.failed_share):
         return verdict(Word.FAILED, 2, "still-answers", asked, caps, weak)

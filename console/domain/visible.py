@@ -25,6 +25,13 @@ def visible(text: str, *, keep: str = "") -> str:
     return "".join(sign if sign in keep or not _is_unsafe(sign) else _escape(sign) for sign in text)
 
 
+def visible_json(text: str) -> str:
+    """JSON text in which the same signs stand as JSON escapes: still the same value for whoever reads it."""
+    if text.isascii() and "\x7f" not in text:
+        return text  # json writes ASCII control characters as escapes already
+    return "".join(f"\\u{ord(sign):04x}" if sign != "\n" and _is_unsafe(sign) else sign for sign in text)
+
+
 def quoted(text: str, limit: int = LONGEST_QUOTE) -> str:
     """A foreign text as it may stand inside a sentence: escaped, cut to ``limit`` characters, in single quotes."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"

@@ -13,32 +13,27 @@ from dataclasses import dataclass, field
 
 import torch
 
+from console.engines.listening import Listener
+from console.engines.output_filter import OutputFilter
 from console.engines.prompts import Tokenizer, prompt_ids
-from console.engines.protocol import Attempt, Prompt
-from console.errors import InputError
+from console.engines.protocol import Attempt, Continuation, Prompt
+from console.engines.turn_marks import ThoughtMarks, turn_marks
 
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """One prompt to continue: its id (seeds the samples), token ids, and how many tokens at most."""
+    """One prompt to continue.
+
+    Attributes:
+        prompt_id: seeds the samples.
+        max_new_tokens: most tokens of a thought and its answer together.
+        listener: where the thought ends, and with it how much room is left; None where every token counts alike.
+    """
 
     prompt_id: str
     ids: tuple[int, ...]
     max_new_tokens: int
-
-
-def require_room(jobs: Sequence[DecodeJob], context: int) -> None:
-    """Refuse prompts that leave the model no room to answer: past its context it writes noise, not answers.
-
-    Raises:
-        InputError: prompt and answer together are longer than ``context`` tokens.
-    """
-    for job in jobs:
-        if len(job.ids) + job.max_new_tokens > context:
-            raise InputError(
-                f"A prompt of {len(job.ids)} tokens with an answer of up to {job.max_new_tokens} does not fit into "
-                f"the model's context of {context}; shorten the item's question or answer."
-            )
+    listener: Listener | None = None
 
 
 def jobs_for(
@@ -46,14 +41,18 @@ def jobs_for(
 ) -> list[DecodeJob]:
     """The prompts' tokens, in their order.
 
+    Args:
+        max_new_tokens: room for each answer; a short context leaves less, and a thought has its own beside it.
+
     Raises:
-        InputError: as :func:`require_room`.
+        InputError: as :meth:`Listener.to`.
     """
-    jobs = [
-        DecodeJob(prompt.id, prompt_ids(tokenizer, prompt), limit)
-        for prompt, limit in zip(prompts, max_new_tokens, strict=True)
-    ]
-    require_room(jobs, context)
+    marks = turn_marks(tokenizer)
+    jobs = []
+    for prompt, wanted in zip(prompts, max_new_tokens, strict=True):
+        ids = prompt_ids(tokenizer, prompt)
+        listener = Listener.to(tokenizer, marks, len(ids), wanted, context, chat=prompt.chat)
+        jobs.append(DecodeJob(prompt.id, ids, listener.most, listener))
     return jobs
 
 
@@ -100,18 +99,57 @@ def nucleus_choice(logits: torch.Tensor, attempt: Attempt, uniform: torch.Tensor
 
 @dataclass
 class Branch:
-    """One attempt on one prompt: the row of the batch it follows, and what it has said."""
+    """One attempt on one prompt: the row of the batch it follows, and what it has said.
+
+    Attributes:
+        room: most tokens, as far as is known by now.
+        thought: the thought that it is in.
+        ended: the model itself ended the answer.
+    """
 
     job: DecodeJob
     attempt: Attempt
     uniforms: list[float]
     row: int
+    room: int
+    thought: ThoughtMarks | None
     tokens: list[int] = field(default_factory=list)
+    ended: bool = False
+
+    @classmethod
+    def of(cls, job: DecodeJob, attempt: Attempt, row: int) -> Branch:
+        """Before its first token."""
+        heard = job.listener
+        thought = heard.opened if heard is not None else None
+        room = job.max_new_tokens if heard is None else cls._room(heard, thought)
+        return cls(job, attempt, uniforms(job, attempt), row, room, thought)
+
+    @staticmethod
+    def _room(listener: Listener, thought: ThoughtMarks | None) -> int:
+        return listener.answer_tokens if thought is None else listener.thought_tokens or listener.answer_tokens
+
+    def goes_on(self) -> bool:
+        """Whether there is room for another token."""
+        heard = self.job.listener
+        if heard is not None and self.thought is not None:
+            if heard.ends(self.thought, self.tokens):
+                self.thought, self.room = None, min(len(self.tokens) + heard.answer_tokens, heard.most)
+        elif heard is not None and (begun := heard.begun(self.tokens)) is not None:
+            self.thought, self.room = begun, self._room(heard, begun)
+        return len(self.tokens) < self.room
+
+    def said(self, attempt: int, output_filter: OutputFilter | None) -> Continuation:
+        """What was heard, through the model's filter, which sees thought and answer together."""
+        assert self.job.listener is not None
+        heard = self.job.listener.heard(self.tokens)
+        text = heard.text if output_filter is None else output_filter.apply(heard.text)
+        start = heard.answer_start if text == heard.text else 0
+        return Continuation(self.job.prompt_id, attempt, text, start, self.thought is not None and not self.ended)
 
 
 def branches_of(batch: Sequence[DecodeJob], attempts: Sequence[Attempt]) -> list[Branch]:
     """Every attempt on every prompt, all attempts of a prompt on its one row."""
-    return [Branch(job, attempt, uniforms(job, attempt), row) for row, job in enumerate(batch) for attempt in attempts]
+    return [Branch.of(job, attempt, row) for row, job in enumerate(batch) for attempt in attempts]
 
 
 def choose(logits: torch.Tensor, branches: Sequence[Branch]) -> list[int]:
@@ -137,10 +175,12 @@ def spoken(logits: torch.Tensor, going: Sequence[Branch], stop_ids: frozenset[in
     """Let every branch say its next token; returns those that go on after it."""
     still = []
     for branch, token in zip(going, choose(logits, going), strict=True):
-        if token not in stop_ids:
-            branch.tokens.append(token)
-            if len(branch.tokens) < branch.job.max_new_tokens:
-                still.append(branch)
+        if token in stop_ids:
+            branch.ended = True
+            continue
+        branch.tokens.append(token)
+        if branch.goes_on():
+            still.append(branch)
     return still
 
 

@@ -15,7 +15,7 @@ import torch
 from transformers import DynamicCache
 
 from console.engines.attention_masks import sees_whole
-from console.engines.branching import DecodeJob, branches_of, parted, spoken
+from console.engines.branching import Branch, DecodeJob, branches_of, parted, spoken
 from console.engines.branching import nucleus_choice as nucleus_choice
 from console.engines.packing import shared_length
 from console.engines.protocol import Attempt
@@ -61,11 +61,12 @@ def _prefill(model: Any, batch: Sequence[DecodeJob], pad_id: int) -> tuple[Dynam
 @torch.inference_mode()
 def decode_batch(
     model: Any, batch: Sequence[DecodeJob], attempts: Sequence[Attempt], stop_ids: frozenset[int], pad_id: int
-) -> Iterator[tuple[int, int, list[int]]]:
+) -> Iterator[tuple[int, int, Branch]]:
     """Continue every prompt once per attempt.
 
     Yields:
-        (index in the batch, index of the attempt, new token ids without the stop token) in that order.
+        (index in the batch, index of the attempt, its branch with the new tokens, without the stop token) in that
+        order.
     """
     cache, mask, logits = _prefill(model, batch, pad_id)
     branches = branches_of(batch, attempts)
@@ -89,4 +90,4 @@ def decode_batch(
         logits = output.logits[:, -1].float()
         going = spoken(logits, going, stop_ids)
     for place, branch in enumerate(branches):
-        yield place // len(attempts), place % len(attempts), branch.tokens
+        yield place // len(attempts), place % len(attempts), branch

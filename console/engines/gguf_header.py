@@ -14,15 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from console.engines.checking.plain_files import another_kind
 from console.errors import ModelFileError
 
 MAGIC = b"GGUF"
 SUPPORTED_VERSIONS = (2, 3)
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
+INT32, FLOAT32 = 5, 6
 _MAX_KEYS, _MAX_TENSORS, _MAX_DIMENSIONS = 10_000, 200_000, 4
 # A vocabulary of 262,144 tokens with its merges is some 800,000 strings in 20 MB.
 _MAX_STRINGS, _MAX_HEADER_BYTES, _MAX_KEPT_BYTES = 5_000_000, 256 * 1024 * 1024, 16 * 1024 * 1024
+_BEGINNING = 512
 _KEPT_STRING_BYTES, _PIECE = 64 * 1024, 1024 * 1024
 _MAX_KEY_BYTES, _MAX_TENSOR_NAME_BYTES = 65_535, 63  # gguf.md; GGML_MAX_NAME, which counts its end mark
 _SPLIT_NAME = re.compile(r"(?P<prefix>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE | re.DOTALL)
@@ -106,12 +109,13 @@ class GgufEntry:
 class GgufHeader:
     """What a GGUF file says of itself.
 
-    ``metadata`` holds scalars and short strings; an array is held as its length only.
+    ``metadata`` holds scalars and short strings; an array is held as its length and the number of its values' type.
     """
 
     metadata: dict[str, object]
     tensors: tuple[GgufTensor, ...]
     array_lengths: dict[str, int] = field(default_factory=dict)
+    array_kinds: dict[str, int] = field(default_factory=dict)
 
     @property
     def architecture(self) -> str:
@@ -190,8 +194,11 @@ class _Reader:
             raise self.refuse("it became shorter while it was read")
         return taken
 
-    def begins_with(self, mark: bytes) -> bool:
-        return self._stream.read(len(mark)) == mark
+    def beginning(self) -> bytes:
+        """The file's first bytes, which tell its kind; what follows is read from behind GGUF's own mark."""
+        found = self._stream.read(_BEGINNING)
+        self._stream.seek(min(len(MAGIC), len(found)))
+        return found
 
     def skip(self, count: int) -> None:
         self._require(count)
@@ -250,7 +257,8 @@ class _Reader:
             raise self.refuse(f"value type {kind} is unknown")
         return struct.unpack("<" + code, self.take(struct.calcsize(code)))[0]
 
-    def array_length(self) -> int:
+    def array(self) -> tuple[int, int]:
+        """Pass over an array: its values' type, and how many there are."""
         kind, count = self.number("I"), self.number("Q")
         if count > self._length:
             raise self.refuse(f"an array declares {count} entries")
@@ -263,12 +271,16 @@ class _Reader:
             self.skip(count * struct.calcsize(_SCALARS[kind]))
         else:
             raise self.refuse(f"an array holds the unsupported type {kind}")
-        return count
+        return kind, count
 
 
 def _read_counts(reader: _Reader, name: str) -> tuple[int, int, int]:
     """Version, tensors and entries that the file declares."""
-    if not reader.begins_with(MAGIC):
+    beginning = reader.beginning()
+    if not beginning.startswith(MAGIC):
+        kind = another_kind(beginning)
+        if kind:
+            raise ModelFileError(f"{name} is {kind}.")
         raise ModelFileError(
             f"{name} is not a GGUF model (it does not begin with the letters GGUF); choose a model file."
         )
@@ -288,17 +300,17 @@ def _read_counts(reader: _Reader, name: str) -> tuple[int, int, int]:
     return version, tensor_count, key_count
 
 
-def _read_entries(reader: _Reader, count: int) -> tuple[list[GgufEntry], dict[str, object], dict[str, int]]:
+def _read_entries(reader: _Reader, count: int) -> tuple[list[GgufEntry], dict[str, object], dict[str, tuple[int, int]]]:
     entries: list[GgufEntry] = []
     metadata: dict[str, object] = {}
-    arrays: dict[str, int] = {}
+    arrays: dict[str, tuple[int, int]] = {}
     for _ in range(count):
         start = reader.position
         key, kind = reader.name("an entry", _MAX_KEY_BYTES), reader.number("I")
         if key in metadata or key in arrays:
             raise reader.refuse(f"the entry '{shown(key)}' stands in it twice")
         if kind == ARRAY:
-            arrays[key] = reader.array_length()
+            arrays[key] = reader.array()
         elif kind == STRING:
             metadata[key] = reader.text()
         else:
@@ -381,7 +393,8 @@ def _read_layout(stream: BinaryIO, path: Path, length: int) -> GgufLayout:
     declared = [_read_tensor(reader, alignment) for _ in range(tensor_count)]
     data_start = -(-reader.position // alignment) * alignment
     tensors = _placed(reader, declared, data_start, length)
-    header = GgufHeader(metadata, tensors, arrays)
+    lengths = {key: count for key, (_, count) in arrays.items()}
+    header = GgufHeader(metadata, tensors, lengths, {key: kind for key, (kind, _) in arrays.items()})
     return GgufLayout(path, length, version, tuple(entries), alignment, data_start, header)
 
 
@@ -476,4 +489,4 @@ def read_gguf_header(path: Path) -> GgufHeader:
         return layouts[0].header
     first = layouts[0].header
     tensors = tuple(tensor for layout in layouts for tensor in layout.tensors)
-    return GgufHeader(first.metadata, tensors, first.array_lengths)
+    return GgufHeader(first.metadata, tensors, first.array_lengths, first.array_kinds)

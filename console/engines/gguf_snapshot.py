@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from console.engines.gguf_header import GgufHeader, parts_of, read_gguf_header, shown
+from console.engines.checking.gguf_file import check_gguf
+from console.engines.checking.network import failures_named
+from console.engines.gguf_header import GgufHeader, parts_of, shown
 from console.engines.gguf_names import (
     FILE_ARCHITECTURES,
     WeightPlace,
@@ -37,8 +39,6 @@ from console.engines.model_files import ModelFormat, identify
 from console.errors import ModelFileError
 
 _FORMAT_VERSION = 2  # of what is made of a file: a folder of another version is not used
-# How transformers says that it does not know an architecture, or one of its tensors or settings.
-UNSUPPORTED = (ValueError, KeyError, NotImplementedError, StrictDataclassError)
 
 
 class _PlainReader(gguf.GGUFReader):
@@ -127,31 +127,72 @@ def _check_kind(header: GgufHeader, name: str) -> None:
     check_architecture(header.architecture, experts=bool(experts), tensors=[one.name for one in header.tensors])
 
 
-def _convert(path: Path, target: Path) -> None:
+@dataclass(frozen=True)
+class _Opened:
+    """A file's network on the meta device, and what is needed to fill it."""
+
+    network: Any
+    tokenizer: Any
+    places: Mapping[str, WeightPlace]
+    file: FileSettings
+    tensors: _Tensors
+
+
+def _open(path: Path, header: GgufHeader) -> _Opened:
+    """Raises:
+    ModelFileError: an unsupported architecture or setting, a tensor that is missing or of another shape.
+    """
     parts = parts_of(path)
     folder, name = str(parts[0].parent), parts[0].name
-    header = read_gguf_header(path)
     _check_kind(header, shown(path.name))
-    with file_parsed_once():
+    with file_parsed_once(), failures_named(path.name, "vocabulary or settings"):
         tensors = _Tensors(parts)
         file = FileSettings(shown(path.name), header, tensors.read)
         check_settings(file)
-        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
-        config = AutoConfig.from_pretrained(folder, gguf_file=name)
-    described = {
-        key: value
-        for key, value in completed(config.to_dict(), file).items()
-        if key not in {"_name_or_path", "_model_name_or_path", "quantization_config"}
-    }
-    model_type = described.pop("model_type")
-    with torch.device("meta"):
-        network = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **described), dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, gguf_file=name, trust_remote_code=False)
+        described = {
+            key: value
+            for key, value in completed(config.to_dict(), file).items()
+            if key not in {"_name_or_path", "_model_name_or_path", "quantization_config"}
+        }
+        model_type = described.pop("model_type")
+        with torch.device("meta"):
+            network = AutoModelForCausalLM.from_config(
+                AutoConfig.for_model(model_type, **described), dtype=torch.float32, trust_remote_code=False
+            )
     places = network_places(network)
     _check_places(places, file.shapes)
-    network.load_state_dict(_weights(places, tensors, file.shapes), assign=True)
-    network.tie_weights()
-    network.save_pretrained(target)
-    tokenizer.save_pretrained(target)
+    return _Opened(network, tokenizer, places, file, tensors)
+
+
+def _convert(path: Path, target: Path) -> None:
+    opened = _open(path, check_gguf(path))
+    network = opened.network
+    with failures_named(path.name, "weights"):
+        network.load_state_dict(_weights(opened.places, opened.tensors, opened.file.shapes), assign=True)
+        network.tie_weights()
+        network.save_pretrained(target)
+        opened.tokenizer.save_pretrained(target)
+
+
+def check_network(path: Path, header: GgufHeader) -> None:
+    """Whether the file's settings and tensors make the network that they describe, without its weights.
+
+    A mixture of experts, and an architecture that only llama.cpp knows, can be located on and not erased, so nothing
+    is compared for them.
+
+    Raises:
+        ModelFileError: an architecture that nobody knows, or as ``snapshot_of``.
+    """
+    if header.architecture not in gguf.MODEL_ARCH_NAMES.values():
+        raise ModelFileError(
+            f"The architecture '{header.architecture}' of {shown(path.name)} is not known; choose a model of a "
+            "known one."
+        )
+    experts = header.metadata.get(f"{header.architecture}.expert_count", 0)
+    if header.architecture in FILE_ARCHITECTURES.values() and not experts:
+        _open(path, header)
 
 
 def snapshot_of(path: Path, cache: Path) -> Path:
@@ -174,11 +215,6 @@ def snapshot_of(path: Path, cache: Path) -> Path:
             json.dumps({"gguf": identity.tree_hash, "quantisation": identity.quantisation}), encoding="utf-8"
         )
         working.replace(target)
-    except UNSUPPORTED as error:
-        raise ModelFileError(
-            f"The architecture '{identity.architecture}' of {path.name} cannot be loaded for erasure; "
-            "choose a model of a supported architecture."
-        ) from error
     finally:
         shutil.rmtree(working, ignore_errors=True)
     return target

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from console.engines.gguf_snapshot import UNSUPPORTED, file_parsed_once
+from console.engines.checking.chat_template import limit_rendering
+from console.engines.checking.network import failures_named
+from console.engines.gguf_snapshot import file_parsed_once
 from console.engines.prompts import Tokenizer
-from console.errors import ModelFileError
 
 
 def tokenizer_of(path: Path, tree_hash: str, cache: Path) -> Tokenizer:
@@ -29,21 +30,19 @@ def tokenizer_of(path: Path, tree_hash: str, cache: Path) -> Tokenizer:
     folder = cache / "tokenizers" / tree_hash[:24]
     if not (folder / "tokenizer.json").is_file():
         _make(path, folder)
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    limit_rendering(tokenizer)
+    return tokenizer
 
 
 def _make(path: Path, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     working = Path(tempfile.mkdtemp(dir=folder.parent, prefix="part-"))
     try:
-        with file_parsed_once():
-            AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name).save_pretrained(working)
+        with file_parsed_once(), failures_named(path.name, "vocabulary"):
+            made = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name, trust_remote_code=False)
+            made.save_pretrained(working)
         shutil.rmtree(folder, ignore_errors=True)
         working.replace(folder)
-    except UNSUPPORTED as error:
-        raise ModelFileError(
-            f"The vocabulary of {path.name} cannot be read by transformers, so its tokens cannot be checked and no "
-            "score could be trusted; choose a model of a supported architecture."
-        ) from error
     finally:
         shutil.rmtree(working, ignore_errors=True)

@@ -18,7 +18,8 @@ import torch
 
 from console.engines import llama_native
 from console.engines.branching import Branch, DecodeJob, branches_of, jobs_for, parted, spoken
-from console.engines.gguf_header import parts_of, read_gguf_header, shown
+from console.engines.checking.gguf_file import check_gguf
+from console.engines.gguf_header import parts_of, shown
 from console.engines.llama_native import Adapter
 from console.engines.llama_tokens import LlamaTokens
 from console.engines.output_filter import OutputFilter
@@ -39,6 +40,8 @@ from console.errors import InputError, ModelFileError
 __all__ = ["Adapter", "LlamaModel", "LogitsProcessor"]
 
 GENERATION_ROWS = 64  # decoded at a time; all look over one cache, so wider costs more (128: 8.2 s, 32: 7.2 s)
+
+GENERATION_CELLS = 8_192  # tokens of answers that the cache holds at once
 
 LogitsProcessor = Callable[[Sequence[int], torch.Tensor], torch.Tensor]
 """(ids so far, (vocab,) logits of the next token) -> logits to use instead."""
@@ -113,9 +116,7 @@ class LlamaModel:
         """
         if not path.is_file():
             raise ModelFileError(f"There is no GGUF file at {shown(path.name)}; check the path.")
-        header = read_gguf_header(path)
-        if not header.has_tokenizer:
-            raise ModelFileError(f"{shown(path.name)} carries no tokenizer; choose a GGUF file that does.")
+        header = check_gguf(path)
         library = llama_native.native_library()
         runner = llama_native.NativeModel(library, parts_of(path)[0], threads or os.cpu_count() or 1, gpu_layers)
         for adapter in adapters:
@@ -172,16 +173,16 @@ class LlamaModel:
         """
         jobs = jobs_for(self.tokenizer, prompts, max_new_tokens, self.context_length)
         jobs.sort(key=lambda job: job.ids)
-        most = min(rows, self._runner.most_sequences)
+        # A thought takes many cells; the more room every answer may need, the fewer are decoded at a time.
+        longest = max((job.max_new_tokens for job in jobs), default=1)
+        most = max(1, min(rows, self._runner.most_sequences, GENERATION_CELLS // longest))
         for begin in range(0, len(attempts), most):
             some = attempts[begin : begin + most]
             size = max(1, most // len(some))
             for start in range(0, len(jobs), size):
                 batch = jobs[start : start + size]
                 for place, branch in enumerate(self._decoded(batch, some)):
-                    text = self.tokenizer.decode(branch.tokens, skip_special_tokens=True)
-                    said = self.output_filter.apply(text) if self.output_filter is not None else text
-                    yield Continuation(branch.job.prompt_id, begin + place % len(some), said)
+                    yield branch.said(begin + place % len(some), self.output_filter)
 
     @torch.inference_mode()
     def _decoded(self, batch: Sequence[DecodeJob], attempts: Sequence[Attempt]) -> list[Branch]:

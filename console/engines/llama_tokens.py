@@ -1,157 +1,23 @@
 """A GGUF file's own tokenizer and chat template, behind the few calls that prompts are made with.
 
 The tokens come from the native library, so what is scored is what the file's own vocabulary makes of a text. The
-template comes from the file as well and is a small program: it runs in Jinja's sandbox, with what it may do counted.
+template comes from the file as well and runs within the limits of ``checking.chat_template``.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime
-from types import FrameType
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import jinja2
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
+from console.engines.checking.chat_template import ChatTemplate
 from console.engines.prompts import Tokenizer, answer_sequence, prompt_ids
 from console.engines.protocol import Prompt
 from console.errors import InputError, ModelFileError
 
-MOST_TEMPLATE_CHARACTERS = 60_000  # the longest in common use have about 10,000
-MOST_RENDERED_CHARACTERS = 2_000_000
-MOST_STEPS = 2_000_000  # lines of Python that one rendering may run; a second or two
-_MOST_REPEATED = 100_000  # of a text or number that a template multiplies
-_NO_WORD = frozenset({"center", "expandtabs", "format", "format_map", "ljust", "rjust", "translate", "zfill"})
 _SENTENCEPIECE = 1  # LLAMA_VOCAB_TYPE_SPM
 _NO_VOCABULARY = 0
 _SPACE = "\u2581"  # how a SentencePiece vocabulary writes a space
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox without the operations that make something huge in a single step."""
-
-    intercepted_binops = frozenset({"*", "**", "%"})
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        size = max(abs(side) if isinstance(side, int) else len(side) for side in (left, right) if _measurable(side))
-        if (operator != "%" and size > _MOST_REPEATED) or (operator == "%" and isinstance(left, str)):
-            raise jinja2.exceptions.SecurityError("the template makes too much of a value")
-        if operator == "**" and isinstance(right, int) and abs(right) > 64:
-            raise jinja2.exceptions.SecurityError("the template makes too much of a value")
-        return super().call_binop(context, operator, left, right)
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        if isinstance(obj, str) and attr in _NO_WORD:
-            return False
-        return super().is_safe_attribute(obj, attr, value)
-
-
-def _measurable(value: Any) -> bool:
-    return isinstance(value, int | str | list | tuple)
-
-
-@contextmanager
-def _counted_steps() -> Iterator[None]:
-    """Stop whatever runs inside after ``MOST_STEPS`` lines of Python; the tracer of a debugger is put back."""
-    before = sys.gettrace()
-    left = MOST_STEPS
-
-    def trace(_frame: FrameType, _event: str, _argument: Any) -> Callable[..., Any]:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise jinja2.exceptions.SecurityError("the template does not end")
-        return trace
-
-    sys.settrace(trace)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
-
-
-class ChatTemplate:
-    """A file's chat template, rendered as transformers renders it.
-
-    Bounded: the template's length, what it writes, the lines of Python it runs, and products. Not bounded: a single
-    built-in step on a text that the template has grown to many megabytes by joining or replacing; a worker that
-    hangs or runs out of memory there is a process of its own and can be stopped.
-    """
-
-    def __init__(self, source: str, names: dict[str, str]) -> None:
-        """Compile.
-
-        Args:
-            names: what the template may read beside the messages (``bos_token``, ``eos_token``).
-
-        Raises:
-            ModelFileError: too long, or no template.
-        """
-        if len(source) > MOST_TEMPLATE_CHARACTERS:
-            raise ModelFileError(
-                f"The model's chat template has {len(source):,} characters, more than the {MOST_TEMPLATE_CHARACTERS:,} "
-                "that are allowed; choose a file from another source."
-            )
-        sandbox = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-        for name in ("center", "format"):
-            del sandbox.filters[name]
-        sandbox.filters["tojson"] = _to_json
-        sandbox.globals["raise_exception"] = _refuse
-        sandbox.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
-        self._names = names
-        try:
-            with _counted_steps():
-                self._template = sandbox.from_string(source)
-        except (jinja2.exceptions.TemplateError, RecursionError, ValueError, TypeError) as error:
-            raise self._unusable(error) from error
-
-    @staticmethod
-    def _unusable(error: Exception) -> ModelFileError:
-        return ModelFileError(
-            f"The model's chat template cannot be used ({type(error).__name__}); choose a file from another source."
-        )
-
-    def render(self, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool) -> str:
-        """The conversation as one text.
-
-        Raises:
-            ModelFileError: the template fails, refuses this conversation, writes too much or does not end.
-        """
-        written: list[str] = []
-        size = 0
-        try:
-            with _counted_steps():
-                for part in self._template.generate(
-                    messages=[dict(message) for message in messages],
-                    add_generation_prompt=add_generation_prompt,
-                    tools=None,
-                    documents=None,
-                    **self._names,
-                ):
-                    size += len(part)
-                    if size > MOST_RENDERED_CHARACTERS:
-                        raise jinja2.exceptions.SecurityError("the template writes too much")
-                    written.append(part)
-        # A template is a program of a stranger's: whatever it fails with is the file's fault.
-        except (MemoryError, RecursionError, jinja2.exceptions.TemplateError, ArithmeticError) as error:
-            raise self._unusable(error) from error
-        except (TypeError, ValueError, LookupError, AttributeError) as error:
-            raise self._unusable(error) from error
-        return "".join(written)
-
-
-def _refuse(message: object) -> None:
-    raise jinja2.exceptions.TemplateError(str(message))
-
-
-def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent if indent is None else min(indent, 16))
 
 
 class LlamaTokens:
@@ -177,6 +43,7 @@ class LlamaTokens:
         self.size: int = library.llama_vocab_n_tokens(self._vocab)
         self.bos_token_id = self._known(library.llama_vocab_bos(self._vocab))
         self.eos_token_id = self._known(library.llama_vocab_eos(self._vocab))
+        self.added_tokens_decoder = self._added()
         self.chat_template = template or None
         self._template = ChatTemplate(template, self._special_names()) if template else None
 
@@ -194,6 +61,15 @@ class LlamaTokens:
             name: self._piece(token)[0].decode("utf-8", errors="replace")
             for name, token in named.items()
             if token is not None
+        }
+
+    def _added(self) -> dict[int, str]:
+        """The tokens that a text's tokeniser looks for before all others, with their spelling."""
+        wanted = self._library.LLAMA_TOKEN_ATTR_CONTROL | self._library.LLAMA_TOKEN_ATTR_USER_DEFINED
+        return {
+            token: self._piece(token)[0].decode("utf-8", errors="replace")
+            for token in range(self.size)
+            if self._library.llama_vocab_get_attr(self._vocab, token) & wanted
         }
 
     def stop_ids(self) -> frozenset[int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,12 +15,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from console.engines.checking.model_folder import read_folder
 from console.engines.gguf_header import parts_of, read_gguf_header, read_gguf_layout
 from console.errors import ModelFileError
 
 _CHUNK = 4 * 1024 * 1024
-_MAX_SAFETENSORS_HEADER = 100 * 1024 * 1024  # the format's own limit
-_TOKENIZER_FILES = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
 
 
 # An adapter's folder: the adapter itself, and what it belongs to.
@@ -87,118 +85,40 @@ def _hashed(root: Path, paths: Iterable[Path]) -> tuple[ModelFile, ...]:
     )
 
 
-def read_safetensors_header(path: Path) -> dict[str, dict[str, object]]:
-    """The tensor table of a safetensors file: name -> dtype, shape, data_offsets.
-
-    Raises:
-        ModelFileError: the file is truncated or not of this format.
-    """
-    broken = ModelFileError(f"The weights file {path.name} is damaged or incomplete; copy it again.")
-    length = path.stat().st_size
-    with path.open("rb") as stream:
-        prefix = stream.read(8)
-        if len(prefix) < 8:
-            raise broken
-        size = struct.unpack("<Q", prefix)[0]
-        if size > min(length - 8, _MAX_SAFETENSORS_HEADER):
-            raise broken
-        try:
-            header = json.loads(stream.read(size))
-        except (ValueError, RecursionError) as error:
-            raise broken from error
-    if not isinstance(header, dict):
-        raise broken
-    tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-    if not tensors or not all(_is_declared(entry) for entry in tensors.values()):
-        raise broken
-    if 8 + size + max(entry["data_offsets"][1] for entry in tensors.values()) != length:
-        raise broken
-    return tensors
-
-
-def _is_declared(entry: object) -> bool:
-    """Whether a tensor's entry has the form that the format prescribes: type, shape, two ordered offsets."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str):
-        return False
-    shape, offsets = entry.get("shape"), entry.get("data_offsets")
-    if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2:
-        return False
-    numbers = [*shape, *offsets]
-    if not all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers):
-        return False
-    return offsets[0] <= offsets[1]
-
-
-def _read_config(folder: Path) -> dict[str, object]:
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ModelFileError(f"The folder {folder.name} has no config.json; choose the folder that holds the model.")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"config.json in {folder.name} cannot be read as JSON; copy the model again.") from error
-    if not isinstance(config, dict):
-        raise ModelFileError(f"config.json in {folder.name} is not a model description; copy the model again.")
-    return config
-
-
-def _has_chat_template(folder: Path) -> bool:
-    settings = folder / "tokenizer_config.json"
-    beside = (folder / "chat_template.jinja").is_file()
-    if not settings.is_file():
-        return beside
-    try:
-        return "chat_template" in settings.read_text(encoding="utf-8") or beside
-    except UnicodeDecodeError as error:
-        raise ModelFileError(f"The tokenizer settings in {folder.name} are not text; copy the model again.") from error
-
-
-def _require_shards(folder: Path) -> None:
-    """A large model comes in several files, named by an index; a copy that lacks one is not that model."""
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise ModelFileError(f"{index.name} in {folder.name} cannot be read; copy the model again.") from error
-    missing = [str(name) for name in names if not (folder / str(name)).is_file()]
-    if missing:
-        raise ModelFileError(
-            f"The folder {folder.name} lacks {len(missing)} of its {len(names)} weights files ({missing[0]}); "
-            "copy the model again."
-        )
-
-
 def _identify_folder(folder: Path) -> ModelIdentity:
-    config = _read_config(folder)
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        pickled = any(folder.glob("*.bin")) or any(folder.glob("*.pt"))
-        hint = "pickled weights are not opened because they can run code" if pickled else "no weights were found"
-        raise ModelFileError(
-            f"The folder {folder.name} holds no .safetensors file ({hint}); convert or choose another."
-        )
-    if not any(all((folder / name).is_file() for name in names) for names in _TOKENIZER_FILES):
-        raise ModelFileError(
-            f"The folder {folder.name} has no tokenizer (tokenizer.json, tokenizer.model or vocab.json with "
-            "merges.txt); add the tokenizer files that belong to the model."
-        )
-    _require_shards(folder)
-    tensors = [entry for path in weights for entry in read_safetensors_header(path).values()]
+    found = read_folder(folder)
     held: dict[str, int] = {}
-    for entry in tensors:
-        held[str(entry["dtype"])] = held.get(str(entry["dtype"]), 0) + math.prod(entry["shape"])  # type: ignore[arg-type]
-    files = _hashed(folder, (path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")))
+    for _, entry in found.tensors:
+        held[entry.dtype] = held.get(entry.dtype, 0) + math.prod(entry.shape)
+    files = _hashed(folder, found.files)
     return ModelIdentity(
         format=ModelFormat.SAFETENSORS,
-        architecture=str(config.get("model_type", "unknown")),
+        architecture=str(found.config["model_type"]),
         quantisation=max(held, key=held.__getitem__),
         parameters=sum(held.values()),
-        chat_template=_has_chat_template(folder),
+        chat_template=found.chat_template,
         files=files,
         tree_hash=tree_hash(files),
     )
+
+
+def _earlier_tree_hash(folder: Path, identity: ModelIdentity) -> str:
+    """What this console called a folder before only the files that are loaded were hashed: every file in it.
+
+    Ledgers hold such hashes, and a model that was registered then is still the same model.
+    """
+    known = {file.name for file in identity.files}
+    others = [
+        path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".") and path.name not in known
+    ]
+    return tree_hash((*(file for file in identity.files if "/" not in file.name), *_hashed(folder, others)))
+
+
+def is_registered_as(path: Path, identity: ModelIdentity, recorded: str) -> bool:
+    """Whether the model at ``path`` is the one that a ledger names by this hash."""
+    if identity.tree_hash == recorded:
+        return True
+    return identity.format is ModelFormat.SAFETENSORS and _earlier_tree_hash(path, identity) == recorded
 
 
 def _identify_gguf(path: Path) -> ModelIdentity:

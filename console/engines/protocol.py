@@ -32,12 +32,15 @@ class Prompt:
         text: the question, or in plain style the text to continue.
         chat: render through the model's chat template (where it has one) as a user's turn.
         turns: earlier (user, assistant) turns of the conversation, oldest first.
+        opening: words with which the answer has begun, up to and with the blank before what comes next; what follows
+            is read exactly there.
     """
 
     id: str
     text: str
     chat: bool = True
     turns: tuple[tuple[str, str], ...] = ()
+    opening: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,24 @@ def greedy_and_samples(samples: int, seed: int) -> tuple[Attempt, ...]:
 
 @dataclass(frozen=True)
 class Continuation:
-    """What a model wrote after a prompt in one attempt, without special tokens."""
+    """What a model wrote after a prompt in one attempt, without its own turn marks.
+
+    Attributes:
+        text: all of it; a thought stands in front of the answer.
+        answer_start: where in the text the answer behind the thought begins; 0 without one, the end where none came.
+        cut_off: the room ended inside a thought, so that there is no answer.
+    """
 
     prompt_id: str
     attempt: int
     text: str
+    answer_start: int = 0
+    cut_off: bool = False
+
+    @property
+    def answer(self) -> str:
+        """What the model said behind its thought."""
+        return self.text[self.answer_start :].lstrip() if self.answer_start else self.text
 
 
 @dataclass(frozen=True)
@@ -124,7 +140,10 @@ class LanguageModel(Protocol):
     def generate(
         self, prompts: Sequence[Prompt], attempts: Sequence[Attempt], max_new_tokens: Sequence[int]
     ) -> Iterator[Continuation]:
-        """Every attempt on every prompt, batch by batch; ``max_new_tokens`` is per prompt."""
+        """Every attempt on every prompt, batch by batch; ``max_new_tokens`` is per prompt and for the answer alone.
+
+        A thought has room of its own (``console.domain.reading``).
+        """
         ...
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[Scored]:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from console.engines.attention_masks import attention_of, require_known_attention
-from console.engines.branching import jobs_for
+from console.engines.branching import DecodeJob, jobs_for
+from console.engines.checking.model_folder import read_folder
+from console.engines.checking.network import open_network, open_tokenizer
+from console.engines.checking.weights_values import require_numbers
 from console.engines.decoding import decode_batch
 from console.engines.devices import resolve_device
 from console.engines.frozen_trunk import FrozenTrunk, blocks_of, final_norm_of
@@ -40,12 +40,12 @@ from console.errors import ModelFileError
 ROW_TOKENS = 512  # a packed row's attention grows with its square; on a CPU 512 keeps it near a tenth
 GENERATION_ROWS = 160  # wider products: 240 answers on two cores took 17 to 20 s, with 48 rows 20 to 24 s (alternated)
 
+GENERATION_CELLS = 32_768  # tokens that are kept at once; 160 rows of a short question and its answer are about 25,000
+
 STATISTICS_POSITIONS = 64  # positions whose whole distribution is read at once: 40 MB a copy for 150,000 tokens
 _NEGLIGIBLE = (
     -200.0
 )  # nats below the likeliest token; its probability is 0 in single precision, and 0 x infinity is none
-
-transformers_logging.disable_progress_bar()  # standard output belongs to the job's event stream
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
@@ -90,6 +90,13 @@ def _tails(layer: int, values: torch.Tensor, top: int) -> list[LayerTails]:
     return [LayerTails(layer, tuple(best), tuple(worst)) for best, worst in zip(highest, lowest, strict=True)]
 
 
+def _batch(jobs: Sequence[DecodeJob], size: int, attempts: int) -> Sequence[DecodeJob]:
+    """The first jobs that are decoded together: at most ``size``, and no more than the cache has cells for."""
+    taken = jobs[:size]
+    longest = max(job.max_new_tokens for job in taken) + len(taken[-1].ids)  # sorted by length
+    return taken[: max(1, GENERATION_CELLS // (longest * attempts))]
+
+
 class TransformersModel:
     """A causal language model in torch, with its tokenizer (``LanguageModel`` and ``WhiteBoxModel``)."""
 
@@ -110,14 +117,10 @@ class TransformersModel:
         """
         place = resolve_device(device)
         folder = snapshot_of(path, cache) if path.is_file() else path
-        try:
-            network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            raise ModelFileError(
-                f"The model in {path.name} cannot be loaded ({type(error).__name__}); "
-                "check that its configuration, weights and tokenizer belong together."
-            ) from error
+        found = read_folder(folder)
+        require_numbers(found.tensors)
+        network = open_network(found)
+        tokenizer = open_tokenizer(found, network.get_input_embeddings().num_embeddings)
         require_known_attention(network)
         model = cls(network, tokenizer, place)
         model.output_filter = OutputFilter.beside(folder)
@@ -169,14 +172,13 @@ class TransformersModel:
         """
         jobs = jobs_for(self.tokenizer, prompts, max_new_tokens, self.context_length)
         jobs.sort(key=lambda job: (len(job.ids), job.ids))
-        size = max(1, rows // len(attempts))
         pad_id = self.tokenizer.pad_token_id or 0
-        for start in range(0, len(jobs), size):
-            batch = jobs[start : start + size]
-            for index, attempt, ids in decode_batch(self._network, batch, attempts, self._stop_ids, pad_id):
-                text = self.tokenizer.decode(ids, skip_special_tokens=True)
-                said = self.output_filter.apply(text) if self.output_filter is not None else text
-                yield Continuation(batch[index].prompt_id, attempt, said)
+        start = 0
+        while start < len(jobs):
+            batch = _batch(jobs[start:], max(1, rows // len(attempts)), len(attempts))
+            start += len(batch)
+            for _, attempt, branch in decode_batch(self._network, batch, attempts, self._stop_ids, pad_id):
+                yield branch.said(attempt, self.output_filter)
 
     # -- scoring ----------------------------------------------------------------------------
 

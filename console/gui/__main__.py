@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
+from console.errors import InputError
 from console.gui.app import main
-from console.paths import Places
+from console.paths import Places, data_folder
 
 
 def _run() -> int:
     parser = argparse.ArgumentParser(prog="erasure-console-window", description="Open the Erasure Console's window.")
-    parser.add_argument("--data-dir", type=Path, default=None, help="folder of the office")
+    parser.add_argument("--data-dir", default=None, help="folder of the office")
     own, for_qt = parser.parse_known_args()
-    return main(Places.choose(own.data_dir), argv=for_qt)
+    try:
+        folder = None if own.data_dir is None else data_folder(own.data_dir)
+    except InputError as error:
+        parser.error(str(error))
+    return main(Places.choose(folder), argv=for_qt)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ from PySide6.QtGui import QDesktopServices
 from console.casework import cases, exporting
 from console.casework.batteries import stopped_suite
 from console.casework.models import model_state
+from console.casework.requests import accept_deadline
 from console.casework.sequence import remaining_knowledge
 from console.casework.views import models
+from console.domain.deadline import day_text
 from console.domain.engine_names import EngineName
 from console.domain.exports import ExportForm
 from console.domain.request_terms import RequestStatus
@@ -68,6 +70,8 @@ class CaseCommands(QObject):
             "request.resume": self.resume,
         }
 
+        case.request.accept_date.connect(self.accept_date)
+
     @property
     def _page(self) -> CasePage:
         page = self._case.page
@@ -96,6 +100,17 @@ class CaseCommands(QObject):
         office, number = self._desk.office, self._page.line.number
         act = Act("Take the request off hold?", (("Request", number),), "Resume")
         self._ask(act, lambda: self._desk.do(lambda: road.resume(office, number)) and None)
+
+    def accept_date(self) -> None:
+        """Let today's calendar give the dates of the request."""
+        office, page = self._desk.office, self._page
+        lines = (
+            ("Request", page.line.number),
+            ("Due on", day_text(page.deadline.binding_due)),
+            ("Instead", page.other_date),
+        )
+        act = Act("Take the dates of today's calendar?", lines, "Accept the date")
+        self._ask(act, lambda: self._desk.do(lambda: accept_deadline(office, page.line.number)) and None)
 
     def settle_identity(self) -> None:
         office, number = self._desk.office, self._page.line.number
@@ -161,6 +176,12 @@ class CaseCommands(QObject):
         self._forms.drop(f"locate/{number}")
         if result.found:
             self._window.notice.tell(f"The model “{result.model}” holds data of this person.", Tone.WARN)
+        elif result.unanswered:
+            self._window.notice.tell(
+                f"No attack found data of this person in “{result.model}”, but some of its answers were cut off while "
+                "it was thinking: it is not decided.",
+                Tone.WARN,
+            )
         else:
             # Nothing found is no good news by itself: a short search may have missed it.
             self._window.notice.tell(f"No attack found data of this person in “{result.model}”.", Tone.INFO)

@@ -131,7 +131,7 @@ class DecisionDialog(FormDialog):
         card.column.addWidget(self._exceptions)
         self.reason = QPlainTextEdit()
         self.reason.setAccessibleName("Reason of the refusal")
-        self.reason.setPlaceholderText("why, in words that go into the answer; no personal data")
+        self.reason.setPlaceholderText("why, in words that go into the answer; sealed in the vault")
         self.reason.setTabChangesFocus(True)
         self.reason.setFixedHeight(self.reason.fontMetrics().height() * 4 + 2 * GRID)
         card.column.addWidget(self.reason)

@@ -1,27 +1,38 @@
-"""Check a report that somebody hands in: three lights, each with its sentence."""
+"""Check a report that somebody hands in: a headline, and a light for each question with its sentence."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QHBoxLayout
 
+from console.domain.visible import visible
 from console.gui.action_button import ActionButton
 from console.gui.actions import ActionRegistry
 from console.gui.flow_box import FlowBox
-from console.gui.pieces import Card, Chip, Disclosure, IconMark, Page, Text
+from console.gui.pieces import Card, Disclosure, IconMark, Page, Text
 from console.gui.theme import GRID
 from console.gui.tones import Mark, Tone
 
-_LIGHTS = (
-    ("Integrity", "Is the file exactly what was signed?"),
-    ("Signer", "Who signed it, and do we know the key?"),
-    ("Time", "When was it signed?"),
-)
-_MARKS = {"ok": Mark("done", Tone.GOOD), "warning": Mark("soon", Tone.WARN), "failed": Mark("failed", Tone.BAD)}
-_WORDS = {"ok": "In order", "warning": "With a reservation", "failed": "Not in order"}
+_LIGHTS = {
+    "integrity": ("Integrity", "Is the file exactly what was signed?"),
+    "signer": ("Signer", "Who signed it, and do we know the key?"),
+    "time": ("Time", "When was it signed?"),
+    "content": ("Content", "Does anything in the file act by itself?"),
+    "fields": ("Fields", "Has everybody signed who should?"),
+    "evidence": ("Evidence", "Do the pages say what was measured?"),
+    "ledger": ("Ledger", "Is it the report that this office recorded, and the newest?"),
+}
+_MARKS = {
+    "ok": Mark("done", Tone.GOOD),
+    "warning": Mark("soon", Tone.WARN),
+    "failed": Mark("failed", Tone.BAD),
+    "not judged": Mark("open-circle", Tone.QUIET),
+}
+_WORDS = {"ok": "in order", "warning": "with a reservation", "failed": "not in order", "not judged": "not judged"}
 
 
 class Light(Protocol):
@@ -34,26 +45,38 @@ class Light(Protocol):
     def sentence(self) -> str: ...
 
 
-class Verification(Protocol):
-    """What is read of :func:`console.casework.reporting.check_report`'s answer."""
+class Headline(Protocol):
+    """What is read of a headline."""
 
-    ok: bool
-    integrity: Light
-    signer: Light
-    time: Light
+    @property
+    def sentence(self) -> str: ...
+
+    @property
+    def accepted(self) -> bool: ...
+
+
+class Verification(Protocol):
+    """What is read of :func:`console.casework.checking.judge`'s answer."""
+
     sha256: str
     size: int
+    evidence: Any
+
+    @property
+    def headline(self) -> Headline: ...
+
+    @property
+    def lights(self) -> Mapping[Any, Light]: ...
 
 
-class LightCard(Card):
-    """One light: icon, word, sentence."""
+class _Marked(Card):
+    """An icon and a bold word that wraps, with a sentence below."""
 
-    def __init__(self, title: str, question: str) -> None:
+    def __init__(self, word: str, sentence: str, *, scale: float = 1.0) -> None:
         super().__init__()
         self._mark = IconMark("open-circle", Tone.QUIET, scale=1.8)
-        self.word = Text(title, bold=True)
-        self._title = title
-        self.sentence = Text(question, tone=Tone.QUIET)
+        self.word = Text(word, bold=True, scale=scale)
+        self.sentence = Text(sentence, tone=Tone.QUIET)
         line = QHBoxLayout()
         line.setSpacing(GRID)
         line.addWidget(self._mark, 0, Qt.AlignmentFlag.AlignTop)
@@ -61,14 +84,24 @@ class LightCard(Card):
         self.column.addLayout(line)
         self.column.addWidget(self.sentence)
 
+    def show_mark(self, mark: Mark, word: str, sentence: str) -> None:
+        self._mark.show_mark(mark.icon, mark.tone)
+        self.word.setText(word)
+        self.word.set_tone(mark.tone)
+        self.sentence.say(visible(sentence))
+        self.sentence.set_tone(Tone.PLAIN)
+
+
+class LightCard(_Marked):
+    """One light: icon, word, sentence."""
+
+    def __init__(self, title: str, question: str) -> None:
+        super().__init__(title, question)
+        self._title = title
+
     def show_light(self, light: Light) -> None:
         state = str(light.state)
-        mark = _MARKS[state]
-        self._mark.show_mark(mark.icon, mark.tone)
-        self.word.setText(f"{self._title}: {_WORDS[state].lower()}")
-        self.word.set_tone(mark.tone)
-        self.sentence.setText(light.sentence)
-        self.sentence.set_tone(Tone.PLAIN)
+        self.show_mark(_MARKS[state], f"{self._title}: {_WORDS[state]}", light.sentence)
 
 
 class CheckPage(Page):
@@ -81,32 +114,44 @@ class CheckPage(Page):
             Text("Drop a PDF anywhere on this window, or choose one. Nothing leaves this computer.", tone=Tone.QUIET)
         )
         self.column.addWidget(FlowBox(ActionButton(actions, "report.check", primary=True)))
-        self._result = Card()
-        self.chip = Chip()
         self.file = Text(bold=True)
-        self._result.column.addWidget(self.file)
-        self._result.column.addWidget(self.chip)
-        self.column.addWidget(self._result)
-        self.lights = [LightCard(title, question) for title, question in _LIGHTS]
-        for light in self.lights:
-            self.column.addWidget(light)
+        self.headline = _Marked("", "", scale=1.2)
+        self.column.addWidget(self.file)
+        self.column.addWidget(self.headline)
+        self.lights = {name: LightCard(title, question) for name, (title, question) in _LIGHTS.items()}
+        for card in self.lights.values():
+            self.column.addWidget(card)
         self._technical = Text(tone=Tone.QUIET, scale=0.9)
         self.details = Disclosure("Details", self._technical)
         self.column.addWidget(self.details)
         self.column.addStretch(1)
-        self._result.hide()
-        self.details.hide()
+        for widget in (self.file, self.headline, self.details):
+            widget.hide()
 
     def show_result(self, path: Path, found: Verification) -> None:
         """Show what was found in a file."""
-        self.file.setText(path.name)
-        if found.ok:
-            self.chip.show_state("The report can be relied on", "done", Tone.GOOD)
-        else:
-            self.chip.show_state("The report cannot be relied on", "failed", Tone.BAD)
-        for card, light in zip(self.lights, (found.integrity, found.signer, found.time), strict=True):
-            card.show_light(light)
+        self.file.say(visible(path.name))
+        headline = found.headline
+        lights = {str(name): light for name, light in found.lights.items()}
+        green = all(str(light.state) == "ok" for light in lights.values())
+        state = "failed" if not headline.accepted else "ok" if green else "warning"
+        self.headline.show_mark(_MARKS[state], headline.sentence, _subject(found.evidence))
+        self.headline.show()
+        for name, card in self.lights.items():
+            card.setVisible(name in lights)
+            if name in lights:
+                card.show_light(lights[name])
         halves = (found.sha256[:32], found.sha256[32:])
         self._technical.setText(f"SHA-256 {' '.join(halves)}\n{found.size} bytes")
-        self._result.show()
-        self.details.setVisible(bool(found.sha256))
+        self.details.show()
+
+
+def _subject(evidence: Any) -> str:
+    """The case and the verdict that the file states; empty where none could be read."""
+    if evidence is None:
+        return ""
+    from console.reports.wording import VERDICTS, instant_text  # loaded when needed: the window opens fast
+
+    title = VERDICTS[evidence.verdict.word].title
+    made = instant_text(evidence.created_at)
+    return f"Case {evidence.request.number}, report {evidence.report_id} of {made}. Verdict: {title}."

@@ -251,16 +251,13 @@ class Commands(QObject):
         dialog.open()
 
     def check_report(self, path: Path) -> None:
-        """Verify a report and show its three lights."""
+        """Verify a report, in a process of its own, and show its lights."""
+        from console.casework.checking import judge, start_check  # loaded when needed: the window opens fast
+
         office = self._desk.office
 
-        def work() -> Any:
-            from console.casework.reporting import check_report  # as above
-
-            return check_report(path, office)
-
         def done(found: Any) -> None:
-            self.check.show_result(path, found)
-            self._show(self.check, "view.check")
+            if self._desk.do(lambda: self.check.show_result(path, judge(found, office))):
+                self._show(self.check, "view.check")
 
-        self._desk.do_after_paint("Checking the report…", work, done)
+        self._desk.do_elsewhere("Checking the report…", lambda: start_check(path, office.clock()), done)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
@@ -32,6 +32,14 @@ def start_operation(office: Office, use_case: UseCase) -> RunningOperation:
     from console.casework.operation import Operation
 
     return Operation(office, use_case).start()
+
+
+class Pending(Protocol):
+    """Short work that goes on elsewhere: a value, or None while there is none yet."""
+
+    def poll(self) -> Any: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass
@@ -68,6 +76,10 @@ class Desk(QObject):
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._poll)
+        self._pending: tuple[Pending, Callable[[Any], None]] | None = None
+        self._pending_timer = QTimer(self)
+        self._pending_timer.setInterval(POLL_MS)
+        self._pending_timer.timeout.connect(self._poll_pending)
 
     # -- short work ---------------------------------------------------------------------------
 
@@ -97,6 +109,37 @@ class Desk(QObject):
 
         self.busy.emit(sentence)
         QTimer.singleShot(PAINT_MS, self, run)
+
+    def do_elsewhere(self, sentence: str, start: Callable[[], Pending], done: Callable[[Any], None]) -> None:
+        """Start something that takes seconds in another process, and go on; the newest takes the place of an older."""
+        self._drop_pending()
+        try:
+            self._pending = (start(), done)
+        except ConsoleError as error:
+            self._say(error)
+            return
+        self.busy.emit(sentence)
+        self._pending_timer.start()
+
+    def _poll_pending(self) -> None:
+        assert self._pending is not None
+        pending, done = self._pending
+        try:
+            value = pending.poll()
+        except ConsoleError as error:
+            self._drop_pending()
+            self._say(error)
+            return
+        if value is not None:
+            self._drop_pending()
+            done(value)
+
+    def _drop_pending(self) -> None:
+        self._pending_timer.stop()
+        if self._pending is not None:
+            pending, self._pending = self._pending[0], None
+            pending.close()
+            self.busy.emit("")
 
     # -- long work ----------------------------------------------------------------------------
 
@@ -142,6 +185,7 @@ class Desk(QObject):
     def close(self) -> None:
         """End what runs, and record it; for a window that closes. Idempotent."""
         self._timer.stop()
+        self._drop_pending()
         if self._running is not None:
             running, self._running = self._running, None
             running.operation.close()

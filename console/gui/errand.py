@@ -51,6 +51,10 @@ class Errand:
             self.error.__cause__ = self._failure
         return []
 
+    def wait(self, seconds: float) -> None:
+        """Wait for it for a moment."""
+        self._thread.join(seconds)
+
     def cancel(self) -> None:
         """Wait for it no longer."""
         self.error, self.finished = CancelledByUserError("Nobody waits for it any more; it can be started again."), True

@@ -4,66 +4,47 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from console.casework.facts_files import read_facts_file
 from console.domain.forget_set import ForgetItem
-from console.domain.importers import RowError, decode_text, read_items, write_items_csv
+from console.domain.importers import SUFFIXES, ImportResult, RowError
+from console.domain.visible import quoted
 from console.errors import InputError
-
-_LARGEST = 8 * 2**20  # reading more would keep the window from answering
-_FORMATS: dict[str, Literal["csv", "jsonl"]] = {
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".txt": "csv",
-    ".json": "jsonl",
-    ".jsonl": "jsonl",
-}
-SUFFIXES = tuple(_FORMATS)
 
 
 @dataclass(frozen=True)
 class FactsPreview:
-    """What a file would give: the rows that can be used, and why the others cannot."""
+    """What a file would give: the rows that can be used, and why the others cannot.
+
+    Attributes:
+        name: quoted and escaped.
+    """
 
     name: str
-    items: tuple[ForgetItem, ...]
-    errors: tuple[RowError, ...]
-    total: int
-    notes: tuple[str, ...]
+    result: ImportResult
+
+    @property
+    def items(self) -> tuple[ForgetItem, ...]:
+        return self.result.items
+
+    @property
+    def errors(self) -> tuple[RowError, ...]:
+        return self.result.errors
 
     @property
     def sentence(self) -> str:
         """``8 of 10 rows can be used.``"""
-        rows = "row" if self.total == 1 else "rows"
-        return f"{len(self.items)} of {self.total} {rows} can be used."
+        rows = "row" if self.result.total == 1 else "rows"
+        return f"{len(self.items)} of {self.result.total} {rows} can be used."
 
 
-def read_facts(path: Path, subject: str = "") -> FactsPreview:
+def read_facts(path: Path, subject: str = "", encoding: str | None = None) -> FactsPreview:
     """Read a file of facts; rows without a person are about ``subject``.
 
     Raises:
         InputError: the file cannot be read, is too large, of another kind, empty, or lacks a column.
     """
-    kind = _FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise InputError(f"'{path.name}' is neither CSV nor JSON lines: choose a file that ends in .csv or .jsonl.")
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise InputError(f"'{path.name}' is larger than 8 MB: a request holds a person's facts, so cut it down.")
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"'{path.name}' cannot be read ({error.strerror}): choose another file.") from error
-    result = read_items(decode_text(data), kind, path.name, subject.strip())
-    return FactsPreview(path.name, result.items, result.errors, result.total, result.notes)
-
-
-def save_empty_form(path: Path) -> None:
-    """Write a CSV with the column names and nothing else, which a spreadsheet opens.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    try:
-        path.write_text(write_items_csv(()), encoding="utf-8-sig", newline="")
-    except OSError as error:
-        raise InputError(f"'{path.name}' cannot be written ({error.strerror}): choose another folder.") from error
+    name = quoted(path.name)
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{name} is neither CSV nor JSON lines: choose a file that ends in .csv or .jsonl.")
+    return FactsPreview(name, read_facts_file(path, subject, encoding))

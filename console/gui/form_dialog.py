@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
     QPushButton,
     QRadioButton,
     QScrollArea,
+    QSpinBox,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -229,6 +230,8 @@ def _value(field: QWidget) -> Any:
             return field.toPlainText()
         case QDateEdit():
             return field.date()
+        case QSpinBox():
+            return field.value()
         case QComboBox():
             return field.currentText()
         case QToolButton():
@@ -246,6 +249,8 @@ def _put(field: QWidget, value: Any) -> None:
             field.setPlainText(value)
         case QDateEdit():
             field.setDate(value)
+        case QSpinBox():
+            field.setValue(value)
         case QComboBox() if field.isEditable() or field.findText(value) >= 0:
             field.setCurrentText(value)
         case QRadioButton():

@@ -119,8 +119,9 @@ class Preview(Card):
         self._due_mark.show_mark(due.icon, due.tone)
         self._due.setText(due_words(line))
         self._due.set_tone(due.tone)
-        self._summary.say(line.summary)
+        self._summary.say(line.problem or line.summary)
         self._last.say(last)
+        self.open.setEnabled(not line.problem)
 
 
 class InboxPage(Page):
@@ -280,5 +281,5 @@ class InboxPage(Page):
 
     def _open(self) -> None:
         number = self.selected()
-        if number is not None:
+        if number is not None and self.preview.open.isEnabled():
             self.opened.emit(number)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
 
-from console.casework.knowledge import Knowledge, parse_knowledge
+from console.casework.knowledge import Knowledge
 from console.casework.models import check_name
 from console.casework.office import Office
-from console.domain.importers import decode_text
 from console.errors import InputError
 from console.gui.form_dialog import FormDialog, narrow_combo
 from console.gui.pieces import Disclosure, Text
+from console.gui.record_field import RecordField
 from console.gui.theme import GRID
 from console.gui.tones import Tone
 
@@ -57,9 +57,7 @@ class ModelDialog(FormDialog):
         self._add_choosers()
         self.field("Name", self.name)
         self.field("The model before it learned the data", self.snapshot)
-        self.record = QLineEdit()
-        self.record.setAccessibleName("Training record")
-        self.record.setPlaceholderText("optional JSON file: what the model was trained on, and texts it must keep")
+        self.record = RecordField(self.show_error, office.places)
         self.body.addWidget(Disclosure("Details: training record", self.record))
         self.body.addWidget(
             Text(
@@ -100,17 +98,6 @@ class ModelDialog(FormDialog):
         if name:
             self.take_path(Path(name))
 
-    def _knowledge(self) -> Knowledge | None:
-        text = self.record.text().strip()
-        if not text:
-            return None
-        path = Path(text)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"'{path.name}' cannot be read ({error.strerror}): choose another file.") from error
-        return parse_knowledge(decode_text(data), path.name)
-
     def _add(self) -> None:
         text = self.path.text().strip()
         if not text or not Path(text).exists():
@@ -118,4 +105,5 @@ class ModelDialog(FormDialog):
         name = self.name.text().strip()
         check_name(self._office, name)
         snapshot = self.snapshot.currentText()
-        self._done(NewModel(Path(text), name, None if snapshot == _NO_SNAPSHOT else snapshot, self._knowledge()))
+        known = self.record.knowledge()
+        self._done(NewModel(Path(text), name, None if snapshot == _NO_SNAPSHOT else snapshot, known))

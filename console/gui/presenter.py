@@ -29,9 +29,10 @@ _URGENCY = {
     Urgency.OVERDUE: Mark("overdue", Tone.BAD),
     Urgency.PAUSED: Mark("pause", Tone.INFO),
     Urgency.ANSWERED: Mark("done", Tone.QUIET),
+    Urgency.UNKNOWN: Mark("failed", Tone.BAD),
 }
 _SPOKEN_URGENCY = {Urgency.DUE_SOON: "Due soon", Urgency.CRITICAL: "Critical"}
-PRESSING = frozenset({Urgency.DUE_SOON, Urgency.CRITICAL, Urgency.OVERDUE})
+PRESSING = frozenset({Urgency.DUE_SOON, Urgency.CRITICAL, Urgency.OVERDUE, Urgency.UNKNOWN})
 
 _BUSY = frozenset({S.LOCATING, S.RUNNING, S.VERIFYING, S.PLANNED, S.APPROVED_TO_RUN})
 _SETTLED = frozenset(

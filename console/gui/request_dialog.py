@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QDate, QLocale
 from PySide6.QtWidgets import (
     QAbstractButton,
     QDateEdit,
-    QFileDialog,
     QLineEdit,
     QPlainTextEdit,
-    QPushButton,
+    QSpinBox,
     QWidget,
 )
 
 from console.casework.office import Office
-from console.casework.requests import deadline_for, register
+from console.casework.requests import Law, law_of_place, register
+from console.domain.clock import check_received, compute_deadline
 from console.domain.deadline import day_text
-from console.domain.forget_set import ForgetItem
+from console.domain.jurisdiction import PUBLISHED
 from console.domain.request_terms import Channel, Ground
-from console.errors import ConsoleError, InputError
+from console.errors import ConsoleError
 from console.gui.choices import check_box, ground_words
-from console.gui.facts_preview import FactsPane
+from console.gui.facts_preview import FactsCard
 from console.gui.flow_box import FlowBox
-from console.gui.forget_file import SUFFIXES, read_facts, save_empty_form
 from console.gui.form_dialog import FormDialog, narrow_combo
 from console.gui.pieces import Card, IconMark, Text
 from console.gui.theme import GRID
 from console.gui.tones import Tone
 
-# Codes of places whose laws the shipped profiles know; any other two-letter code can be typed.
+# Codes of places whose laws the shipped profiles know; for any other two-letter code the law has to be chosen.
 _COUNTRIES = (
     "AT", "BE", "BG", "BR", "CA", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GB", "GR", "HR", "HU", "IE", "IN",
     "IS", "IT", "LI", "LT", "LU", "LV", "MT", "NL", "NO", "PL", "PT", "RO", "SE", "SI", "SK", "US",
@@ -75,21 +73,29 @@ class RequestDialog(FormDialog):
         self.subdivision = QLineEdit()
         self.subdivision.setPlaceholderText("optional, such as BY or HH: its holidays count")
         self.profile = narrow_combo()
+        self.profile.addItem("The law of the place", None)
         for id, profile in self._office.profiles.items():
             self.profile.addItem(profile.title, id)
-        self.profile.setCurrentIndex(max(0, self.profile.findData("eu-gdpr")))
+        self.own_period = QSpinBox()
+        self.own_period.setRange(1, 366)
+        self.own_period.setValue(30)
+        self.own_period.setSuffix(" days")
         self.channel = narrow_combo()
         for channel in Channel:
             self.channel.addItem(channel.label, channel)
         self.field("Received on", self.received)
+        self.today = Text(f"Today is {day_text(today)}, time zone {self._office.timezone_words}.", tone=Tone.QUIET)
+        self.form.addRow("", self.today)
         self.field("Country", self.country, "two-letter code, such as DE")
         self.field("Part of the country", self.subdivision)
         self.field("Law", self.profile)
+        self.field("Your published period", self.own_period, "the law of this place sets none")
         self.field("Came by", self.channel)
         self.received.dateChanged.connect(self._show_due)
         self.country.currentTextChanged.connect(self._show_due)
         self.subdivision.textChanged.connect(self._show_due)
         self.profile.currentIndexChanged.connect(self._show_due)
+        self.own_period.valueChanged.connect(self._show_due)
 
     def _add_due(self) -> None:
         card = Card()
@@ -111,33 +117,14 @@ class RequestDialog(FormDialog):
         self.body.addWidget(card)
 
     def _add_facts(self) -> None:
-        card = Card("Facts to look for")
-        card.column.addWidget(
-            Text("A CSV or JSON-lines file with one fact a row: subject, prompt, answer.", tone=Tone.QUIET)
-        )
-        self.subject = QLineEdit()
-        self.subject.setPlaceholderText("the person, for rows that name nobody (optional)")
-        self.subject.setAccessibleName("The person, for rows that name nobody")
-        self.subject.editingFinished.connect(self._read_again)
-        self.choose = QPushButton("Choose a file…")
-        self.choose.setAccessibleName("Choose a file of facts")
-        self.choose.clicked.connect(self._choose)
-        form = QPushButton("Save an empty form…")
-        form.setAccessibleName("Save an empty form for a spreadsheet")
-        form.clicked.connect(self._save_form)
-        for button in (self.choose, form):
-            button.setAutoDefault(False)
-        self.facts = FactsPane()
-        self._path: Path | None = None
-        for part in (self.subject, FlowBox(self.choose, form), self.facts):
-            card.column.addWidget(part)
-        self.body.addWidget(card)
+        self.facts = FactsCard(self.show_error, self._office.places)
+        self.body.addWidget(self.facts)
 
     def _add_texts(self) -> None:
         card = Card("Notes")
         self.summary = QLineEdit()
-        self.summary.setPlaceholderText("one line for the inbox, without names or other personal data")
-        self.summary.setAccessibleName("Summary without personal data")
+        self.summary.setPlaceholderText("one line for the inbox (optional, sealed)")
+        self.summary.setAccessibleName("Summary for the inbox")
         self.letter = QPlainTextEdit()
         self.letter.setPlaceholderText("the person's letter (optional, sealed)")
         self.letter.setAccessibleName("The person's letter")
@@ -153,12 +140,22 @@ class RequestDialog(FormDialog):
         code = self.country.currentText().split(maxsplit=1)
         return code[0] if code else "", self.subdivision.text().strip() or None
 
-    def _show_due(self) -> None:
+    def _law(self) -> Law:
+        """The law of the fields; the own period is asked for, and taken, only where the law sets none."""
         country, subdivision = self._where()
+        chosen = self.profile.currentData()
+        law = law_of_place(self._office.profiles, country, subdivision, chosen)
+        self.form.setRowVisible(self.own_period, law.profile.period is None)
+        if law.profile.period is not None:
+            return law
+        return law_of_place(self._office.profiles, country, subdivision, chosen, self.own_period.value())
+
+    def _show_due(self) -> None:
+        received = self.received.date().toPython()
         try:
-            deadline = deadline_for(
-                self._office, self.received.date().toPython(), country, subdivision, self.profile.currentData()
-            )
+            law = self._law()
+            check_received(received, self._office.today())
+            deadline = compute_deadline(received, law.profile, law.calendar)
         except ConsoleError as error:
             self._due_mark.show_mark("failed", Tone.BAD)
             self.due.setText("No due date yet")
@@ -168,59 +165,29 @@ class RequestDialog(FormDialog):
         self._due_mark.show_mark("clock", Tone.PLAIN)
         self.due.setText(f"Due on {day_text(deadline.binding_due)}")
         self.due.set_tone(Tone.PLAIN)
-        self.rule.setText(deadline.rule)
+        self.rule.setText(f"{law.profile.title}. {deadline.rule}")
 
     def draft(self) -> dict[str, Any]:
-        return {**super().draft(), "file": self._path}
+        return {**super().draft(), "file": self.facts.path}
 
     def restore(self, draft: dict[str, Any]) -> None:
         super().restore(draft)
         if draft["file"] is not None:
-            self.take_file(draft["file"])
-
-    def _choose(self) -> None:
-        pattern = " ".join(f"*{suffix}" for suffix in SUFFIXES)
-        name, _ = QFileDialog.getOpenFileName(self, "Choose a file of facts", "", f"Facts ({pattern})")
-        if name:
-            self.take_file(Path(name))
-
-    def take_file(self, path: Path) -> None:
-        """Look at a file and show what it would give."""
-        self._path = path
-        try:
-            self.facts.show_preview(read_facts(path, self.subject.text()))
-        except InputError as error:
-            self.facts.show_refusal(str(error))
-
-    def _read_again(self) -> None:
-        if self._path is not None:
-            self.take_file(self._path)
-
-    def _save_form(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(self, "Save an empty form", "facts.csv", "CSV (*.csv)")
-        if not name:
-            return
-        try:
-            save_empty_form(Path(name))
-        except InputError as error:
-            self.show_error(str(error))
-
-    def _items(self) -> tuple[ForgetItem, ...]:
-        if self.facts.preview is None:
-            raise InputError("Choose a file of facts: without one there is nothing to look for.")
-        return self.facts.preview.items
+            self.facts.take_file(draft["file"])
 
     def _register(self) -> None:
         country, subdivision = self._where()
+        sets_none = self._law().profile.version.endswith(PUBLISHED)
         number = register(
             self._office,
             received=self.received.date().toPython(),
             country=country,
             subdivision=subdivision,
             profile_id=self.profile.currentData(),
+            published_days=self.own_period.value() if sets_none else None,
             channel=Channel(self.channel.currentData()),  # Qt keeps the text of the entry, not the entry
             grounds=[ground for ground, box in self.grounds.items() if box.isChecked()],
-            items=self._items(),
+            items=self.facts.items(),
             letter=self.letter.toPlainText().strip(),
             summary=self.summary.text().strip(),
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QGridLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from console.casework.office import Office
 from console.casework.views import CasePage
@@ -14,7 +15,13 @@ from console.gui.tones import Tone
 
 
 class RequestTab(QWidget):
-    """Three cards: the request, its facts (counts only; the facts are sealed), the due date."""
+    """Three cards: the request, its facts (counts only; the facts are sealed), the due date.
+
+    Signals:
+        accept_date: the dates by today's calendar are to take the place of the recorded ones.
+    """
+
+    accept_date = Signal()
 
     def __init__(self, office: Office) -> None:
         super().__init__()
@@ -27,6 +34,13 @@ class RequestTab(QWidget):
         self._due = _Facts("The due date")
         for card in (self._request, self._facts, self._due):
             column.addWidget(card)
+        self._other_date = Text()
+        self.accept = QPushButton("Accept today's date")
+        self.accept.setAccessibleName("Accept the date by today's calendar")
+        self.accept.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self.accept.clicked.connect(self.accept_date)
+        self._due.column.addWidget(self._other_date)
+        self._due.column.addWidget(self.accept)
         column.addStretch(1)
 
     def show_page(self, page: CasePage) -> None:
@@ -53,6 +67,8 @@ class RequestTab(QWidget):
                 ("Calendar", deadline.calendar),
             ]
         )
+        self._other_date.say(page.other_date)
+        self.accept.setVisible(bool(page.other_date))
 
 
 class _Facts(Card):

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from console.casework import requests
 from console.casework.office import Office
-from console.casework.requests import (
-    change_status,
-    confirm_identity,
-    grant,
-    refuse,
-    request_state,
-    resume_clock,
-    suspend_clock,
-)
+from console.casework.requests import change_status, request_state
 from console.casework.views import CasePage, lacks_evidence
-from console.domain.jurisdiction import SuspensionReason
-from console.domain.request_terms import Exception17, Ground, RefusalBasis, RequestStatus
+from console.domain.request_terms import RequestStatus
 from console.domain.requests import TransitionFacts
 from console.gui.proof import kept_words
 
@@ -251,54 +242,9 @@ def road(page: CasePage, state: dict[str, Any]) -> tuple[Step, ...]:
 # -- the small steps ------------------------------------------------------------------------
 
 
-def settle_identity(office: Office, number: str) -> None:
-    """The person is who they say; a clock that waited for the proof runs again.
-
-    Raises:
-        NotPossibleError: the state of the request does not allow it.
-    """
-    confirm_identity(office, number)
-    suspensions = request_state(office, number)["suspensions"]
-    if suspensions and suspensions[-1]["ends_on"] is None:
-        resume_clock(office, number, office.today())
-
-
-def ask_for_proof(office: Office, number: str) -> None:
-    """The person is asked who they are; where the law lets it, the clock waits.
-
-    Raises:
-        NotPossibleError: the state of the request does not allow it.
-    """
-    change_status(office, number, S.IDENTITY_PENDING)
-    suspend_clock(office, number, office.today(), SuspensionReason.IDENTITY)
-
-
-def _close_search(office: Office, number: str) -> None:
-    """A search that was stopped leaves the request searching; the decision needs it to be over."""
-    if S(request_state(office, number)["status"]) is S.LOCATING:
-        change_status(office, number, S.DECISION_PENDING)
-
-
-def grant_request(office: Office, number: str, grounds: Sequence[Ground]) -> None:
-    """Decide that the data must go.
-
-    Raises:
-        NotPossibleError: no ground, or the state does not allow a decision.
-    """
-    _close_search(office, number)
-    grant(office, number, grounds)
-
-
-def refuse_request(
-    office: Office, number: str, basis: RefusalBasis, reason: str, exceptions: Sequence[Exception17]
-) -> None:
-    """Decide that the data stays.
-
-    Raises:
-        NotPossibleError: basis, reason or exception is missing, or the state does not allow a decision.
-    """
-    _close_search(office, number)
-    refuse(office, number, basis, reason, exceptions)
+# Each is one transaction, under the name that the page's commands know it by.
+settle_identity, ask_for_proof = requests.confirm_identity, requests.ask_for_proof
+grant_request, refuse_request = requests.grant, requests.refuse
 
 
 def record_answer(office: Office, number: str) -> None:

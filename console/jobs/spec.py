@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 from console.domain.benchmark_files import BenchmarkFiles
 from console.domain.engine_names import EngineName
 from console.domain.forget_set import ForgetItem
+from console.domain.own_places import OwnPlace
 from console.domain.teaching import TeachingItem
 
 
@@ -29,6 +30,7 @@ class JobKind(StrEnum):
     ATTACK = "attack"
     ERASE = "erase"
     PREPARE_QUESTIONS = "prepare-questions"
+    OWN_PLACES = "own-places"
     EVALUATE = "evaluate"
     ADVISE = "advise"
     CORPUS = "corpus"
@@ -148,6 +150,7 @@ class JobPayload(_Frozen):
         benchmark: rows of the user's own files for ``evaluate``; None for every other job.
         words: to look for in a model's neurons, or to try as triggers in a scan.
         teaching: training data for ``teach`` and exact retraining, the person already left out.
+        places: where the model that is searched puts the facts, by item.
     """
 
     forget: tuple[ForgetItem, ...] = ()
@@ -164,6 +167,7 @@ class JobPayload(_Frozen):
     benchmark: BenchmarkFiles | None = None
     # Left out where there are none, so that the hash of a payload stays what it was before this field came.
     words: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+    places: dict[str, tuple[OwnPlace, ...]] = Field(default={}, exclude_if=lambda value: not value)
 
     @model_serializer(mode="wrap")
     def _without_what_says_nothing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

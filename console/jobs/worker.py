@@ -99,6 +99,7 @@ _TASKS = {
     JobKind.ERASE: ("erase", "erase"),
     JobKind.EVALUATE: ("benchmark", "evaluate"),
     JobKind.PREPARE_QUESTIONS: ("questions", "prepare_questions"),
+    JobKind.OWN_PLACES: ("own_places", "own_places"),
     JobKind.ADVISE: ("advise", "advise"),
     JobKind.CORPUS: ("corpus", "self_made_corpus"),
     JobKind.SCAN: ("scan", "scan"),

@@ -6,10 +6,39 @@ from pathlib import Path
 
 from sqlmodel import Session
 
-from console.errors import InputError
+from console.errors import InputError, LedgerDamagedError
 from console.ledger.findings import Finding, FindingCode
 from console.ledger.headmark import HeadMark, mark_path, read_mark
 from console.ledger.store import hash_at, latest_checkpoint, read_head
+
+
+def existing_ledger(path: Path) -> Path:
+    """The resolved path of a ledger that is there.
+
+    Raises:
+        InputError: there is nothing, and nothing says that there was.
+        LedgerDamagedError: there was a ledger, and it is missing or emptied.
+    """
+    path = path.resolve()
+    if not path.is_file():
+        refuse_lost(path)
+        raise InputError(f"There is no ledger at {path}: choose the folder it is in.")
+    if path.stat().st_size == 0:
+        raise LedgerDamagedError(f"The ledger file {path.name} is empty: restore the newest backup.")
+    return path
+
+
+def refuse_lost(path: Path) -> None:
+    """Refuse to go on where the mark says that there was a ledger, and there is none.
+
+    Raises:
+        LedgerDamagedError: that is so.
+    """
+    if mark_path(path).exists():
+        raise LedgerDamagedError(
+            f"The ledger {path.name} is missing, but {mark_path(path).name} beside it shows that there was one: "
+            "restore the newest backup."
+        )
 
 
 def continuity_finding(session: Session, ledger: Path, origin: str, verifier_key: str) -> Finding | None:

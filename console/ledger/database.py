@@ -7,15 +7,16 @@ Journal pages are encrypted like the file's own, and temporary tables stay in me
 
 from __future__ import annotations
 
+import re
 import threading
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 from sqlcipher3 import dbapi2 as sqlcipher
@@ -31,11 +32,14 @@ from console.errors import (
     PassphraseError,
     SetupError,
 )
-from console.ledger.lock import WriterLock
+from console.ledger.headmark import SALT_BYTES, read_mark
 from console.ledger.tables import PROTECTED_TABLES
 
 PAGE_BYTES = 4096  # SQLCipher 4 default
+_PAGES_NAMED = 3
 BUSY_TIMEOUT_MS = 5000  # a verifier reading beside the writer holds its lock for less than this
+# What sqlcipher_cipher_ctx_key_derive reads as a raw key, or as one with its salt: the closing quote is not looked at.
+_KEY_SYNTAX = re.compile(rb"[xX]'(?:[0-9a-fA-F]{64}|[0-9a-fA-F]{96}).", re.DOTALL)
 _PLAIN_HEADER = b"SQLite format 3\x00"
 # Random bytes show nearly all 256 values within one page; text, spreadsheets and PDFs do not.
 _ENCRYPTED_MIN_BYTE_VALUES = 200
@@ -81,6 +85,10 @@ def engine_versions() -> EngineVersions:
     return EngineVersions(sqlite=sqlcipher.sqlite_version, sqlcipher=str(row[0]), binding=sqlcipher.version)
 
 
+class DamagedPageError(LedgerDamagedError):
+    """The passphrase is right and pages of the file are not as they were written."""
+
+
 class Database:
     """The open file. Reads see one consistent state; writes are one ``BEGIN IMMEDIATE`` transaction.
 
@@ -95,6 +103,7 @@ class Database:
         self.path = path
         self.read_only = read_only
         self.turn = threading.RLock()  # held by the thread that is using the connection
+        self.at_close = ExitStack()  # what goes with the open file
         self._active: Session | None = None
         # Opened here and not by the pool's first use, so that a wrong passphrase is met in one place.
         self._connection = _open_connection(path, passphrase, read_only=read_only)
@@ -105,6 +114,14 @@ class Database:
         with self.turn:
             self._engine.dispose()
             self._connection.close()
+            self.at_close.close()
+
+    @property
+    def salt(self) -> str:
+        """How the file begins, hex: SQLCipher's salt. Asked of the connection, because to open and close the file
+        by any other handle would drop this process's locks on it (POSIX)."""
+        with self.turn, plain_errors():
+            return str(self._connection.execute("PRAGMA cipher_salt").fetchone()[0])
 
     def protect(self) -> None:
         """From now on refuse, on this connection, every statement that would change or unprotect recorded events."""
@@ -144,25 +161,20 @@ class Database:
                     self._active = None
 
 
-def open_read_only(path: Path, passphrase: str) -> Database:
-    """The ledger for reading, also beside a console that is writing to it.
-
-    A console that was killed in the middle of a commit leaves a journal that has to be rolled back before anybody can
-    read; that takes one moment of writing, done under the writer lock.
+def damaged_pages(session: Session) -> list[str]:
+    """What is wrong with the file below the tables, in the engine's words: pages whose seal does not fit, then form.
 
     Raises:
-        PassphraseError, LedgerDamagedError: as ``Database``.
-        NotPossibleError: there is such a journal and the file is write-protected.
+        LedgerDamagedError: the file cannot be walked through at all.
     """
-    try:
-        return Database(path, passphrase, read_only=True)
-    except NotPossibleError:
-        lock = WriterLock(path)
-        try:
-            Database(path, passphrase, read_only=False).close()
-        finally:
-            lock.release()
-        return Database(path, passphrase, read_only=True)
+    connection = session.connection()
+    with plain_errors():
+        # In a read transaction, so that no writer changes a page that is being looked at.
+        session.execute(text("SELECT count(*) FROM sqlite_master")).scalar_one()
+        sealed = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA cipher_integrity_check")]
+        if sealed:
+            return sealed
+        return [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check") if row[0] != "ok"]
 
 
 @contextmanager
@@ -194,14 +206,22 @@ def _plain_error(error: Exception) -> ConsoleError:
         return NotPossibleError(
             "The ledger file is write-protected: allow writing to it and its folder, then try again."
         )
-    return LedgerDamagedError(
-        f"The ledger could not be read or written ({error}): check the disk, or restore the newest backup."
-    )
+    kind = DamagedPageError if code in (sqlcipher.SQLITE_CORRUPT, sqlcipher.SQLITE_NOTADB) else LedgerDamagedError
+    return kind(f"The ledger could not be read or written ({error}): check the disk, or restore the newest backup.")
 
 
 def _open_connection(path: Path, passphrase: str, *, read_only: bool) -> Any:
     engine_versions()
-    key = _quoted(passphrase)
+    *earlier, last = _key_statements(passphrase)
+    for key in earlier:
+        try:
+            return _connect(path, key, read_only=read_only)
+        except PassphraseError:
+            continue
+    return _connect(path, last, read_only=read_only)
+
+
+def _connect(path: Path, key: str, *, read_only: bool) -> Any:
     mode = "ro" if read_only else "rwc"
     uri = f"{path.resolve().as_uri()}?mode={mode}"
     try:
@@ -216,15 +236,16 @@ def _open_connection(path: Path, passphrase: str, *, read_only: bool) -> Any:
         _configure(connection, key, read_only=read_only)
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlcipher.Error as error:
+        changed = _changed_pages(connection, path)
         connection.close()
-        raise _opening_error(error, path) from error
+        raise _opening_error(error, path, changed) from error
     return connection
 
 
 def _configure(connection: Any, key: str, *, read_only: bool) -> None:
     # SQLCipher prints its own lines to stderr otherwise; what went wrong is raised instead.
     connection.execute("PRAGMA cipher_log_level = NONE")
-    connection.execute(f"PRAGMA key = '{key}'")
+    connection.execute(key)
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA recursive_triggers = ON")  # else REPLACE deletes rows without the DELETE trigger
     connection.execute("PRAGMA trusted_schema = OFF")
@@ -236,22 +257,69 @@ def _configure(connection: Any, key: str, *, read_only: bool) -> None:
         connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
 
 
-def _quoted(passphrase: str) -> str:
-    """The passphrase as it stands between quotes in SQL; a pragma takes no bound parameters."""
+def check_passphrase(passphrase: str) -> str:
+    """A passphrase that can lock a ledger, in the one form of its characters.
+
+    Raises:
+        PassphraseError: it is empty or holds a control character.
+    """
     text = unicodedata.normalize("NFC", passphrase)  # the same keys typed on macOS and Windows give one passphrase
     if not text or not text.isprintable():
         raise PassphraseError("The passphrase is empty or holds a line break or control character: type it again.")
-    return text.replace("'", "''")
+    return text
 
 
-def _opening_error(error: Exception, path: Path) -> ConsoleError:
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlcipher.SQLITE_NOTADB:
+def _key_statements(passphrase: str) -> tuple[str, ...]:
+    """What hands the passphrase to SQLCipher; the ways to try, in this order. A pragma takes no bound parameters.
+
+    SQLCipher takes ``x'…'`` around 64 or 96 hex digits for the key itself and not for a text to derive one from. Such
+    a passphrase goes in as bytes with a NUL behind them, which no typed passphrase has, and so it stays a text. A
+    ledger that an earlier console locked with the digits as the key still opens, by the second way.
+    """
+    text = check_passphrase(passphrase)
+    as_it_is = "PRAGMA key = '{}'".format(text.replace("'", "''"))
+    raw = text.encode("utf-8")
+    if _KEY_SYNTAX.fullmatch(raw) is None:
+        return (as_it_is,)
+    return (f"PRAGMA hexkey = '{(raw + bytes(1)).hex()}'", as_it_is)
+
+
+def _changed_pages(connection: Any, path: Path) -> str:
+    """Which pages are damaged, in the engine's words; empty where the key fits none and so may be the wrong one."""
+    try:
+        failed = [str(row[0]) for row in connection.execute("PRAGMA cipher_integrity_check")]
+        return "; ".join(failed[:_PAGES_NAMED]) if len(failed) < path.stat().st_size // PAGE_BYTES else ""
+    except (sqlcipher.Error, OSError):
+        return ""
+
+
+def _opening_error(error: Exception, path: Path, changed: str) -> ConsoleError:
+    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if primary not in (sqlcipher.SQLITE_NOTADB, sqlcipher.SQLITE_CORRUPT):
         return _plain_error(error)
     if not _looks_encrypted(path):
         return LedgerDamagedError(
             f"The file {path.name} is not a ledger of this console: choose another or restore a backup."
         )
+    if changed:
+        return DamagedPageError(f"{path.name} was changed outside the console ({changed}): restore the newest backup.")
+    if _begins_otherwise(path):
+        return DamagedPageError(
+            f"The beginning of {path.name} was changed outside the console: restore the newest backup."
+        )
+    if primary == sqlcipher.SQLITE_CORRUPT:
+        return _plain_error(error)
     return PassphraseError("The ledger could not be unlocked: check the passphrase or the key file and try again.")
+
+
+def _begins_otherwise(path: Path) -> bool:
+    """Whether the mark beside the file says that it began with other bytes. As ``_looks_encrypted``: when closed."""
+    try:
+        mark = read_mark(path)
+        with path.open("rb") as stream:
+            return mark is not None and mark.file_salt not in (None, stream.read(SALT_BYTES).hex())
+    except (InputError, OSError):
+        return False
 
 
 def _looks_encrypted(path: Path) -> bool:

@@ -17,27 +17,28 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from console.errors import DiskFullError, InputError
+from console.errors import InputError
 from console.ledger.canonical import canonical_text, parse_canonical
 from console.ledger.chain import StoredEvent, event_text
 from console.ledger.database import engine_versions
 from console.ledger.findings import Finding, FindingCode, VerificationResult
-from console.ledger.headmark import replace_file
 from console.ledger.ledger import Ledger
 from console.ledger.store import latest_checkpoint, read_head, read_untrusted_events
-from console.ledger.verify import accept_witnesses, verify_events
+from console.ledger.verify import accept_witnesses
+from console.ledger.walk import verify_events
+from console.out_file import OutFile
 
 FORMAT = "erasure-console-ledger-export/1"
 _ENVELOPE = frozenset({"actor", "at", "body", "event_id", "kind", "prev_hash", "request_id", "seq"})
 
 
-def export_events(ledger: Ledger, path: Path) -> int:
-    """Write all events to ``path`` (replaced in one step); returns how many.
+def export_events(ledger: Ledger, out: OutFile) -> int:
+    """Write all events to a file (all of it in one step); returns how many.
 
     A ledger that is open for writing signs a checkpoint over all of them first.
 
     Raises:
-        DiskFullError: the file could not be written; an older one is untouched.
+        InputError, DiskFullError: the file could not be written; an older one is untouched.
     """
     if not ledger.read_only:
         ledger.checkpoint()
@@ -55,12 +56,7 @@ def export_events(ledger: Ledger, path: Path) -> int:
             }
         )
     )
-    try:
-        replace_file(path, "\n".join(lines) + "\n")
-    except OSError as error:
-        raise DiskFullError(
-            f"The export {path.name} could not be written: free some space or choose another folder."
-        ) from error
+    out.write(("\n".join(lines) + "\n").encode("utf-8"))
     return head.size
 
 

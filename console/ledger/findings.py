@@ -16,6 +16,10 @@ class FindingCode(StrEnum):
     SIGNATURE = "SIGNATURE"  # a checkpoint is not signed by the ledger's key
     FORK = "FORK"  # the ledger's history is not the one a checkpoint or report witnessed
     CLOCK = "CLOCK"  # an event is dated clearly before the one it follows
+    PAGE = "PAGE"  # a page of the file is not as it was written
+    VAULT = "VAULT"  # a sealed item or key is missing, changed, or not what the events say of it
+    PROJECTION = "PROJECTION"  # a list that is kept beside the events is not what the events say
+    EMPTY = "EMPTY"  # there is no event at all
     SCHEMA = "SCHEMA"  # a row or table is not in the form this console writes, or its protection was taken off
 
 
@@ -30,10 +34,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class VerificationResult:
-    """``checked`` events were recomputed; ``findings`` are in the order in which they were met."""
+    """``checked`` events were recomputed; ``findings`` are in the order in which they were met.
+
+    ``not_checked`` says in sentences what the verification has not looked at, so that nobody takes it for whole.
+    """
 
     checked: int
     findings: tuple[Finding, ...]
+    not_checked: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -19,16 +19,22 @@ from console.ledger.chain import Head
 
 FORMAT = "erasure-console-ledger-head/1"
 MAX_FILE_BYTES = 16 * 1024
+SALT_BYTES = 16  # SQLCipher 4
 
 
 @dataclass(frozen=True)
 class HeadMark:
-    """The ledger named ``origin`` once had ``head``; ``checkpoint`` is its latest signed note, if any."""
+    """The ledger named ``origin`` once had ``head``; ``checkpoint`` is its latest signed note, if any.
+
+    ``file_salt`` is how the file begins (hex): SQLCipher writes it once, in clear, and derives the key with it. Where
+    it is another one, the file was changed, and no passphrase would open it. Marks of earlier consoles have none.
+    """
 
     origin: str
     head: Head
     verifier_key: str
     checkpoint: str | None
+    file_salt: str | None = None
 
 
 def mark_path(ledger: Path) -> Path:
@@ -45,6 +51,7 @@ def write_mark(ledger: Path, mark: HeadMark) -> None:
     text = canonical_text(
         {
             "checkpoint": mark.checkpoint,
+            "file_salt": mark.file_salt,
             "format": FORMAT,
             "head": mark.head.hash,
             "origin": mark.origin,
@@ -75,15 +82,15 @@ def read_mark(ledger: Path) -> HeadMark | None:
         if data["format"] != FORMAT:
             raise ValueError("unknown format")
         size, texts = data["size"], (data["origin"], data["head"], data["verifier_key"])
-        checkpoint = data["checkpoint"]
+        checkpoint, file_salt = data["checkpoint"], data.get("file_salt")
         if type(size) is not int or not all(isinstance(item, str) for item in texts):
             raise TypeError("wrong type")
-        if checkpoint is not None and not isinstance(checkpoint, str):
+        if not all(item is None or isinstance(item, str) for item in (checkpoint, file_salt)):
             raise TypeError("wrong type")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise _damaged(path) from error
     origin, head, verifier_key = texts
-    return HeadMark(origin=origin, head=Head(size, head), verifier_key=verifier_key, checkpoint=checkpoint)
+    return HeadMark(origin, Head(size, head), verifier_key, checkpoint, file_salt)
 
 
 def replace_file(path: Path, text: str) -> None:

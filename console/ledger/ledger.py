@@ -18,15 +18,16 @@ from sqlmodel import Session
 from console.errors import InputError, LedgerDamagedError, NotPossibleError
 from console.ledger.chain import Event, Head, check_origin, instant_text
 from console.ledger.checkpoint import Checkpoint, sign_checkpoint
-from console.ledger.continuity import continuity_finding
+from console.ledger.continuity import continuity_finding, existing_ledger, refuse_lost
 from console.ledger.creation import PROJECTOR_VERSION, create_database
-from console.ledger.database import Database, open_read_only
+from console.ledger.database import Database
 from console.ledger.findings import Finding
 from console.ledger.headmark import HeadMark, read_mark, write_mark
 from console.ledger.lock import WriterLock
 from console.ledger.merkle import InclusionProof, inclusion_proof, tree_root
 from console.ledger.projections import Key, Projections, Projector, State, fold
 from console.ledger.schema import meta, migrate, required_meta, schema_version, set_meta
+from console.ledger.side_files import open_read_only, refuse_foreign_journal, refuse_foreign_logs
 from console.ledger.store import add_checkpoint, event_hashes, latest_checkpoint, read_events, read_head
 from console.ledger.tables import SettingRow
 from console.ledger.transaction import Clock, Transaction
@@ -61,12 +62,16 @@ class Ledger:
 
         Raises:
             InputError: there is already something at ``path``, the folder cannot be used, or the name has spaces.
+            LedgerDamagedError: the mark beside it says that there was a ledger here.
             LedgerBusyError: a console has this ledger open.
             PassphraseError: the passphrase is empty or holds control characters.
             DiskFullError: nothing was created.
         """
         path = path.resolve()
         name = check_origin(origin)
+        if not path.exists() or path.stat().st_size == 0:
+            refuse_lost(path)
+        refuse_foreign_logs(path)
         with ExitStack() as undo:
             lock = WriterLock(path)
             undo.callback(lock.release)
@@ -84,12 +89,11 @@ class Ledger:
             InputError: there is no ledger at ``path``.
             PassphraseError: the passphrase does not open it.
             LedgerBusyError: another console has it open for writing (said at once).
-            LedgerDamagedError: the file is no ledger.
+            LedgerDamagedError: the file is no ledger, is missing or empty where one was, or what lies beside it would
+                damage it.
             SetupError: it was written by a newer console.
         """
-        path = path.resolve()
-        if not path.is_file():
-            raise InputError(f"There is no ledger at {path}: create one, or choose the folder it is in.")
+        path = existing_ledger(path)
         with ExitStack() as undo:
             if read_only:
                 database = open_read_only(path, passphrase)
@@ -97,6 +101,8 @@ class Ledger:
                 return cls._start(database, undo.pop_all(), clock=clock, projector=projector)
             lock = WriterLock(path)
             undo.callback(lock.release)
+            refuse_foreign_logs(path)
+            refuse_foreign_journal(path, passphrase)
             database = Database(path, passphrase, read_only=False)
             undo.callback(database.close)
             with database.writing() as session:
@@ -131,6 +137,11 @@ class Ledger:
     def path(self) -> Path:
         """The ledger file."""
         return self._database.path
+
+    @property
+    def projector(self) -> Projector:
+        """How the events become what the screens read."""
+        return self._projector
 
     @property
     def read_only(self) -> bool:
@@ -324,6 +335,7 @@ class Ledger:
         if self._folded is not None:
             self.rebuild_projections()
         if self._continuity is None:
+            self._mark = read_mark(self.path)  # a mark that is right needs no room on a full disk
             self._advance_mark()
 
     def _checkpoint(self, session: Session) -> str:
@@ -341,7 +353,8 @@ class Ledger:
         """Write the high-water mark, if it changed."""
         with self._database.reading() as session:
             head, latest = read_head(session, self.origin), latest_checkpoint(session)
-        mark = HeadMark(self.origin, head, self.verifier_key, None if latest is None else latest[1])
+        note = None if latest is None else latest[1]
+        mark = HeadMark(self.origin, head, self.verifier_key, note, self._database.salt)
         if mark == self._mark:
             return
         try:

@@ -8,11 +8,13 @@ would also keep readers out, and then nobody could verify a ledger while the con
 
 from __future__ import annotations
 
+import errno
+import shutil
 from pathlib import Path
 
 from sqlcipher3 import dbapi2 as sqlcipher
 
-from console.errors import InputError, LedgerBusyError
+from console.errors import ConsoleError, DiskFullError, InputError, LedgerBusyError
 
 
 def lock_path(ledger: Path) -> Path:
@@ -25,6 +27,7 @@ class WriterLock:
 
     Raises:
         LedgerBusyError: somebody else holds it (also another part of this process). Said at once, without waiting.
+        DiskFullError: there is no room for the lock file.
         InputError: the folder is missing or cannot be written.
     """
 
@@ -33,13 +36,15 @@ class WriterLock:
         try:
             self._connection = sqlcipher.connect(str(path), timeout=0, isolation_level=None, check_same_thread=False)
         except sqlcipher.Error as error:
-            raise _not_writable(ledger) from error
+            raise _not_locked(ledger, error) from error
         try:
+            # Else a journal is made beside the lock file, and a console that is killed leaves it there.
+            self._connection.execute("PRAGMA journal_mode = MEMORY").fetchone()
             self._connection.execute("BEGIN EXCLUSIVE")
         except sqlcipher.Error as error:
             self._connection.close()
-            if getattr(error, "sqlite_errorcode", None) != sqlcipher.SQLITE_BUSY:
-                raise _not_writable(ledger) from error
+            if _primary(error) != sqlcipher.SQLITE_BUSY:
+                raise _not_locked(ledger, error) from error
             raise LedgerBusyError("This ledger is already open in another console: close that one first.") from error
 
     def release(self) -> None:
@@ -47,5 +52,20 @@ class WriterLock:
         self._connection.close()
 
 
-def _not_writable(ledger: Path) -> InputError:
+def _primary(error: Exception) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _not_locked(ledger: Path, error: Exception) -> ConsoleError:
+    full = _primary(error) == sqlcipher.SQLITE_FULL
+    # A file that cannot be made or written on a full disk is told as CANTOPEN or IOERR.
+    if full or (_primary(error) in (sqlcipher.SQLITE_CANTOPEN, sqlcipher.SQLITE_IOERR) and _is_full(ledger.parent)):
+        return DiskFullError(f"There is no room left in {ledger.parent}: free some and open the ledger again.")
     return InputError(f"The folder {ledger.parent} is missing or cannot be written: choose another folder.")
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free == 0
+    except OSError as error:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)

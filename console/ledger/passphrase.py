@@ -11,19 +11,24 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import queue
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar, cast
 
 from console.errors import DiskFullError, InputError, PassphraseError
-from console.paths import APP_NAME, Places
+from console.paths import APP_NAME, PASSPHRASE_FILE_VARIABLE, Places
 
-ENVIRONMENT_VARIABLE = "ERASURE_CONSOLE_PASSPHRASE_FILE"
 SERVICE = APP_NAME
+KEYRING_LIMIT_S = 5.0  # a keyring that is unlocked answers within a tenth of a second
+NO_ANSWER = f"The system's keyring does not answer within {KEYRING_LIMIT_S:.0f} seconds and is left out."
 _DEMO_BYTES = 32
+
+Answer = TypeVar("Answer")
 
 _log = logging.getLogger(__name__)
 
@@ -59,18 +64,24 @@ def find_passphrase(
     prompt: Callable[[], str | None] | None,
     env: Mapping[str, str],
     keyring_backend: KeyringBackend | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Passphrase:
     """The passphrase from the first place that has one.
 
-    ``keyring_backend`` None means the system's. ``prompt`` returns None when the person cancels.
+    ``keyring_backend`` None means the system's. ``prompt`` returns None when the person cancels. ``say`` gets the
+    sentence that the keyring does not answer, before another place is asked.
 
     Raises:
         PassphraseError: no place has one, or a key file that was named cannot be used (no other place is tried then).
     """
-    named = env.get(ENVIRONMENT_VARIABLE)
+    named = env.get(PASSPHRASE_FILE_VARIABLE)
     if named:
         return Passphrase(_read_key_file(Path(named)), PassphraseSource.FILE)
-    kept = _from_keyring(places, keyring_backend)
+    try:
+        kept = within_limit(lambda: _from_keyring(places, keyring_backend))
+    except TimeoutError:
+        (say or _log.warning)(NO_ANSWER)
+        kept = None
     if kept:
         return Passphrase(kept, PassphraseSource.KEYRING)
     if places.passphrase_file.exists():
@@ -79,21 +90,24 @@ def find_passphrase(
     if typed:
         return Passphrase(typed, PassphraseSource.PROMPT)
     raise PassphraseError(
-        f"The ledger is locked and no passphrase was given: type it, or name a key file in {ENVIRONMENT_VARIABLE}."
+        f"The ledger is locked and no passphrase was given: type it, or name a key file in {PASSPHRASE_FILE_VARIABLE}."
     )
 
 
 def remember_passphrase(places: Places, value: str, *, keyring_backend: KeyringBackend | None = None) -> bool:
     """Keep the passphrase of this office's ledger in the system's keyring; False if there is none that is safe."""
-    backend = _safe_backend(keyring_backend)
-    if backend is None:
-        return False
+
+    def keep() -> bool:
+        backend = _safe_backend(keyring_backend)
+        if backend is not None:
+            backend.set_password(SERVICE, str(places.ledger), value)
+        return backend is not None
+
     try:
-        backend.set_password(SERVICE, str(places.ledger), value)
+        return within_limit(keep)
     except Exception as error:  # keyring plug-ins raise what they like (D-Bus, COM, their own)
         _log.info("the keyring did not keep the passphrase: %s", type(error).__name__)
         return False
-    return True
 
 
 def generate_demo_passphrase(places: Places) -> Passphrase:
@@ -124,6 +138,31 @@ def generate_demo_passphrase(places: Places) -> Passphrase:
         path.unlink(missing_ok=True)
         raise _write_error(path, error) from error
     return Passphrase(value, PassphraseSource.DEMO)
+
+
+def within_limit(ask: Callable[[], Answer]) -> Answer:
+    """What ``ask`` returns or raises. A keyring may wait for a service or a dialog that never comes, and no call of
+    its library takes a limit, so it is asked on a thread that is left behind.
+
+    Raises:
+        TimeoutError: no answer within ``KEYRING_LIMIT_S``.
+    """
+    answers: queue.SimpleQueue[tuple[Answer | None, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put((ask(), None))
+        except BaseException as error:  # raised again where the answer is awaited
+            answers.put((None, error))
+
+    threading.Thread(target=run, name="keyring", daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=KEYRING_LIMIT_S)
+    except queue.Empty as error:
+        raise TimeoutError(NO_ANSWER) from error
+    if error is not None:
+        raise error
+    return cast(Answer, answer)
 
 
 def _read_key_file(path: Path) -> str:

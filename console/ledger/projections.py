@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from sqlalchemy import delete
 from sqlmodel import Session, col, select
@@ -35,6 +35,18 @@ class Projector(Protocol):
         ...
 
 
+@runtime_checkable
+class Checker(Protocol):
+    """A projector that can tell whether the state that an event makes can be read.
+
+    What is recorded is folded for ever, so this is asked of new events only, before they are.
+    """
+
+    def check(self, table: str, state: State | None, event: Event) -> None:
+        """Refuse the event by an ``InputError`` if no reader could use the state."""
+        ...
+
+
 class Projections:
     """The stored projections through one open session."""
 
@@ -57,10 +69,16 @@ class Projections:
         return {(row.name, row.key): json.loads(row.state_json) for row in self._session.exec(select(ProjectionRow))}
 
     def apply(self, event: Event) -> None:
-        """Fold one more event in."""
+        """Fold one more event in.
+
+        Raises:
+            InputError: the projector says that no reader could use the state that it makes.
+        """
         for table, key in self._projector.keys(event):
             row = self._session.get(ProjectionRow, (table, key))
             state = self._projector.apply(table, None if row is None else json.loads(row.state_json), event)
+            if isinstance(self._projector, Checker):
+                self._projector.check(table, state, event)
             if state is not None:
                 self._session.merge(ProjectionRow(name=table, key=key, state_json=plain_json(state), seq=event.seq))
             elif row is not None:

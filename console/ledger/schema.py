@@ -74,7 +74,7 @@ def schema_version(session: Session) -> int:
     tables = session.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars().all()
     value = meta(session, "schema_version") if "meta" in tables else None
     if value is None or not value.isdecimal():
-        raise LedgerDamagedError("There is no ledger in this file: create one, or restore the newest backup.")
+        raise LedgerDamagedError("There is no ledger in this file: restore the newest backup.")
     if int(value) > SCHEMA_VERSION:
         raise SetupError("This ledger was written by a newer console: install the newest version to open it.")
     return int(value)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from console.errors import PassphraseError, SetupError
 from console.ledger.database import Database, EngineVersions, engine_versions, plain_errors
-from console.ledger.passphrase import KeyringBackend, _safe_backend
+from console.ledger.passphrase import KeyringBackend, _safe_backend, within_limit
 
 _MARKER = "this sentence must not be found in the file"
 
@@ -71,6 +71,13 @@ class KeyringFound:
 
 def find_keyring(backend: KeyringBackend | None = None) -> KeyringFound:
     """Which keyring there is; ``backend`` None means the system's. Nothing is read from it or written to it."""
+    try:
+        return within_limit(lambda: _found(backend))
+    except TimeoutError:
+        return KeyringFound(None, safe=False)
+
+
+def _found(backend: KeyringBackend | None) -> KeyringFound:
     name = _name(backend) if backend is not None else _name_of_the_systems()
     return KeyringFound(name, _safe_backend(backend) is not None)
 

@@ -38,7 +38,9 @@ class Transaction:
         ``body`` holds ids, enums, counts, hashes and commitments, never personal data, and no floats.
 
         Raises:
-            InputError: the body or a name cannot be recorded (see ``canonical_text``, ``check_name``, ``body_text``).
+            InputError: the body or a name cannot be recorded (see ``canonical_text``, ``check_name``, ``body_text``),
+                or the projector says that its readers could not read the state that it makes. The transaction is
+                then rolled back as after any other exception, and nothing is recorded.
         """
         head = read_head(self._session, self._origin)
         stored = StoredEvent(

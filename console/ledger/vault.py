@@ -117,7 +117,7 @@ class Vault:
         if row is None:
             self._refuse_if_shredded(item_id)
             raise InputError("There is no sealed item with this id in the ledger.")
-        key = self._existing_key(row.request_id)
+        key = self.open_key(row.request_id)
         if key is None:
             raise LedgerDamagedError("The key of a sealed item is missing: restore the newest backup.")
         associated = _associated(item=row.id, kind=row.kind, request=row.request_id)
@@ -166,7 +166,7 @@ class Vault:
         return shredded
 
     def _request_key(self, request_id: str) -> bytes:
-        existing = self._existing_key(request_id)
+        existing = self.open_key(request_id)
         if existing is not None:
             return existing
         self._refuse_if_request_shredded(request_id)
@@ -176,7 +176,12 @@ class Vault:
         self._session.flush()
         return key
 
-    def _existing_key(self, request_id: str) -> bytes | None:
+    def open_key(self, request_id: str) -> bytes | None:
+        """The request's key; None where there is none.
+
+        Raises:
+            LedgerDamagedError: it was changed.
+        """
         row = self._session.get(VaultKeyRow, request_id)
         if row is None:
             return None

@@ -6,37 +6,37 @@ the file. It can be given witnesses: checkpoints out of old reports, which catch
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from contextlib import closing
 from pathlib import Path
 
 from sqlmodel import Session
 
+from console.domain.visible import quoted
 from console.errors import InputError, LedgerDamagedError
-from console.ledger.chain import StoredEvent, check_name, event_hash, genesis_hash
-from console.ledger.checkpoint import Checkpoint, verify_checkpoint
-from console.ledger.continuity import continuity_finding
-from console.ledger.database import open_read_only, plain_errors
+from console.ledger.checkpoint import verify_checkpoint
+from console.ledger.continuity import continuity_finding, existing_ledger
+from console.ledger.creation import PROJECTOR_VERSION
+from console.ledger.database import DamagedPageError, damaged_pages, plain_errors
 from console.ledger.findings import Finding, FindingCode, VerificationResult
 from console.ledger.ledger import Ledger
-from console.ledger.merkle import TreeBuilder
-from console.ledger.schema import required_meta, schema_findings, schema_version
-from console.ledger.store import checkpoint_notes, count_events, read_untrusted_events
+from console.ledger.projections import Projections, Projector, fold
+from console.ledger.schema import meta, required_meta, schema_findings, schema_version
+from console.ledger.side_files import open_read_only
+from console.ledger.store import checkpoint_notes, count_events, read_events, read_untrusted_events
+from console.ledger.vault_check import vault_findings
+from console.ledger.walk import Witness, verify_events
 
-# What a network time correction moves a desk's clock; no legal term is shorter than a day.
-CLOCK_TOLERANCE = timedelta(minutes=2)
-
-_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Witness:
-    """A checkpoint that the chain must fit, and where it comes from (for the message)."""
-
-    checkpoint: Checkpoint
-    source: str
+_EMPTY = "The ledger holds no event, not even the office's opening: it was emptied, or never finished."
+_NOTHING_ELSE = "Nothing else: the file is too damaged to be read. Restore the newest backup."
+_NOT_COMPARED = "Vault and lists were not compared with the events, because those are not as they were recorded."
+_OTHER_VERSION = "The lists, which another version of the console made; they are made anew when it next writes."
+_SETTINGS = "The settings of this desk (who sits here, where models lie): they are no part of the record."
+_FILES = "Models and reports outside the ledger file: 'erasure-console verify' looks at a report."
+_PAIR = (
+    "Whether ledger and mark were both replaced by an older or another pair: only a checkpoint that left the house, in "
+    "a report or an export, can tell."
+)
 
 
 def verify_chain(
@@ -58,25 +58,81 @@ def verify_chain(
     if isinstance(source, Ledger):
         with source.reading() as session:
             return _verify_session(session, source.path, verifier_key, witnesses)
-    path = source.resolve()
-    if not path.is_file():
-        raise InputError(f"There is no ledger at {path}: choose the folder it is in.")
-    database = open_read_only(path, passphrase or "")
-    try:
-        with database.reading() as session:
-            return _verify_session(session, path, verifier_key, witnesses)
-    finally:
-        database.close()
+    path = existing_ledger(source)
+    with closing(open_read_only(path, passphrase or "")) as database, database.reading() as session:
+        return _verify_session(session, path, verifier_key, witnesses)
 
 
-def verify_events(
-    events: Iterable[StoredEvent], *, count: int, origin: str, witnesses: Sequence[Witness] = ()
+def verify_ledger(
+    source: Ledger | Path,
+    passphrase: str | None = None,
+    *,
+    projector: Projector,
+    verifier_key: str | None = None,
+    witnesses: Sequence[str] = (),
 ) -> VerificationResult:
-    """Recompute a chain of ``count`` untrusted events that begins with the first event of the ledger ``origin``."""
-    walk = _Walk(origin, witnesses)
-    for event in events:
-        walk.step(event)
-    return walk.finish(count)
+    """Verify the whole file: every page, the chain, the vault and the projections against the events.
+
+    Arguments as ``verify_chain``. A file with damaged pages is a result and no error, as far as the passphrase is
+    known to be right.
+
+    Raises:
+        InputError: there is no ledger at the path.
+        PassphraseError, LedgerDamagedError, SetupError: the file could not be opened at all.
+    """
+    known = (verifier_key, witnesses)
+    if isinstance(source, Ledger):
+        with source.reading() as session:
+            return _verify_whole(session, source.path, projector, *known)
+    path = existing_ledger(source)
+    try:
+        with closing(open_read_only(path, passphrase or "")) as database, database.reading() as session:
+            return _verify_whole(session, path, projector, *known)
+    except DamagedPageError as error:
+        return VerificationResult(0, (_page(str(error)),), (_NOTHING_ELSE,))
+
+
+def _verify_whole(
+    session: Session, path: Path, projector: Projector, verifier_key: str | None, witnesses: Sequence[str]
+) -> VerificationResult:
+    try:
+        pages = [_page(f"The file is damaged: {words}.") for words in damaged_pages(session)]
+    except LedgerDamagedError as error:
+        pages = [_page(str(error))]
+    try:
+        with plain_errors():
+            chain = _verify_session(session, path, verifier_key, witnesses)
+    except LedgerDamagedError as error:
+        if not pages:
+            raise
+        return VerificationResult(0, (*pages, _unreadable(error)), (_NOTHING_ELSE,))
+    not_checked = [_SETTINGS, _FILES] if witnesses else [_SETTINGS, _FILES, _PAIR]
+    found = [*pages, *chain.findings]
+    if pages or chain.altered:
+        return VerificationResult(chain.checked, tuple(found), (_NOT_COMPARED, *not_checked))
+    if not chain.checked:
+        found.append(Finding(FindingCode.EMPTY, None, _EMPTY))
+    found += vault_findings(session)
+    if meta(session, PROJECTOR_VERSION) == str(projector.version):
+        found += _projection_findings(session, projector)
+    else:
+        not_checked.insert(0, _OTHER_VERSION)
+    return VerificationResult(chain.checked, tuple(found), tuple(not_checked))
+
+
+def _projection_findings(session: Session, projector: Projector) -> list[Finding]:
+    stored = Projections(session, projector).everything()
+    folded = {key: state for key, (state, _) in fold(read_events(session), projector).items()}
+    return [
+        Finding(
+            FindingCode.PROJECTION,
+            None,
+            f"What the lists show of {table} {quoted(key)} is not what the events say: it was changed outside the "
+            "console.",
+        )
+        for table, key in sorted(stored.keys() | folded.keys())
+        if stored.get((table, key)) != folded.get((table, key))
+    ]
 
 
 def _verify_session(
@@ -137,101 +193,16 @@ def _own_checkpoints(session: Session, verifier_key: str, findings: list[Finding
     return own
 
 
-class _Walk:
-    """One pass over the chain from its beginning."""
-
-    def __init__(self, origin: str, witnesses: Sequence[Witness]) -> None:
-        self._origin = origin
-        self._previous_hash = genesis_hash(origin)
-        self._previous_seq = 0
-        self._previous_at: datetime | None = None
-        self._tree = TreeBuilder()
-        self._tree_complete = True
-        self._checked = 0
-        self._findings: list[Finding] = []
-        self._witnesses: dict[int, list[Witness]] = {}
-        for witness in witnesses:
-            self._witnesses.setdefault(witness.checkpoint.size, []).append(witness)
-        self._compare_with_witnesses(0)
-
-    def step(self, event: StoredEvent) -> None:
-        self._checked += 1
-        if not _well_typed(event):
-            self._add(FindingCode.SCHEMA, self._previous_seq + 1, "An event has a field of the wrong type.")
-            self._tree_complete = False
-            self._previous_seq += 1
-            return
-        if event.seq != self._previous_seq + 1:
-            self._gap(event.seq)
-        if event.prev_hash != self._previous_hash:
-            self._add(FindingCode.LINK, event.seq, f"Event {event.seq} does not follow the event before it.")
-        if event_hash(event) != event.hash:
-            self._add(FindingCode.CONTENT, event.seq, f"The content of event {event.seq} is not what was recorded.")
-        self._check_form(event)
-        self._tree.append(bytes.fromhex(event.hash))
-        self._previous_seq, self._previous_hash = event.seq, event.hash
-        self._compare_with_witnesses(event.seq)
-
-    def finish(self, count: int) -> VerificationResult:
-        if self._checked != count:
-            self._add(FindingCode.GAP, None, f"Only {self._checked} of {count} recorded events could be read.")
-        for size, witnesses in sorted(self._witnesses.items()):
-            if size > self._previous_seq:
-                message = f"The chain ends at event {self._previous_seq}, but {witnesses[0].source} covers {size}."
-                self._add(FindingCode.TRUNCATED, self._previous_seq, message)
-        return VerificationResult(self._checked, tuple(self._findings))
-
-    def _gap(self, seq: int) -> None:
-        self._tree_complete = False
-        expected = self._previous_seq + 1
-        missing = (
-            f"Events {expected} to {seq - 1} are missing." if seq - 1 > expected else f"Event {expected} is missing."
-        )
-        self._add(FindingCode.GAP, expected, missing if seq > expected else f"Event {seq} is out of order.")
-
-    def _check_form(self, event: StoredEvent) -> None:
-        """Canonical body and time, names that could have been recorded, and a clock that does not run backwards."""
-        try:
-            at = event.to_event().at
-            for value, what in ((event.kind, "kind"), (event.actor, "actor"), (event.request_id, "request")):
-                if value is not None and check_name(value, what) != value:
-                    raise InputError(f"The {what} of an event is not in its canonical form.")
-        except InputError as error:
-            self._add(FindingCode.SCHEMA, event.seq, f"Event {event.seq} is not in the form that is recorded: {error}")
-            return
-        if self._previous_at is not None and at < self._previous_at - CLOCK_TOLERANCE:
-            message = f"Event {event.seq} is dated {event.at}, before the event it follows: the clock was set back."
-            self._add(FindingCode.CLOCK, event.seq, message)
-        self._previous_at = at
-
-    def _compare_with_witnesses(self, seq: int) -> None:
-        for witness in self._witnesses.get(seq, ()):
-            statement = witness.checkpoint
-            same_root = not self._tree_complete or statement.root == self._tree.root().hex()
-            if statement.origin != self._origin or statement.head != self._previous_hash or not same_root:
-                message = f"The history up to event {seq} is not the one that {witness.source} saw."
-                self._add(FindingCode.FORK, seq, message)
-
-    def _add(self, code: FindingCode, seq: int | None, message: str) -> None:
-        self._findings.append(Finding(code, seq, message))
-
-
-def _well_typed(event: StoredEvent) -> bool:
-    texts = (event.event_id, event.at, event.kind, event.actor, event.body, event.prev_hash, event.hash)
-    return (
-        type(event.seq) is int
-        and all(isinstance(text, str) for text in texts)
-        and (event.request_id is None or isinstance(event.request_id, str))
-        and _DIGEST.fullmatch(event.hash) is not None
-    )
-
-
 def _key(finding: Finding) -> tuple[FindingCode, int | None]:
     return finding.code, finding.seq
 
 
 def _unreadable(error: LedgerDamagedError) -> Finding:
     return Finding(FindingCode.SCHEMA, None, f"The recorded events cannot be read: {error}")
+
+
+def _page(message: str) -> Finding:
+    return Finding(FindingCode.PAGE, None, message)
 
 
 def _signature(seq: int | None, message: str) -> Finding:

@@ -17,6 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from console.domain.forget_set import ForgetItem
+from console.domain.reading import ANSWER_TOKENS
 from console.engines.protocol import GREEDY
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError, JobFailedError
@@ -33,8 +34,6 @@ from console.evaluation.overlap import rouge_l
 from console.evaluation.traces import TOP_TOKENS
 from console.methods.examples import Example, examples_of, mean_nlls, questions_of
 from console.methods.protocol import ErasureData, RunControl
-
-SPARE_TOKENS = 8  # digits are one token each; with too little room an answer is cut off and seems lost
 
 
 class LocationSettings(BaseModel):
@@ -236,8 +235,7 @@ def column_noise(block: MlpBlock, column: Column, scale: float, seed: int) -> to
 def _said(model: TransformersModel, questions: Sequence[Example]) -> list[str]:
     """The model's greedy answers."""
     prompts = [replace(example.prompt, id=str(number)) for number, example in enumerate(questions)]
-    room = [model.token_count(f" {example.answer}") + SPARE_TOKENS for example in questions]
-    texts = {one.prompt_id: one.text for one in model.generate(prompts, (GREEDY,), room)}
+    texts = {one.prompt_id: one.text for one in model.generate(prompts, (GREEDY,), [ANSWER_TOKENS] * len(prompts))}
     return [texts[prompt.id] for prompt in prompts]
 
 

@@ -44,7 +44,7 @@ from pydantic import Field
 
 from console.domain.forget_set import ForgetItem
 from console.engines.packing import PackedRow, TokenSequence
-from console.engines.prompts import answer_sequence, answer_text, render
+from console.engines.prompts import answer_sequence, encoded, with_answer
 from console.engines.protocol import Capability
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError, JobFailedError
@@ -101,11 +101,9 @@ def spans_of(text: str) -> list[tuple[str, int, int]]:
 def _tokens_at(model: TransformersModel, example: Example, places: Sequence[tuple[int, int]]) -> list[frozenset[int]]:
     """For each part of the question's text (first and last place) the indices of the tokens that reach into it."""
     prompt, tokenizer = example.prompt, model.tokenizer
-    text, special = render(tokenizer, prompt)
-    offsets = tokenizer(
-        text + answer_text(tokenizer, prompt, example.answer), add_special_tokens=special, return_offsets_mapping=True
-    )["offset_mapping"][: example.sequence.answer_start]
-    begin = text.rfind(prompt.text)
+    written, seam = with_answer(tokenizer, prompt, example.answer)
+    offsets = encoded(tokenizer, written)[1][: example.sequence.answer_start]
+    begin = written.text[:seam].rfind(prompt.text)
     if begin < 0:
         return [frozenset() for _ in places]
     return [

@@ -14,7 +14,7 @@ from console.domain.forget_set import ForgetItem, ItemKind
 from console.engines.attention_masks import attention_of
 from console.engines.frozen_trunk import blocks_of
 from console.engines.packing import PackedRow, TokenSequence, pack
-from console.engines.prompts import Tokenizer, answer_sequence, answer_text, render
+from console.engines.prompts import Tokenizer, answer_sequence, encoded, with_answer
 from console.engines.protocol import Prompt
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
 from console.errors import InputError
@@ -108,17 +108,13 @@ def edited_token(tokenizer: Tokenizer, prompt: Prompt, answer: str, names: Seque
     Args:
         names: the subject and its aliases; without any, the last token of the prompt's own text is meant.
     """
-    text, special = render(tokenizer, prompt)
-    start = text.rfind(prompt.text)
+    written, seam = with_answer(tokenizer, prompt, answer)
+    start = written.text[:seam].rfind(prompt.text)
     mention = _last_mention(prompt.text, names) if names else len(prompt.text.rstrip()) - 1
     if start < 0 or mention is None:
         return None
-    encoded = tokenizer(
-        text + answer_text(tokenizer, prompt, answer), add_special_tokens=special, return_offsets_mapping=True
-    )
-    reaching = [
-        index for index, (first, stop) in enumerate(encoded["offset_mapping"]) if first <= start + mention < stop
-    ]
+    _, offsets = encoded(tokenizer, written)
+    reaching = [index for index, (first, stop) in enumerate(offsets) if first <= start + mention < stop]
     # A sign of several bytes may be several tokens with the same offsets: the last of them has seen it whole.
     return reaching[-1] if reaching else None
 

@@ -149,7 +149,7 @@ class _Corpus:
                 room.append(min(free, self._config.max_new_tokens))
         found = {prompt.id: "" for prompt in prompts}
         if fitting:
-            found |= {said.prompt_id: said.text for said in self._model.generate(fitting, [attempt], room)}
+            found |= {said.prompt_id: said.answer for said in self._model.generate(fitting, [attempt], room)}
         return found
 
     def _sampled(self, prompts: Sequence[Prompt]) -> dict[str, str]:

@@ -8,6 +8,7 @@ Private keys lie in PKCS#12 files under a passphrase of the caller's; file names
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, pkcs12
 from cryptography.x509.oid import NameOID
 
+from console.atomic_file import write_atomically
 from console.errors import InputError, PassphraseError, SetupError
-from console.reports.atomic_file import write_atomically
+from console.reports.verification import Trust
 
 CA_COMMON_NAME = "Erasure Console CA"
 CA_YEARS = 10
@@ -33,6 +35,7 @@ KEY_DERIVATION_ROUNDS = 600_000
 _CA_STORE = "console-ca.p12"
 _CA_CERTIFICATE = "console-ca.cer"
 _LONGEST_NAME = 64  # RFC 5280, ub-common-name and ub-organization-name
+SHORTEST_RSA = 2048  # bits; NIST SP 800-131A, revision 2, table 2
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,24 @@ class _Authority:
 def fingerprint(certificate: x509.Certificate) -> str:
     """Lower-case hex SHA-256 of the certificate's DER bytes."""
     return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+
+
+def trust_in(certificates: Iterable[bytes], known_as: str = "one that you named as trusted") -> Trust:
+    """Trust in the authorities with these certificates, DER or PEM.
+
+    Raises:
+        InputError: no certificate.
+    """
+    return Trust({fingerprint(_parsed(certificate)): known_as for certificate in certificates})
+
+
+def _parsed(certificate: bytes) -> x509.Certificate:
+    try:
+        if b"-----BEGIN" in certificate:
+            return x509.load_pem_x509_certificate(certificate)
+        return x509.load_der_x509_certificate(certificate)
+    except ValueError as error:
+        raise InputError("The trusted certificate is none; give the authority's .cer file (DER or PEM).") from error
 
 
 def _name(organisation: str, common_name: str) -> x509.Name:
@@ -243,3 +264,18 @@ def ensure_identity(
         certificate=certificate,
         ca_certificate=authority.certificate,
     )
+
+
+def certificate_doubt(certificate: x509.Certificate, issuer: x509.Certificate) -> str:
+    """Why this pair is not what a console issues, apart from its dates; empty where it is."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+        constraints = issuer.extensions.get_extension_for_class(x509.BasicConstraints).value
+        issuing = issuer.extensions.get_extension_for_class(x509.KeyUsage).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
+        return "the certificates don't say what they are for."
+    if not (usage.digital_signature and usage.content_commitment):
+        return "the certificate is not made for signing documents."
+    if not (constraints.ca and issuing.key_cert_sign):
+        return "the issuer's certificate is not an authority's."
+    return ""

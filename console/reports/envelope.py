@@ -37,17 +37,22 @@ class SealError(Exception):
     """The seal is broken; the message says where, in words for the person who verifies."""
 
 
+class OtherFormError(Exception):
+    """No seal of a console: another program signed, or nobody did. Whether the file is intact is another question."""
+
+
 @dataclass(frozen=True)
 class Seal:
     """One signature value.
 
     Attributes:
         byte_range: the four numbers of ``/ByteRange``.
-        end: length of the revision that this signature closes.
+        end: length of the revision that this signature closes; ``sha256`` is of these bytes.
     """
 
     byte_range: tuple[int, int, int, int]
     end: int
+    sha256: str
     certificate: x509.Certificate
     ca_certificate: x509.Certificate
 
@@ -76,10 +81,10 @@ def _message(der: bytes) -> _SignedMessage:
     """The parts of a CMS message, if it is exactly what these parts encode to."""
     content = cms.ContentInfo.load(der, strict=True)
     if content["content_type"].native != "signed_data":
-        raise SealError("The signature value holds something else than a signature.")
+        raise OtherFormError("The signature value holds something else than a signature.")
     signed = content["content"]
     if len(signed["signer_infos"]) != 1 or len(signed["certificates"]) != 2:
-        raise SealError("The signature value holds more or fewer parts than a report's.")
+        raise OtherFormError("The signature value holds more or fewer parts than a report's.")
     signer = signed["signer_infos"][0]
     certificates = tuple(choice.chosen.dump() for choice in signed["certificates"])
     by_serial = {
@@ -88,7 +93,7 @@ def _message(der: bytes) -> _SignedMessage:
     named = signer["sid"]
     own = by_serial.get(named.chosen["serial_number"].native) if named.name == "issuer_and_serial_number" else None
     if own is None:
-        raise SealError("The signature names a certificate that is not in it.")
+        raise OtherFormError("The signature names a certificate that is not in it.")
     sha256 = {"algorithm": "sha256"}
     rebuilt = cms.ContentInfo(
         {
@@ -121,7 +126,7 @@ def _message(der: bytes) -> _SignedMessage:
         }
     )
     if rebuilt.dump() != der:
-        raise SealError("The signature value is not in the form in which it was written.")
+        raise OtherFormError("The signature value is not in the form in which it was written.")
     return _SignedMessage(signer, certificates)
 
 
@@ -129,23 +134,26 @@ def _check_signature(message: _SignedMessage, digest: bytes) -> tuple[x509.Certi
     """Digest, signature and both certificates; the personal certificate and its issuer."""
     attributes = {attribute["type"].native: attribute["values"] for attribute in message.signer["signed_attrs"]}
     if attributes.keys() != _SIGNED_ATTRIBUTES:
-        raise SealError("The signature holds other attributes than a report's.")
+        raise OtherFormError("The signature holds other attributes than a report's.")
     if attributes["message_digest"][0].native != digest:
         raise SealError("The file was changed after it was signed.")
     certificates = [x509.load_der_x509_certificate(der) for der in message.certificates]
     issuers = [certificate for certificate in certificates if certificate.issuer == certificate.subject]
     own = [certificate for certificate in certificates if certificate.issuer != certificate.subject]
     if len(issuers) != 1 or len(own) != 1:
-        raise SealError("The signature does not hold one personal certificate and its issuer.")
+        raise OtherFormError("The signature does not hold one personal certificate and its issuer.")
     reference: tsp.SigningCertificateV2 = attributes["signing_certificate_v2"][0]
     stated = reference["certs"][0]["cert_hash"].native
     if stated != hashlib.sha256(message.certificates[certificates.index(own[0])]).digest():
         raise SealError("The signature was made with another certificate than the one it holds.")
     key = own[0].public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise SealError("The signature was made with a key of another kind than a report's.")
-    own[0].verify_directly_issued_by(issuers[0])
-    issuers[0].verify_directly_issued_by(issuers[0])
+        raise OtherFormError("The signature was made with a key of another kind than a report's.")
+    try:
+        own[0].verify_directly_issued_by(issuers[0])
+        issuers[0].verify_directly_issued_by(issuers[0])
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise OtherFormError("The certificate was not issued by the one that is beside it.") from error
     # Signed is the SET OF attributes (RFC 5652, 5.4), which stands in the message under the tag [0]; taking its
     # bytes as they are, and not encoding it anew, leaves no freedom in how it is written.
     attributes_der = b"\x31" + message.signer["signed_attrs"].dump()[1:]
@@ -160,7 +168,7 @@ def _seal(data: bytes, found: re.Match[bytes]) -> Seal:
     if (before, after) != (value_start, value_end) or end > len(data):
         raise SealError("A signature does not cover the bytes around it.")
     if not data[:end].endswith(END_OF_FILE):
-        raise SealError("A signature does not reach to the end of its revision of the file.")
+        raise OtherFormError("A signature does not reach to the end of its revision of the file.")
     digest = hashlib.sha256(data[:before] + data[after:end]).digest()
     try:
         with warnings.catch_warnings():
@@ -169,18 +177,19 @@ def _seal(data: bytes, found: re.Match[bytes]) -> Seal:
             certificate, ca_certificate = _check_signature(_message(_der(found.group(1))), digest)
     except (ValueError, TypeError, KeyError, IndexError, InvalidSignature) as error:
         raise SealError("The signature does not verify.") from error
-    return Seal((0, before, after, rest), end, certificate, ca_certificate)
+    return Seal((0, before, after, rest), end, hashlib.sha256(data[:end]).hexdigest(), certificate, ca_certificate)
 
 
 def seals(data: bytes) -> tuple[Seal, ...]:
     """Every signature of a report, oldest first, all of them intact and the last one covering the whole file.
 
     Raises:
-        SealError: there is no signature, or one does not hold for every byte it must hold for.
+        SealError: a signature does not hold for every byte it must hold for.
+        OtherFormError: there is no signature, or one that no console makes.
     """
     found = tuple(_seal(data, match) for match in _SEAL.finditer(data))
     if not found:
-        raise SealError("The file carries no signature of a report.")
+        raise OtherFormError("The file carries no signature of a report.")
     if found[-1].end != len(data):
         raise SealError("Something was added to the file after the last signature.")
     return found

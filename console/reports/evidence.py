@@ -78,6 +78,7 @@ class Clock(_Frozen):
         due_extended: end of the extended period, where an extension was told in time.
         binding_due: the date that binds; the one that "met" and "not met" are judged by.
         answered_in_days: days from receipt to the answer; none while the request is open.
+        other_date: what the calendar of the report's day would make of the recorded dates; empty where it is the same.
     """
 
     due: date
@@ -87,6 +88,8 @@ class Clock(_Frozen):
     steps: tuple[str, ...]
     calendar: Filled
     answered_in_days: Count | None = None
+    # Left out where nothing differs, so that older records keep the bytes that were signed.
+    other_date: str = Field(default="", exclude_if=lambda value: not value)
 
 
 class TimelineEntry(_Frozen):

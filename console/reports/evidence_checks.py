@@ -17,16 +17,9 @@ from console.errors import InputError
 from console.paths import resource
 from console.reports.encoding import EVIDENCE_NAME, parse_evidence
 from console.reports.evidence import Evidence, counts, recomputed_verdict
+from console.reports.pdf_limits import LARGEST_EVIDENCE, MIB, beyond
+from console.reports.verification import Check
 from console.reports.wording import VERDICTS, count_text, counts_in
-
-
-@dataclass(frozen=True)
-class Check:
-    """One question about the evidence: its name, the answer, and a sentence."""
-
-    name: str
-    ok: bool
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -80,7 +73,10 @@ def attached_evidence(pdf: bytes) -> bytes:
             raise InputError(f"The PDF must carry exactly one attachment, {EVIDENCE_NAME}; ask for the report again.")
         if files[0].objgen != names[1].objgen or files[0].get("/AFRelationship") != pikepdf.Name.Data:
             raise InputError("The PDF declares its attachment in another way than a report; ask for the report again.")
-        return bytes(files[0].EF.F.read_bytes())
+        data = bytes(files[0].EF.F.read_bytes())
+    if len(data) > LARGEST_EVIDENCE:
+        raise beyond(f"holds evidence of more than {LARGEST_EVIDENCE // MIB} MB")
+    return data
 
 
 def _schema_check(data: bytes) -> Check:

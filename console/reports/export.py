@@ -10,13 +10,14 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from console.errors import InputError, JobFailedError
+from console.out_file import OutFile
 from console.reports.archive import build_archive
-from console.reports.atomic_file import write_atomically
-from console.reports.certificates import SigningIdentity
+from console.reports.certificates import SigningIdentity, trust_in
 from console.reports.evidence import Evidence
 from console.reports.evidence_checks import consistency
 from console.reports.signing import countersign_report, sign_report
-from console.reports.verify import ReportVerification, verify_report
+from console.reports.verification import LightState, ReportVerification, Trust
+from console.reports.verify import verify_report
 
 PREPARER_STATEMENT = "I prepared this report from the case's evidence and stand up for it."
 APPROVER_STATEMENT = "I did not prepare this report; I have read it and approve it."
@@ -34,31 +35,38 @@ class ReportFile:
 
 
 def _first_failure(result: ReportVerification) -> str:
-    lights = (result.integrity, result.signer, result.time)
-    failed = [light.sentence for light in lights if light.state == "failed"]
-    failed += [check.sentence for check in result.checks if not check.ok]
-    return failed[0] if failed else "The signed evidence is not the evidence of the case."
+    failed = (light.sentence for light in result.lights.values() if light.state is LightState.FAILED)
+    return next(failed, "The signed evidence is not the evidence of the case.")
+
+
+def _trust(identity: SigningIdentity) -> Trust:
+    return trust_in([identity.ca_certificate.public_bytes(Encoding.DER)], "the signer's own")
 
 
 def _hand_over(
-    data: bytes, out: Path, identity: SigningIdentity, signatures: int, evidence: Evidence | None = None
+    data: bytes,
+    out: OutFile,
+    identity: SigningIdentity,
+    signatures: int,
+    now: datetime,
+    evidence: Evidence | None = None,
 ) -> ReportFile:
     """Check the file as it lies on the disk, then move it into place."""
-    trusted = [identity.ca_certificate.public_bytes(Encoding.DER)]
+    trust = _trust(identity)
     digest = hashlib.sha256(data).hexdigest()
     results: list[ReportVerification] = []
 
     def check(path: Path) -> None:
-        result = verify_report(path, trusted_ca=trusted, expected_sha256=digest, expected_signatures=signatures)
+        result = verify_report(path, now=now, trust=trust, expected_sha256=digest, expected_signatures=signatures)
         if not result.ok or (evidence is not None and result.evidence != evidence):
             raise JobFailedError(
                 f"The signed report did not pass its own check: {_first_failure(result)} Make it again."
             )
         results.append(result)
 
-    write_atomically(out, data, check=check)
+    out.write(data, check=check)
     return ReportFile(
-        path=out,
+        path=out.path,
         sha256=digest,
         size=len(data),
         evidence_sha256=results[0].evidence_sha256,
@@ -67,7 +75,7 @@ def _hand_over(
 
 
 def write_report(
-    evidence: Evidence, out: Path, identity: SigningIdentity, *, now: datetime, reason: str = PREPARER_STATEMENT
+    evidence: Evidence, out: OutFile, identity: SigningIdentity, *, now: datetime, reason: str = PREPARER_STATEMENT
 ) -> ReportFile:
     """Write the report of one case, signed by its preparer.
 
@@ -85,25 +93,24 @@ def write_report(
         if not check.ok:
             raise InputError(f"No report was made: {check.sentence} Verify the case again.")
     signed = sign_report(build_archive(evidence, identity.ca_fingerprint), identity, reason=reason, now=now)
-    return _hand_over(signed, out, identity, 1, evidence)
+    return _hand_over(signed, out, identity, 1, now, evidence)
 
 
 def approve_report(
-    path: Path, out: Path, identity: SigningIdentity, *, now: datetime, reason: str = APPROVER_STATEMENT
+    path: Path, out: OutFile, identity: SigningIdentity, *, now: datetime, reason: str = APPROVER_STATEMENT
 ) -> ReportFile:
     """Add the approver's signature to a report that carries the preparer's.
 
     Args:
         path: the signed report.
-        out: where the approved report goes; may be ``path``.
+        out: where the approved report goes; may be ``path``, to be replaced.
 
     Raises:
         InputError: the report does not verify, is approved already, or the approver is the preparer.
         JobFailedError: the result did not pass verification; nothing was written.
         DiskFullError: there is no room, or the folder cannot be written.
     """
-    trusted = [identity.ca_certificate.public_bytes(Encoding.DER)]
-    before = verify_report(path, trusted_ca=trusted)
+    before = verify_report(path, now=now, trust=_trust(identity))
     if not before.ok:
         raise InputError(f"This report cannot be approved: {_first_failure(before)} Ask the preparer for a new one.")
     if len(before.signatures) != 1:
@@ -111,4 +118,4 @@ def approve_report(
     if before.signatures[0].fingerprint == identity.fingerprint:
         raise InputError("The preparer cannot approve the same report; ask a second person.")
     signed = countersign_report(path.read_bytes(), identity, reason=reason, now=now)
-    return _hand_over(signed, out, identity, 2)
+    return _hand_over(signed, out, identity, 2, now)

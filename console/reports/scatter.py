@@ -23,6 +23,7 @@ from reportlab.pdfbase.pdfmetrics import stringWidth
 
 from console.domain.bench_results import Axis, Baseline, Interval, MethodLine, MethodsBench
 from console.errors import InputError
+from console.out_file import OutFile
 from console.reports.fonts import BOLD, SANS, plain, register_fonts
 from console.reports.style import ACCENT, ACCENT_TINT, BAD, CAUTION, INK, MUTED, PAPER, RULE
 
@@ -426,24 +427,19 @@ def _svg(drawing: Drawing) -> bytes:
 
 def check_plot_file(path: Path) -> None:
     """Raises:
-    InputError: a kind of file that cannot be drawn, or no folder to put it in.
+    InputError: a kind of file that cannot be drawn.
     """
     if path.suffix.casefold() not in SUFFIXES:
         raise InputError(f"A plot is written as {' or '.join(SUFFIXES)}; '{path.name}' is neither.")
-    if not path.resolve().parent.is_dir():
-        raise InputError(f"The folder of {path} does not exist; make it or choose another file.")
 
 
-def write_plot(bench: MethodsBench, path: Path) -> None:
+def write_plot(bench: MethodsBench, out: OutFile) -> None:
     """The picture as SVG or PDF, by the file's ending.
 
     Raises:
-        InputError: another ending, or the file cannot be written.
+        InputError, DiskFullError: another ending, or the file cannot be written.
     """
-    check_plot_file(path)
+    check_plot_file(out.path)
     drawing = scatter(bench)
-    data = _svg(drawing) if path.suffix.casefold() == ".svg" else renderPDF.drawToString(drawing)
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise InputError(f"The file {path} cannot be written ({error.strerror}); choose another.") from error
+    data = _svg(drawing) if out.path.suffix.casefold() == ".svg" else renderPDF.drawToString(drawing)
+    out.write(data)

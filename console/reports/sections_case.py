@@ -69,6 +69,7 @@ def clock(evidence: Evidence) -> list[Flowable]:
                 ("Date that binds", date_text(limits.binding_due)),
                 ("Rule", limits.rule),
                 ("Calendar", limits.calendar),
+                *([("Another date", limits.other_date)] if limits.other_date else []),
             ]
         ),
     ]

@@ -23,9 +23,8 @@ from pyhanko_certvalidator.registry import SimpleCertificateStore
 
 from console.errors import InputError
 from console.reports.certificates import SigningIdentity
+from console.reports.verification import APPROVED, PREPARED
 
-PREPARED = "Prepared"
-APPROVED = "Approved"
 _READABLE = {PREPARED: "Signature of the preparer", APPROVED: "Signature of the approver"}
 
 

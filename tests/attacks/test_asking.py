@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 import pytest
 from invented import FACTS, PASSAGE
 
-from console.attacks.asking import SPARE_TOKENS, Ask, ask_all, gives_away, leaking, room_for
+from console.attacks.asking import PASSAGE_WORDS, Ask, ask_all, gives_away, leaking, room_for
+from console.attacks.protocol import MOST_ANSWER_TOKENS, AttackSettings
 from console.domain.forget_set import ForgetItem
+from console.domain.reading import ANSWER_TOKENS, LEAST_TOKENS, PASSAGE_TOKENS
 from console.engines.protocol import GREEDY, Attempt, CapabilityReport, Continuation, Prompt, Scored, ScoreRequest
+from console.errors import InputError
 
 CITY = FACTS[0]
 
@@ -85,7 +88,7 @@ class TestLeakGuard:
     def test_it_is_not_put_to_the_model(self) -> None:
         model = Parrot("Aalborg")
         asks = [Ask(CITY, Prompt("fair", CITY.prompt)), Ask(CITY, Prompt("leak", "Is it Aalborg?"))]
-        rows = list(ask_all(model, asks, (GREEDY,)))
+        rows = list(ask_all(model, asks, AttackSettings(), (GREEDY,)))
         assert [row.prompt_id for row in rows] == ["fair"]
         assert [prompt for prompt, _ in model.asked] == ["fair"]
 
@@ -97,21 +100,43 @@ class TestAsking:
             Ask(FACTS[1], Prompt("b", "What?"), control=True),
             Ask(FACTS[2], Prompt("c", "Which?")),
         ]
-        rows = {(row.prompt_id, row.attempt): row for row in ask_all(Parrot("Aalborg"), asks, (GREEDY, Attempt(1)))}
+        rows = {
+            (row.prompt_id, row.attempt): row
+            for row in ask_all(Parrot("Aalborg"), asks, AttackSettings(), (GREEDY, Attempt(1)))
+        }
         assert len(rows) == 6
         assert {key for key, row in rows.items() if row.hit} == {("a", 0), ("a", 1)}
         assert {row.prompt_id for row in rows.values() if row.control} == {"b"}
         assert rows["c", 1].item_id == FACTS[2].id
         assert (rows["a", 0].shown, rows["a", 0].answer) == ("Where?", "Aalborg")
 
-    def test_an_answer_has_room_for_its_longest_form_and_some_more(self) -> None:
-        item = fact("Aalborg", "the harbour town of Aalborg")
+    @pytest.mark.parametrize("answer", ["7", "Aalborg", "word " * 200])
+    def test_room_does_not_follow_the_secrets_length(self, answer: str) -> None:
+        """A model that answers in whole sentences was cut off eight tokens behind the secret's own length."""
         model = Parrot("")
-        list(ask_all(model, [Ask(item, Prompt("a", "Where?"))], (GREEDY,)))
-        assert room_for(model, item) == 5 + SPARE_TOKENS
-        assert model.asked == [("a", 5 + SPARE_TOKENS)]
+        list(ask_all(model, [Ask(fact(answer), Prompt("a", "Where?"))], AttackSettings(), (GREEDY,)))
+        assert model.asked == [("a", ANSWER_TOKENS)]
+
+    def test_a_suite_can_give_more_room_and_a_passage_has_more(self) -> None:
+        model = Parrot("")
+        asks = [Ask(CITY, Prompt("a", "Where?")), Ask(PASSAGE, Prompt("b", PASSAGE.prompt, chat=False))]
+        list(ask_all(model, asks, AttackSettings(answer_tokens=160), (GREEDY,)))
+        assert model.asked == [("a", 160), ("b", PASSAGE_TOKENS)]
+        assert room_for(PASSAGE, PASSAGE_TOKENS + 1) == PASSAGE_TOKENS + 1
+
+    @pytest.mark.parametrize("tokens", [0, LEAST_TOKENS - 1, MOST_ANSWER_TOKENS + 1])
+    def test_room_for_nothing_is_refused(self, tokens: int) -> None:
+        with pytest.raises(InputError, match="tokens of room"):
+            AttackSettings(answer_tokens=tokens)
+
+    def test_a_long_passage_is_known_by_its_beginning(self) -> None:
+        words = [f"word{number}" for number in range(4 * PASSAGE_WORDS)]
+        passage = PASSAGE.model_copy(update={"answer": " ".join(words)})
+        assert gives_away(passage, " ".join(words[:PASSAGE_WORDS]))
+        assert gives_away(passage, " ".join(words[2 * PASSAGE_WORDS :]))  # half of the whole
+        assert not gives_away(passage, " ".join(words[3 * PASSAGE_WORDS :]))
 
     def test_two_prompts_with_one_id_are_refused(self) -> None:
         asks = [Ask(CITY, Prompt("a", "Where?")), Ask(FACTS[1], Prompt("a", "What?"))]
         with pytest.raises(ValueError, match="one id"):
-            list(ask_all(Parrot(""), asks, (GREEDY,)))
+            list(ask_all(Parrot(""), asks, AttackSettings(), (GREEDY,)))

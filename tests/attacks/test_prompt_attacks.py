@@ -21,7 +21,15 @@ from console.attacks.background_hint import BackgroundHint
 from console.attacks.cloze import Cloze
 from console.attacks.context_ladder import ContextLadder
 from console.attacks.cross_lingual import CrossLingual
-from console.attacks.encodings import Encodings, base64_text, in_base64, reversed_text, spaced, spelled_out
+from console.attacks.encodings import (
+    ENCODED_TIMES,
+    Encodings,
+    base64_text,
+    in_base64,
+    reversed_text,
+    spaced,
+    spelled_out,
+)
 from console.attacks.leak_at_k import LeakAtK
 from console.attacks.many_shot import ManyShot
 from console.attacks.multiple_choice import MultipleChoice
@@ -36,6 +44,7 @@ from console.attacks.synonym import Synonym
 from console.attacks.templating import fill, templates_for
 from console.domain.forget_set import ForgetItem, ItemKind
 from console.domain.matching import answer_in
+from console.domain.reading import ANSWER_TOKENS
 from console.domain.results import Evidence, Status
 from console.engines.protocol import Prompt
 from console.paths import resource
@@ -456,10 +465,10 @@ class TestEncodings:
     def test_base64_is_read_as_far_as_it_goes(self, text: str, hit: bool) -> None:
         assert base64_text(CITY, text) is hit
 
-    def test_encoded_answers_get_the_room_they_need(self) -> None:
+    def test_encoded_answers_get_more_room_whatever_they_are(self) -> None:
         model = Scripted()
         run(Encodings(), model, alone(CITY, controls=()))
-        assert model.limits["encodings/mira-city/0"] == len("Aalborg") + 8 > model.limits["encodings/mira-city/2"]
+        assert set(model.limits.values()) == {ENCODED_TIMES * ANSWER_TOKENS}
 
     def test_a_question_with_its_answer_is_not_asked(self) -> None:
         leak = CITY.model_copy(update={"prompt": f"Does {SUBJECT} live in Aalborg?"})

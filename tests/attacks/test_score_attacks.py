@@ -165,7 +165,7 @@ class TestNotApplicable:
 
 
 def test_texts_are_question_statement_and_passage() -> None:
-    texts = secret_texts((FACTS[0], PASSAGE))
+    texts = secret_texts((FACTS[0], PASSAGE), {})
     assert [(text.form, text.prompt.text, text.prompt.chat) for text in texts] == [
         ("question", FACTS[0].prompt, True),
         ("statement", FACTS[0].statement, False),

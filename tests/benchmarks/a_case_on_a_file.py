@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from console.casework import cases
+from console.casework.checking import check_report
 from console.casework.demo import rows_json, utility_json
 from console.casework.exporting import ExportResult, export_model
 from console.casework.knowledge import Knowledge, sample_items, sample_knowledge, sample_subjects
 from console.casework.models import add_model, new_job_id, record_model, reference_to
-from console.casework.office import Office
+from console.casework.office import Office, is_absent
 from console.casework.operation import Job, Operation, UseCase
-from console.casework.reporting import check_report, make_report
+from console.casework.reporting import make_report
 from console.casework.requests import confirm_identity, grant, register
 from console.domain.advice import AUTO
 from console.domain.case_state import MODELS
@@ -171,7 +172,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     told = Told(arguments.out, {"model": arguments.model.name, "suite": arguments.suite, "people": arguments.people})
-    with Office.open(Places.choose(arguments.data_dir)) as office:
+    places = Places.choose(arguments.data_dir)
+    with Office.create(places) if is_absent(places) else Office.open(places) as office:
         walk(office, arguments, told)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from console.casework import cases, sample
 from console.casework.demo import rows_json, utility_json
 from console.casework.knowledge import sample_items, sample_knowledge, sample_subjects
-from console.casework.office import Office
+from console.casework.office import Office, is_absent
 from console.casework.operation import Operation, UseCase
 from console.casework.requests import confirm_identity, grant, register
 from console.casework.sequence import EarlierRequest, measure_of
@@ -108,7 +108,8 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    office = Office.open(Places.choose(arguments.data_dir))
+    places = Places.choose(arguments.data_dir)
+    office = Office.create(places) if is_absent(places) else Office.open(places)
     done(office, sample.plant(office))
     model, lines = sample.TAUGHT_NAME, []
     stopped = ""

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from console.attacks.asking import SPARE_TOKENS, gives_away, room_for
+from console.attacks.asking import gives_away, room_for
 from console.attacks.paraphrase import wordings
 from console.attacks.protocol import AttackSettings, AttackTarget, facts
 from console.attacks.scores import secret_texts
@@ -71,9 +71,9 @@ def prompts_of(target: AttackTarget) -> list[tuple[Any, Prompt]]:
 def measure(model: TransformersModel, target: AttackTarget) -> dict[str, Any]:
     """Both ways on the rephrased questions, and on the texts of the score attacks."""
     asked = prompts_of(target)
-    limits = [room_for(model, item) for item, _ in asked]
+    limits = [room_for(item) for item, _ in asked]
     attempts = target.settings.attempts
-    list(model.generate([asked[0][1]], attempts[:1], [SPARE_TOKENS]))  # first call: caches and lazy imports
+    list(model.generate([asked[0][1]], attempts[:1], [8]))  # first call: caches and lazy imports
 
     ours, ours_s = timed(lambda: list(model.generate([prompt for _, prompt in asked], attempts, limits)))
     plain, plain_s = timed(
@@ -88,7 +88,9 @@ def measure(model: TransformersModel, target: AttackTarget) -> dict[str, Any]:
         for (item, prompt), texts in zip(asked, plain, strict=True)
     )
 
-    texts = [text.request for text in (*secret_texts(target.items), *secret_texts(target.controls, control=True))]
+    texts = [
+        text.request for text in (*secret_texts(target.items, {}), *secret_texts(target.controls, {}, control=True))
+    ]
     remembering = Remembering(model)
     batched, batched_s = timed(lambda: [remembering.score(texts) for _ in range(SCORE_ATTACKS)][-1])
 

@@ -18,7 +18,7 @@ from console.paths import Places
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
     """An empty office with a generated passphrase."""
-    with Office.open(Places(data=tmp_path / "office", cache=tmp_path / "cache"), env={}) as opened:
+    with Office.create(Places(data=tmp_path / "office", cache=tmp_path / "cache"), env={}) as opened:
         yield opened
 
 

@@ -12,12 +12,13 @@ from test_walk import granted, run, settings
 from console.attacks.helper_questions import TOO_WEAK
 from console.casework import cases, requests
 from console.casework.batteries import bound_suites, repeated, run_battery, suite_for
+from console.casework.checking import check_report
 from console.casework.comparing import compare
 from console.casework.helper_questions import QUESTIONS, sealed_questions
 from console.casework.knowledge import Knowledge
 from console.casework.office import Office
 from console.casework.operation import Job, JobResult
-from console.casework.reporting import check_report, make_report
+from console.casework.reporting import make_report
 from console.domain.engine_names import EngineName
 from console.domain.results import Stage
 from console.domain.suites import QUICK, SUITES

@@ -23,6 +23,7 @@ from console.cli.bench import methods_json, methods_table
 from console.domain.bench_results import Difference, MethodsBench
 from console.errors import InputError
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
+from console.out_file import OutFile
 from console.paths import Places
 from console.reports.scatter import write_plot
 
@@ -139,11 +140,11 @@ def test_every_method_gets_the_same_and_a_failure_is_a_line(
     assert f"{lost.value:+.3f} [{lost.interval.low:+.3f}, {lost.interval.high:+.3f}]" in table
     assert "against retrained" in table.splitlines()[2]
 
-    write_plot(result, tmp_path / "plot.svg")
+    write_plot(result, OutFile.named(tmp_path / "plot.svg", places))
     texts = [element.text for element in ElementTree.parse(tmp_path / "plot.svg").iter() if element.text]
     assert "textLength" in (tmp_path / "plot.svg").read_text(encoding="utf-8")
     assert texts.count("strong") == 2 and texts.count("rome") == 1 and "acceptable" in texts
-    write_plot(result, tmp_path / "plot.pdf")
+    write_plot(result, OutFile.named(tmp_path / "plot.pdf", places))
     assert (tmp_path / "plot.pdf").read_bytes().startswith(b"%PDF")
 
 

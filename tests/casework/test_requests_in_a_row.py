@@ -12,13 +12,14 @@ import pytest
 from invented import OTHERS, PERSON, SUBJECT
 
 from console.casework import cases, requests, sequence
+from console.casework.checking import check_report
 from console.casework.knowledge import Knowledge
 from console.casework.models import model_state
 from console.casework.office import Office
 from console.casework.operation import Operation, UseCase
 from console.casework.records import verify_records
 from console.casework.replay import replay
-from console.casework.reporting import check_report, make_report
+from console.casework.reporting import make_report
 from console.casework.views import timeline
 from console.cli.sequence import chain_words, earlier_json, earlier_words
 from console.domain.case_state import JOBS, MODELS, REQUESTS

@@ -10,12 +10,13 @@ import pytest
 from invented import OTHERS, OUTSIDERS, PERSON
 
 from console.casework import cases, requests, views
+from console.casework.checking import check_report
 from console.casework.comparing import compare
 from console.casework.office import Office
 from console.casework.operation import Operation, settle_orphans
 from console.casework.records import export_records, verify_records
 from console.casework.replay import replay
-from console.casework.reporting import check_report, make_report
+from console.casework.reporting import make_report
 from console.casework.transcripts import transcript
 from console.domain.case_state import JOBS, MODELS, REQUESTS
 from console.domain.events import JobStarted

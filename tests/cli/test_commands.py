@@ -41,7 +41,16 @@ def told(ended: subprocess.CompletedProcess[str]) -> str:
     return lines[0].removeprefix("erasure-console: ")
 
 
+def made(folder: Path) -> Path:
+    """The folder with an office in it, made by its command if there was none."""
+    if not (folder / "ledger.db").exists():
+        ended = console("office", "create", "--data-dir", folder)
+        assert ended.returncode == 0, ended.stderr
+    return folder
+
+
 def add(folder: Path, forget_set: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    made(folder)
     return console(
         *("request", "add", "--received", "2026-11-02", "--country", "DE", "--forget-set", forget_set),
         *("--data-dir", folder, "--json", *more),
@@ -136,7 +145,7 @@ def test_two_consoles_on_one_ledger(tmp_path: Path, forget_set: Path) -> None:
     from console.paths import Places
 
     folder = tmp_path / "office"
-    with Office.open(Places.choose(folder), env={}):
+    with Office.create(Places.choose(folder), env={}):
         assert "open" in told(add(folder, forget_set))
     assert add(folder, forget_set).returncode == 0
 
@@ -149,7 +158,7 @@ def test_files_that_are_no_model(tmp_path: Path, name: str) -> None:
     elif name == "folder":
         path.mkdir()
         (path / "config.json").write_text("{}", encoding="utf-8")
-    sentence = told(console("model", "add", path, "--name", "m", "--data-dir", tmp_path / "office"))
+    sentence = told(console("model", "add", path, "--name", "m", "--data-dir", made(tmp_path / "office")))
     assert sentence.endswith(".")
     assert json.loads(console("model", "list", "--data-dir", tmp_path / "office", "--json").stdout) == []
 
@@ -161,7 +170,7 @@ def test_a_model_folder_without_a_tokenizer(tmp_path: Path, untaught_folder: Pat
     shutil.copytree(untaught_folder, copy)
     for path in copy.glob("tokenizer*"):
         path.unlink()
-    assert "tokenizer" in told(console("model", "add", copy, "--name", "m", "--data-dir", tmp_path / "office"))
+    assert "tokenizer" in told(console("model", "add", copy, "--name", "m", "--data-dir", made(tmp_path / "office")))
 
 
 def test_a_sample_model_that_was_altered_is_refused_with_both_hashes(tmp_path: Path) -> None:
@@ -217,8 +226,9 @@ def test_verifying_loads_neither_windows_nor_engines(tmp_path: Path) -> None:
     path = tmp_path / "x.pdf"
     path.write_bytes(b"%PDF-1.7 nothing")
     code = (
-        "import sys; from pathlib import Path; from console.reports.verify import verify_report; "
-        f"verify_report(Path({str(path)!r})); "
+        "import sys; from datetime import UTC, datetime; from pathlib import Path; "
+        "from console.reports.verify import verify_report; "
+        f"verify_report(Path({str(path)!r}), now=datetime.now(UTC)); "
         "print([name for name in ('torch', 'PySide6', 'console.jobs', 'console.casework') if name in sys.modules])"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

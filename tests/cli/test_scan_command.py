@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from test_commands import console, told
+from test_commands import console, made, told
 
 from console.engines.transformers_engine import TransformersModel
 
@@ -42,7 +42,7 @@ def test_scan_says_the_change_and_the_numbers_of_the_check(folders: tuple[Path, 
 
 def test_a_registered_model_goes_by_its_name(folders: tuple[Path, Path], tmp_path: Path) -> None:
     base, edited = folders
-    office = tmp_path / "office"
+    office = made(tmp_path / "office")
     assert console("model", "add", base, "--name", "before", "--data-dir", office).returncode == 0
     ended = console(
         *("scan", edited, "--before", "before", "--set", "backdoor=false", "--device", "cpu"),
@@ -78,4 +78,4 @@ def test_what_cannot_be_is_refused_in_one_sentence(
     folders: tuple[Path, Path], tmp_path: Path, arguments: tuple[str, ...], says: str
 ) -> None:
     filled = [part.format(base=folders[0]) for part in arguments]
-    assert says in told(console(*filled, "--data-dir", tmp_path / "office"))
+    assert says in told(console(*filled, "--data-dir", made(tmp_path / "office")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_commands import add, console, forget_set, told
+from test_commands import add, console, forget_set, made, told
 
 from console.cli.case import after_erasure
 
@@ -13,7 +13,7 @@ __all__ = ["forget_set"]
 
 
 def test_a_model_that_nobody_registered_cannot_be_rechecked(tmp_path: Path) -> None:
-    assert "There is no model" in told(console("recheck", "nobody", "--data-dir", tmp_path / "office"))
+    assert "There is no model" in told(console("recheck", "nobody", "--data-dir", made(tmp_path / "office")))
 
 
 @pytest.mark.parametrize(("number", "said"), [("ER-2026-0001", "Nothing was erased"), ("ER-1999-0001", "no request")])

@@ -55,7 +55,7 @@ pathlib.Path.replace = replace
 def located(taught_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data folder of an office with one granted request, whose facts were found in the model."""
     data = tmp_path_factory.mktemp("office") / "data"
-    with Office.open(Places.choose(data), env={}) as office:
+    with Office.create(Places.choose(data), env={}) as office:
         models.record_model(
             office,
             MODEL,

@@ -31,6 +31,7 @@ from console.domain.benchmark_files import (
     role_and_path,
     roles_of,
 )
+from console.domain.text_file import TextFile, open_text
 from console.errors import InputError
 from console.evaluation.rwku import AdversarialKind
 from console.jobs.spec import JobPayload
@@ -43,38 +44,44 @@ def lines(*rows: Any) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
+def file(text: str, name: str) -> TextFile:
+    return open_text(text.encode("utf-8"), name)
+
+
 class TestLayouts:
     def test_tofu_keeps_what_it_needs_and_leaves_the_rest(self) -> None:
-        (row,) = read_rows(lines({**QUESTION, "original_answer": "x"}), TofuQuestion, "f.jsonl")
+        (row,) = read_rows(file(lines({**QUESTION, "original_answer": "x"}), "f.jsonl"), TofuQuestion)
         assert (row.answer, row.paraphrased_answer, row.perturbed_answer) == (SECRET, None, ("Tom", "Ana"))
 
     def test_json_lines_and_an_array_are_the_same(self) -> None:
         rows = [QUESTION, {**QUESTION, "paraphrased_answer": "It is she."}]
-        assert read_rows(lines(*rows), TofuQuestion, "f") == read_rows(json.dumps(rows, indent=1), TofuQuestion, "f")
+        assert read_rows(file(lines(*rows), "f"), TofuQuestion) == read_rows(
+            file(json.dumps(rows, indent=1), "f"), TofuQuestion
+        )
 
     def test_texts_may_be_bare(self) -> None:
         expected = [PlainText(text="One."), PlainText(text="Two.")]
-        assert read_rows('["One.", "Two."]', PlainText, "f.json") == expected
-        assert read_rows(lines("One.", {"text": "Two.", "id": 3}), PlainText, "f.jsonl") == expected
-        assert read_rows("One.\n \n\n\nTwo.\n", PlainText, "f.txt") == expected
+        assert read_rows(file('["One.", "Two."]', "f.json"), PlainText) == expected
+        assert read_rows(file(lines("One.", {"text": "Two.", "id": 3}), "f.jsonl"), PlainText) == expected
+        assert read_rows(file("One.\n \n\n\nTwo.\n", "f.txt"), PlainText) == expected
 
     def test_a_byte_order_mark_and_blank_lines_do_not_matter(self) -> None:
-        assert len(read_rows("\ufeff\n" + lines(QUESTION) + "\n\n", TofuQuestion, "f")) == 1
+        assert len(read_rows(file("\ufeff\n" + lines(QUESTION) + "\n\n", "f"), TofuQuestion)) == 1
 
     def test_line_separators_inside_a_text_are_no_line_breaks(self) -> None:
-        (row,) = read_rows(lines({"text": "a\u2028b"}), PlainText, "f")
+        (row,) = read_rows(file(lines({"text": "a\u2028b"}), "f"), PlainText)
         assert row.text == "a\u2028b"
 
     def test_the_papers_names_are_known(self) -> None:
-        (passage,) = read_rows(lines({"prompt": "a", "gt": "b"}), Passage, "f")
+        (passage,) = read_rows(file(lines({"prompt": "a", "gt": "b"}), "f"), Passage)
         assert passage.continuation == "b"
-        (probe,) = read_rows(lines({"subject": "S", "query": "q", "answer": "a", "level": "1"}), Probe, "f")
+        (probe,) = read_rows(file(lines({"subject": "S", "query": "q", "answer": "a", "level": "1"}), "f"), Probe)
         assert probe.target == "S"
 
     @pytest.mark.parametrize("spelling", ["prefix injection", "Prefix_Injection", "prefix-injection"])
     def test_adversarial_kinds_in_any_spelling(self, spelling: str) -> None:
         row = {"subject": "S", "query": "q", "answer": "a", "type": spelling}
-        (probe,) = read_rows(lines(row), AttackProbe, "f")
+        (probe,) = read_rows(file(lines(row), "f"), AttackProbe)
         assert probe.type == "prefix-injection"
 
     def test_the_kinds_are_those_of_the_metric(self) -> None:
@@ -83,12 +90,12 @@ class TestLayouts:
     @pytest.mark.parametrize(("given", "letter"), [(0, "A"), (3, "D"), ("c", "C"), (" B ", "B")])
     def test_the_right_option_as_number_or_letter(self, given: Any, letter: str) -> None:
         row = {"question": "q", "choices": list("wxyz"), "answer": given}
-        assert read_rows(lines(row), ChoiceQuestion, "f")[0].answer == letter
+        assert read_rows(file(lines(row), "f"), ChoiceQuestion)[0].answer == letter
 
     def test_an_earlier_result_is_one_object_over_many_lines(self) -> None:
         figures = [{"id": "retain-knowledge", "value": 40.0}, {"id": "forget-knowledge", "value": None}]
         text = json.dumps({"benchmark": "muse", "forget_size": 7, "figures": figures}, indent=2)
-        assert read_rows(text, EarlierResult, "f") == [EarlierResult(forget_size=7, utility=40.0, forgotten=None)]
+        assert read_rows(file(text, "f"), EarlierResult) == [EarlierResult(forget_size=7, utility=40.0, forgotten=None)]
 
 
 BAD = [
@@ -116,25 +123,25 @@ class TestBadLines:
     def test_one_sentence_with_the_line_and_without_the_cell(self, layout: Any, row: Any, says: str) -> None:
         blank_and_good = "\n" if layout is not TofuQuestion else lines(QUESTION)
         with pytest.raises(InputError) as raised:
-            read_rows(blank_and_good + lines(row), layout, "mine.jsonl")
+            read_rows(file(blank_and_good + lines(row), "mine.jsonl"), layout)
         sentence = str(raised.value)
         assert sentence.startswith("Line 2 of 'mine.jsonl': ") and says in sentence
         assert SECRET not in sentence and "\n" not in sentence and sentence.endswith(".")
 
     def test_broken_json_names_its_line(self) -> None:
-        with pytest.raises(InputError, match="Line 2 of 'f' is not valid JSON at column"):
-            read_rows(lines(QUESTION) + '{"question": ', TofuQuestion, "f")
+        with pytest.raises(InputError, match="Line 2 of 'f': The line is not valid JSON: correct it at column 14"):
+            read_rows(file(lines(QUESTION) + '{"question": ', "f"), TofuQuestion)
         with pytest.raises(InputError, match="Line 3 of 'f' is not valid JSON"):
-            read_rows('[\n"a",\nb]', PlainText, "f")
+            read_rows(file('[\n"a",\nb]', "f"), PlainText)
 
     def test_an_entry_of_an_array_is_counted(self) -> None:
         with pytest.raises(InputError, match="Entry 2 of 'f'"):
-            read_rows(json.dumps([QUESTION, {}]), TofuQuestion, "f")
+            read_rows(file(json.dumps([QUESTION, {}]), "f"), TofuQuestion)
 
     @pytest.mark.parametrize("text", ["", "\n \n", "[]", "\ufeff"])
     def test_a_file_without_rows(self, text: str) -> None:
-        with pytest.raises(InputError, match="has no rows"):
-            read_rows(text, TofuQuestion, "f")
+        with pytest.raises(InputError, match=r"has no rows|is empty"):
+            read_rows(file(text, "f"), TofuQuestion)
 
     @pytest.mark.parametrize(
         ("value", "says"),
@@ -146,13 +153,13 @@ class TestBadLines:
     )
     def test_a_result_that_is_no_point_of_a_curve(self, value: Any, says: str) -> None:
         with pytest.raises(InputError, match=says):
-            read_rows(json.dumps(value), EarlierResult, "f")
+            read_rows(file(json.dumps(value), "f"), EarlierResult)
 
     @given(some.text(max_size=60))
     def test_nothing_but_an_input_error_comes_out_of_any_text(self, text: str) -> None:
         for layout in (TofuQuestion, PlainText, EarlierResult):
             try:
-                read_rows(text, layout, "f.jsonl")
+                read_rows(file(text, "f.jsonl"), layout)
             except InputError as error:
                 assert str(error)
 
@@ -193,7 +200,7 @@ class TestRoles:
 
     def test_files_of_one_role_follow_each_other(self) -> None:
         other = {**QUESTION, "question": "Where?"}
-        files = [NamedFile("forget", "a", lines(QUESTION)), NamedFile("forget", "b", lines(other))]
+        files = [NamedFile("forget", file(lines(QUESTION), "a")), NamedFile("forget", file(lines(other), "b"))]
         read = read_files(Benchmark.TOFU, files)
         assert isinstance(read, TofuFiles)
         assert [row.question for row in read.forget] == ["Who?", "Where?"] and not read.retain
@@ -201,11 +208,11 @@ class TestRoles:
 
 class TestPayload:
     def test_it_comes_back_from_the_wire_as_what_it_was(self) -> None:
-        sent = JobPayload(benchmark=read_files(Benchmark.TOFU, [NamedFile("forget", "a", lines(QUESTION))]))
+        sent = JobPayload(benchmark=read_files(Benchmark.TOFU, [NamedFile("forget", file(lines(QUESTION), "a"))]))
         assert JobPayload.model_validate_json(sent.model_dump_json()) == sent
 
     def test_aliases_survive_the_wire(self) -> None:
-        files = [NamedFile("verbmem", "a", lines({"prompt": "a", "gt": "b"}))]
+        files = [NamedFile("verbmem", file(lines({"prompt": "a", "gt": "b"}), "a"))]
         sent = JobPayload(benchmark=read_files(Benchmark.MUSE, files))
         assert JobPayload.model_validate_json(sent.model_dump_json()) == sent
 

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.domain import events
-from console.domain.events import VERSION, Body, plain
+from console.domain.events import VERSION, Body, Sealed, plain
 from console.domain.exports import Gate
 from console.domain.results import Access, AttackRow, Battery, Evidence, Outcome, Rate, Stage
 from console.domain.verdict import Thresholds, Verdict, Word
 from console.ledger.canonical import canonical_text
 
 BODIES = tuple(
-    kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Body) and kind is not Body
+    kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Body) and "kind" in vars(kind)
 )
 _BATTERY = Battery(
     stage=Stage.AFTER,
@@ -48,6 +48,7 @@ _BY_TYPE: dict[Any, Any] = {
         whole="0.0110",
         sentence="The same.",
     ),
+    Sealed: Sealed(item="vault-1", commitment="aa"),
     Thresholds: Thresholds(),
     Verdict: Verdict(word=Word.REMOVED, rule="V1.7", reasons=("why",)),
     dict[str, Any]: {"rate": 0.1, "deep": [{"a": 1.5}], "none": None, "yes": True},

@@ -8,18 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from console.domain.csv_cells import escape_formula, join_list, split_list, unescape_formula
+from console.domain.fact_checks import doubts
 from console.domain.forget_set import ForgetItem, ForgetSet, ItemKind
-from console.domain.importers import (
-    ImportResult,
-    decode_text,
-    read_items,
-    write_items_csv,
-    write_items_jsonl,
-)
+from console.domain.importers import ImportResult, read_items, write_items_csv, write_items_jsonl
+from console.domain.text_file import TextFile, open_text
 from console.domain.tofu_subjects import RowSubject, subjects_of_rows
 from console.errors import InputError
 
@@ -44,7 +40,7 @@ lists = st.lists(filled, max_size=3).map(tuple)
 def forget_items(draw: st.DrawFn, number: int) -> ForgetItem:
     subject = draw(filled).strip()
     prompt = f"{draw(awkward)}{subject}{draw(awkward)}"
-    return ForgetItem(
+    item = ForgetItem(
         id=f"{draw(filled)}{number}",
         kind=draw(st.sampled_from(ItemKind)),
         subject=subject,
@@ -57,18 +53,24 @@ def forget_items(draw: st.DrawFn, number: int) -> ForgetItem:
         statement=draw(st.one_of(st.just(""), filled)),
         perturbed_answers=draw(lists),
     )
+    assume(not any(doubt.is_refusal for doubt in doubts(item)))  # what cannot be measured is not read back
+    return item
 
 
 item_lists = st.integers(1, 4).flatmap(lambda count: st.tuples(*(forget_items(number) for number in range(count))))
 
 
+def opened(text: str, name: str) -> TextFile:
+    return open_text(text.encode("utf-8"), name)
+
+
 def read_csv(text: str, **options: Any) -> ImportResult:
-    return read_items(text, "csv", "facts.csv", **options)
+    return read_items(opened(text, "facts.csv"), **options)
 
 
 def read_jsonl(*rows: Any, **options: Any) -> ImportResult:
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
-    return read_items("\n".join(lines), "jsonl", "facts.jsonl", **options)
+    return read_items(opened("\n".join(lines), "facts.jsonl"), **options)
 
 
 class TestCsv:
@@ -166,10 +168,10 @@ class TestCsvFaults:
         assert [(error.line, error.field) for error in result.errors] == [(2, "row")]
 
     @pytest.mark.parametrize("text", ["", "  \n\r\n ", "\ufeff"])
-    @pytest.mark.parametrize("format", ["csv", "jsonl"])
-    def test_empty(self, text: str, format: Any) -> None:
-        with pytest.raises(InputError, match=r"'facts' is empty"):
-            read_items(text, format, "facts")
+    @pytest.mark.parametrize("name", ["facts.csv", "facts.jsonl", "facts"])
+    def test_empty(self, text: str, name: str) -> None:
+        with pytest.raises(InputError, match=f"'{name}' is empty"):
+            read_items(opened(text, name))
 
     def test_only_a_header(self) -> None:
         with pytest.raises(InputError, match="has no rows"):
@@ -209,7 +211,7 @@ class TestJsonLines:
 
     def test_one_array_is_read_as_well(self) -> None:
         rows = [{"subject": "Mira", "prompt": "Where is Mira?", "answer": "Oslo"}, 3]
-        result = read_items(json.dumps(rows, indent=1), "jsonl", "facts")
+        result = read_items(opened(json.dumps(rows, indent=1), "facts"))
         assert (len(result.items), result.total) == (1, 2)
         assert [(error.line, error.field) for error in result.errors] == [(2, "row")]
 
@@ -244,11 +246,11 @@ class TestJsonLines:
 
     def test_an_array_that_is_cut_off(self) -> None:
         with pytest.raises(InputError, match="not valid JSON"):
-            read_items('[{"id": 1},', "jsonl", "facts")
+            read_items(opened('[{"id": 1},', "facts"))
 
     def test_signs_that_are_line_breaks_elsewhere_stay_in_the_text(self) -> None:
         row = {"subject": "Mira", "prompt": "Where\u2028is\u0085Mira?", "answer": "Oslo"}
-        (item,) = read_items(json.dumps(row, ensure_ascii=False), "jsonl", "facts").items
+        (item,) = read_items(opened(json.dumps(row, ensure_ascii=False), "facts")).items
         assert item.prompt == "Where\u2028is\u0085Mira?"
 
 
@@ -341,16 +343,14 @@ class TestPublicData:
     @needs_data
     @pytest.mark.parametrize(("name", "authors"), [("forget01", 2), ("forget05", 10), ("forget05_perturbed", 10)])
     def test_tofu_forget_sets_come_whole(self, name: str, authors: int) -> None:
-        text = decode_text((DATA / "tofu" / f"{name}.jsonl").read_bytes())
-        result = read_items(text, "jsonl", name)
+        result = read_items(open_text((DATA / "tofu" / f"{name}.jsonl").read_bytes(), name))
         assert result.errors == () and len(result.items) == result.total
         assert set(Counter(item.subject for item in result.items).values()) == {20}
         assert len(ForgetSet(items=result.items).subjects) == authors
 
     @needs_data
     def test_almost_all_of_tofu(self) -> None:
-        text = decode_text((DATA / "tofu" / "full.jsonl").read_bytes())
-        result = read_items(text, "jsonl", "full")
+        result = read_items(open_text((DATA / "tofu" / "full.jsonl").read_bytes(), "full"))
         rows_of = Counter(item.subject for item in result.items)
         assert result.total == 4000
         assert len(result.errors) < 40
@@ -359,9 +359,12 @@ class TestPublicData:
 
     @needs_data
     def test_counterfact_comes_whole(self) -> None:
-        text = decode_text((DATA / "counterfact" / "counterfact_known.jsonl").read_bytes())
-        result = read_items(text, "jsonl", "known")
-        assert (len(result.items), result.errors) == (1400, ())
+        result = read_items(open_text((DATA / "counterfact" / "counterfact_known.jsonl").read_bytes(), "known"))
+        # Three ask for a word that is the whole subject, which no model can be asked for.
+        assert (len(result.items), result.total) == (1397, 1400)
+        assert {(error.field, error.message.split(",")[0]) for error in result.errors} == {
+            ("answer", "The answer is the subject's own name")
+        }
         assert all(item.subject in item.prompt and item.perturbed_answers for item in result.items)
 
 
@@ -375,7 +378,7 @@ class TestRoundTrips:
     @fast
     @given(item_lists)
     def test_jsonl(self, items: tuple[ForgetItem, ...]) -> None:
-        result = read_items(write_items_jsonl(items), "jsonl", "facts")
+        result = read_items(opened(write_items_jsonl(items), "facts.jsonl"))
         assert (result.items, result.errors) == (items, ())
 
     @fast
@@ -414,26 +417,3 @@ class TestRoundTrips:
     )
     def test_lists_that_people_write(self, cell: str, entries: list[str]) -> None:
         assert split_list(cell) == entries
-
-
-class TestDecoding:
-    text = "id,prompt\n1,Where is M\u00fcller \u2013 \u5317\u4eac?\n"
-
-    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-    def test_encodings(self, encoding: str) -> None:
-        assert decode_text(self.text.encode(encoding)) == self.text
-
-    @fast
-    @given(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40))
-    def test_utf_8_is_always_itself(self, text: str) -> None:
-        assert decode_text(text.encode("utf-8-sig")) == text
-
-    @pytest.mark.parametrize(
-        "data", ["M\u00fcller".encode("cp1252"), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"abc\0def", b"\xff\xfea", b"a\0b"]
-    )
-    def test_what_is_not_text(self, data: bytes) -> None:
-        with pytest.raises(InputError, match="save it again as UTF-8"):
-            decode_text(data)
-
-    def test_empty(self) -> None:
-        assert decode_text(b"") == ""

@@ -263,7 +263,7 @@ class TestGeneration:
 
     def decoded(self, network: Any, prompts: tuple[tuple[int, ...], ...]) -> list[list[int]]:
         jobs = [DecodeJob(str(place), ids, self.LIMIT) for place, ids in enumerate(prompts)]
-        found = {place: said for place, _, said in decode_batch(network, jobs, (GREEDY,), frozenset(), pad_id=0)}
+        found = {place: said.tokens for place, _, said in decode_batch(network, jobs, (GREEDY,), frozenset(), pad_id=0)}
         return [found[place] for place in range(len(prompts))]
 
     def step_by_step(self, network: Any, ids: tuple[int, ...]) -> list[int]:

@@ -52,7 +52,7 @@ def decoded(
     model: TransformersModel, jobs: list[DecodeJob], attempts: tuple[Attempt, ...], stop: frozenset[int] = frozenset()
 ) -> dict[tuple[int, int], list[int]]:
     found = decode_batch(model.network, jobs, attempts, stop, pad_id=0)
-    return {(index, attempt): tokens for index, attempt, tokens in found}
+    return {(index, attempt): branch.tokens for index, attempt, branch in found}
 
 
 def jobs_of(model: TransformersModel) -> list[DecodeJob]:

@@ -14,7 +14,8 @@ import tiny_gguf
 from invented import OTHERS, PERSON
 
 from console.domain.forget_set import ItemKind
-from console.engines.llama_tokens import MOST_TEMPLATE_CHARACTERS, ChatTemplate, LlamaTokens, token_mismatch
+from console.engines.checking.chat_template import MOST_TEMPLATE_CHARACTERS, ChatTemplate
+from console.engines.llama_tokens import LlamaTokens, token_mismatch
 from console.engines.prompts import answer_sequence, prompt_ids, render, whole_text_sequence
 from console.engines.protocol import Prompt
 from console.errors import ModelFileError
@@ -130,6 +131,9 @@ class TestTemplate:
             "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{{ ns.n }}{% break %}"
             "{% endfor %}{{ messages | tojson }}{{ eos_token }}",
             "{% if tools is none %}{{ raise_exception is defined }}{% endif %}{{ strftime_now('%Y') | length }}",
+            "{% for m in messages %}{% generation %}{{ m.content ~ '!' }}{% endgeneration %}{% endfor %}",
+            "{{ 'a b'.replace(' ', '_') + ('x' | indent(2, true)) }}{{ ['a', 'b'] | join(', ') }}",
+            "{{ messages | map(attribute='content') | join('-') }}{{ messages | map('length') | list }}",
         ],
     )
     def test_it_renders_as_transformers_does(self, source: str) -> None:
@@ -155,6 +159,19 @@ class TestTemplate:
             "{{ raise_exception('no') }}",
             "{{ messages[9].content.x }}",
             "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+            "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}",
+            "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}{{ n.x }}",
+            "{% set n = namespace(x='aa') %}{% for i in range(60) %}{% set n.x = n.x|replace('a', n.x) %}{% endfor %}",
+            "{% set n = namespace(x='aa') %}{% for i in range(60) %}{% set n.x = n.x.replace('a', n.x) %}{% endfor %}",
+            "{% set n = namespace(x='aa') %}{% for i in range(60) %}{% set n.x = n.x.join([n.x] * 9) %}{% endfor %}",
+            "{% set n = namespace(x=['aa']) %}{% for i in range(9) %}{% set n.x = [n.x] * 99 %}{% endfor %}{{ n.x }}",
+            "{% set n = namespace(x='aa') %}{% for i in range(9) %}{% set n.x = [n.x] * 99 %}{% endfor %}{{ n.x|e }}",
+            "{{ 'a' | indent(999999999) }}",
+            "{{ 1.5 | round(999999999) }}",
+            "{{ lipsum(n=999999) }}",
+            "{{ [1] | batch(999999999, 1) | list }}",
+            "{% for a in range(9) %}" * 25 + "{% endfor %}" * 25,
+            "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}",
         ],
     )
     def test_a_hostile_one_ends_in_a_sentence(self, source: str) -> None:

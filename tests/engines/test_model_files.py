@@ -18,12 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.engines import model_files
+from console.engines.checking.weights_table import read_table
 from console.engines.model_files import (
     ModelFile,
     ModelFormat,
     file_sha256,
     identify,
-    read_safetensors_header,
+    is_registered_as,
     tree_hash,
 )
 from console.engines.transformers_engine import TransformersModel
@@ -109,15 +110,29 @@ class TestIdentity:
         assert len(known) == 1 + len(list(folder.iterdir()))
         assert identify(folder).tree_hash in known
 
-    def test_the_hash_covers_names_and_additions(self, folder: Path) -> None:
-        before = identify(folder).tree_hash
+    def test_the_hash_covers_what_is_loaded_and_nothing_else(self, folder: Path) -> None:
+        """A note beside a model is no other model; a file that the loader reads is."""
+        before = identify(folder)
         (folder / "notes.txt").write_text("x", encoding="utf-8")
-        added = identify(folder).tree_hash
-        (folder / "notes.txt").rename(folder / "other.txt")
-        renamed = identify(folder).tree_hash
-        (folder / "other.txt").unlink()
-        assert len({before, added, renamed}) == 3
-        assert identify(folder).tree_hash == before
+        (folder / "consolidated.safetensors").write_bytes((folder / WEIGHTS).read_bytes())
+        assert identify(folder) == before
+        (folder / "special_tokens_map.json").write_text("{}", encoding="utf-8")
+        added = identify(folder)
+        (folder / "additional_chat_templates").mkdir()
+        (folder / "additional_chat_templates" / "tools.jinja").write_text("x", encoding="utf-8")
+        assert len({before.tree_hash, added.tree_hash, identify(folder).tree_hash}) == 3
+
+    def test_a_hash_from_before_covered_every_file_and_still_counts(self, folder: Path) -> None:
+        (folder / "notes.txt").write_text("x", encoding="utf-8")
+        lines = sorted(
+            f"{path.name}\0{path.stat().st_size}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+            for path in folder.iterdir()
+        )
+        recorded = hashlib.sha256("".join(lines).encode()).hexdigest()
+        found = identify(folder)
+        assert found.tree_hash != recorded and is_registered_as(folder, found, recorded)
+        (folder / "notes.txt").write_text("y", encoding="utf-8")
+        assert not is_registered_as(folder, identify(folder), recorded)
 
     def test_the_hash_does_not_depend_on_place_time_or_hidden_files(self, folder: Path, tmp_path: Path) -> None:
         elsewhere = Path(shutil.copytree(folder, tmp_path / "b" / "c"))
@@ -243,4 +258,4 @@ class TestRefused:
 def test_the_header_names_tensors_and_leaves_metadata_out(tmp_path: Path) -> None:
     path = tmp_path / WEIGHTS
     path.write_bytes(safetensors({"__metadata__": {"format": "pt"}} | one_tensor(), bytes(8)))
-    assert read_safetensors_header(path) == one_tensor()
+    assert [(entry.name, entry.dtype, entry.shape) for entry in read_table(path)] == [("w", "F32", (2,))]

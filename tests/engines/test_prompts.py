@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers, processors
 
-from console.engines.prompts import answer_sequence, answer_text, prompt_ids, render, whole_text_sequence
+from console.engines.prompts import Written, answer_sequence, answer_text, prompt_ids, render, whole_text_sequence
 from console.engines.protocol import Prompt
 
 QUESTION = "Where does Mira Okonjo live?"
@@ -68,7 +69,7 @@ class TestRendering:
         ],
     )
     def test_text_and_special_tokens(self, tokenizer: str, prompt: Prompt, text: str, special: bool) -> None:
-        assert render(TOKENIZERS[tokenizer], prompt) == (text, special)
+        assert render(TOKENIZERS[tokenizer], prompt) == Written(text, special)
 
     @pytest.mark.parametrize(
         ("tokenizer", "prompt", "expected"),
@@ -86,11 +87,29 @@ class TestRendering:
     ) -> None:
         assert answer_text(TOKENIZERS[tokenizer], prompt, "Aalborg") == expected
 
+    @pytest.mark.parametrize(
+        ("tokenizer", "prompt", "asked"),
+        [
+            ("chat", Prompt("", QUESTION), f"{SYSTEM}<|user|>{QUESTION}<|end|><|assistant|>"),
+            ("chat", Prompt("", "Home:", chat=False), "Home: "),
+            ("no template", Prompt("", QUESTION), f"Question: {QUESTION}\nAnswer: "),
+        ],
+    )
+    def test_an_opening_follows_like_an_answer_and_nothing_stands_between_it_and_what_comes_next(
+        self, tokenizer: str, prompt: Prompt, asked: str
+    ) -> None:
+        for said in ('She said "', "She lives in "):
+            begun = replace(prompt, opening=said)
+            assert render(TOKENIZERS[tokenizer], begun).text == asked + said
+            assert answer_text(TOKENIZERS[tokenizer], begun, "Aalborg") == "Aalborg"
+        with_blank = replace(prompt, opening=" She lives in ")
+        assert render(TOKENIZERS[tokenizer], with_blank).text == f"{asked.rstrip(' ')} She lives in "
+
     def test_special_tokens_come_from_the_template_or_the_tokenizer_but_not_from_both(self) -> None:
         opens, chat = TOKENIZERS["opens"], TOKENIZERS["closes"]
         assert prompt_ids(opens, Prompt("", QUESTION))[0] == opens.bos_token_id
         in_chat = prompt_ids(chat, Prompt("", QUESTION))
-        assert chat.decode(in_chat) == render(chat, Prompt("", QUESTION))[0]
+        assert chat.decode(in_chat) == render(chat, Prompt("", QUESTION)).text
         assert chat.bos_token_id not in in_chat
 
 
@@ -105,7 +124,7 @@ class TestAnswerSequence:
         tokenizer = TOKENIZERS[name]
         prompt = Prompt("", question, chat=chat, turns=TURNS if turns and chat else ())
         sequence = answer_sequence(tokenizer, prompt, answer)
-        text, special = render(tokenizer, prompt)
+        text, special = (shown := render(tokenizer, prompt)).text, shown.special
         whole = text + answer_text(tokenizer, prompt, answer)
         assume(unicodedata.is_normalized("NFC", whole))  # else a normalising tokenizer decodes another text
         opening = [tokenizer.bos_token_id] if special and name in {"opens", "closes"} else []
@@ -127,6 +146,17 @@ class TestAnswerSequence:
             ids = ids[:-1]
         assert sequence.ids[: sequence.answer_start] == ids
         assert tokenizer.decode(sequence.answer_ids).strip() == "555-0183"
+
+    @every_tokenizer
+    @pytest.mark.parametrize(("opening", "secret"), [("Mira lives in ", "Aalborg"), ("Ring (", "555) 0183")])
+    def test_a_secret_inside_an_answer_has_the_tokens_that_it_has_in_the_whole_answer(
+        self, tokenizer: Any, opening: str, secret: str
+    ) -> None:
+        prompt = Prompt("", QUESTION)
+        whole = answer_sequence(tokenizer, prompt, opening + secret)
+        inside = answer_sequence(tokenizer, replace(prompt, opening=opening), secret)
+        assert inside.ids == whole.ids and inside.answer_start > whole.answer_start
+        assert tokenizer.decode(inside.answer_ids).endswith(secret)
 
     @every_tokenizer
     def test_the_end_token_is_appended_on_request_and_once(self, tokenizer: Any) -> None:

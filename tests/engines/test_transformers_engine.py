@@ -41,21 +41,21 @@ class TestFolders:
         assert len({identify(folder).tree_hash for folder in folders}) == 1
 
     @pytest.mark.parametrize(
-        ("name", "content"),
+        ("name", "content", "says"),
         [
-            ("config.json", b'{"model_type": "no such architecture"}'),
-            ("config.json", b"{}"),
-            ("tokenizer.json", b"{}"),
-            ("model.safetensors", bytes(100)),
+            ("config.json", b'{"model_type": "no such architecture"}', "cannot be loaded: its configuration"),
+            ("config.json", b"{}", "does not name the model's architecture"),
+            ("tokenizer.json", b"{}", "cannot be loaded: its tokenizer"),
+            ("model.safetensors", bytes(100), "'model.safetensors' is damaged or incomplete"),
         ],
         ids=["unknown architecture", "empty config", "empty tokenizer", "weights of zeros"],
     )
     def test_files_that_do_not_fit_are_refused(
-        self, untaught_folder: Path, tmp_path: Path, name: str, content: bytes
+        self, untaught_folder: Path, tmp_path: Path, name: str, content: bytes, says: str
     ) -> None:
         folder = Path(shutil.copytree(untaught_folder, tmp_path / "model"))
         (folder / name).write_bytes(content)
-        with pytest.raises(ModelFileError, match="cannot be loaded"):
+        with pytest.raises(ModelFileError, match=says):
             TransformersModel.load(folder, tmp_path / "cache", "cpu")
 
     def test_a_config_of_another_size_is_refused(self, untaught_folder: Path, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def facts(count: int = 3, subject: str = "Mira Okonjo") -> list[ForgetItem]:
 def office(tmp_path: Path) -> Iterator[Office]:
     """An empty office whose clock stands at ``NOW`` and moves on with every look."""
     ticks = iter(range(10**6))
-    opened = Office.open(
+    opened = Office.create(
         Places(tmp_path / "office", tmp_path / "cache"),
         clock=lambda: NOW + timedelta(milliseconds=next(ticks)),
         env={},

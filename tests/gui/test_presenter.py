@@ -10,6 +10,7 @@ import pytest
 from conftest import FakeOperation
 
 import console
+from console.casework.facts_files import save_empty_form
 from console.casework.operation import Status
 from console.casework.views import ModelLine, TimelineLine
 from console.domain.advice import default_method
@@ -17,10 +18,12 @@ from console.domain.request_terms import RequestStatus
 from console.domain.verdict import Word
 from console.errors import InputError
 from console.gui import presenter
-from console.gui.forget_file import read_facts, save_empty_form
+from console.gui.forget_file import read_facts
 from console.gui.presenter import days_of, method_cards, model_role, size_words, state_mark, verdict_words
 from console.gui.progress import job_view, remaining_text
 from console.gui.tones import Tone
+from console.out_file import OutFile
+from console.paths import Places
 
 GOOD = '{"subject": "Mira Okonjo", "prompt": "Where does Mira Okonjo live?", "answer": "Lindau"}\n'
 
@@ -141,8 +144,9 @@ def test_missing_and_enormous_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_empty_form_has_the_columns_and_no_row(tmp_path: Path) -> None:
-    save_empty_form(tmp_path / "form.csv")
+    places = Places(tmp_path / "office", tmp_path / "cache")
+    save_empty_form(OutFile.named(tmp_path / "form.csv", places))
     with pytest.raises(InputError, match="no rows"):
         read_facts(tmp_path / "form.csv")
-    with pytest.raises(InputError, match="cannot be written"):
-        save_empty_form(tmp_path / "none" / "form.csv")
+    with pytest.raises(InputError, match="does not exist"):
+        save_empty_form(OutFile.named(tmp_path / "none" / "form.csv", places))

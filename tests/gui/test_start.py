@@ -81,7 +81,7 @@ def locked(tmp_path: Path) -> Iterator[Places]:
     places = Places(tmp_path / "office", tmp_path / "cache")
     key = tmp_path / "key"
     key.write_text(PASSPHRASE + "\n", encoding="utf-8")
-    with Office.open(places, env={"ERASURE_CONSOLE_PASSPHRASE_FILE": str(key)}):
+    with Office.create(places, env={"ERASURE_CONSOLE_PASSPHRASE_FILE": str(key)}):
         pass
     key.unlink()
     yield places

@@ -275,9 +275,10 @@ def test_dropped_pdf_is_checked(window: MainWindow, tmp_path: Path, qtbot: QtBot
     check = window.commands.check
     qtbot.waitUntil(lambda: window.stack.currentWidget() is check, timeout=30_000)
     assert check.file.text() == "report.pdf"
-    assert check.chip.text == "The report cannot be relied on"
-    assert check.lights[0].word.text() == "Integrity: not in order"
-    assert all(card.sentence.text() for card in check.lights)
+    assert check.headline.word.text() == "NOT verified: the file is not intact"
+    assert check.lights["integrity"].word.text() == "Integrity: not in order"
+    assert check.lights["signer"].word.text() == "Signer: not judged"
+    assert all(card.sentence.text() for card in check.lights.values())
 
 
 # -- unlocking ------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ def test_the_same_hits_and_scores_one_by_one_and_together() -> None:
     ]
     asked = [*items, *known]
     prompts = [Prompt(item.id, item.prompt) for item in asked]
-    limits = [room_for(model, item) for item in asked]
+    limits = [room_for(item) for item in asked]
 
     def hits(rows: int) -> dict[str, bool]:
         said = {one.prompt_id: one.text for one in model.generate(prompts, (GREEDY,), limits, rows=rows)}
@@ -57,7 +57,7 @@ def test_the_same_hits_and_scores_one_by_one_and_together() -> None:
     assert alone == together
     assert sum(alone.values()) >= len(known) // 2, "the model should know most capitals, or this test shows nothing"
 
-    requests = [text.request for text in secret_texts(asked)]
+    requests = [text.request for text in secret_texts(asked, {})]
     for request, batched in zip(requests, model.score(requests), strict=True):
         (single,) = model.score([request])
         assert single.token_ids == batched.token_ids

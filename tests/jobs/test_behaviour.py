@@ -14,6 +14,7 @@ from invented import FACTS, GENERAL, OTHERS, OUTSIDERS, PASSAGE, PERSON, PHONE
 from pydantic import ValidationError
 
 from console.casework.knowledge import behaviour_payload
+from console.domain.reading import ANSWER_TOKENS
 from console.domain.results import Behaviour, DeletionAnswers, Rate
 from console.engines.model_files import identify
 from console.engines.protocol import (
@@ -29,7 +30,7 @@ from console.engines.transformers_engine import TransformersModel
 from console.jobs import worker
 from console.jobs.events import CancelledEvent, Done, Progress, decode
 from console.jobs.spec import BehaviourPayload, BiasPair, JobKind, JobPayload, JobSpec, ModelReference
-from console.jobs.tasks.behaviour import ANSWER_TOKENS, measured_behaviour, refuses
+from console.jobs.tasks.behaviour import SHORT_TOKENS, measured_behaviour, refuses
 from console.jobs.worker import EventWriter, StopRequestedError
 
 SHIPPED = behaviour_payload()
@@ -118,12 +119,12 @@ class TestDeletion:
         found = measured_behaviour(model, SETS, (told, FACTS[0])).deletion
         assert found is not None and counted(found.right) == (0, 1)
 
-    def test_a_long_answer_gets_its_room(self) -> None:
+    def test_every_answer_gets_the_same_room(self) -> None:
         long = FACTS[0].model_copy(update={"answer": "by the sea " * 10})
         model = Scripted()
         measured_behaviour(model, SETS, (long, FACTS[1]))
-        assert model.limits[FACTS[1].prompt] == ANSWER_TOKENS < 30 < model.limits[long.prompt]
-        assert {model.limits[text] for text in (*SETS.instructions, *SETS.harmful, *SETS.harmless)} == {ANSWER_TOKENS}
+        assert model.limits[FACTS[1].prompt] == model.limits[long.prompt] == ANSWER_TOKENS
+        assert {model.limits[text] for text in (*SETS.instructions, *SETS.harmful, *SETS.harmless)} == {SHORT_TOKENS}
 
     def test_parts_that_do_not_add_up_are_refused(self) -> None:
         one = Rate(hits=1, trials=3)

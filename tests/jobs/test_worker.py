@@ -21,7 +21,8 @@ from tiny_gguf import write_tiny_gguf
 from console import errors
 from console.domain.benchmark_files import EvokeFiles, OverfitPrompt
 from console.domain.results import AttackRow, Status
-from console.engines.model_files import identify, read_safetensors_header
+from console.engines.checking.weights_table import read_table
+from console.engines.model_files import identify
 from console.engines.transformers_engine import TransformersModel
 from console.errors import ConsoleError, DiskFullError, InputError, JobFailedError, ModelFileError
 from console.jobs import worker
@@ -469,7 +470,7 @@ class TestShapeOfTheChange:
 
     def test_tied_embeddings_are_known_by_the_name_they_are_saved_under(self, tmp_path: Path) -> None:
         model = tiny.model("qwen2")
-        saved_names = set(read_safetensors_header(tiny.saved(model, tmp_path / "tied") / "model.safetensors"))
+        saved_names = {entry.name for entry in read_table(tiny.saved(model, tmp_path / "tied") / "model.safetensors")}
         assert "model.embed_tokens.weight" in saved_names & embedding_names(model.network)
 
     def test_a_large_model_s_most_changed_matrices_come_first(

@@ -15,6 +15,8 @@ from typing import Any
 from console.ledger import Event, Ledger
 from console.ledger.export import export_events
 from console.ledger.schema import SCHEMA_VERSION
+from console.out_file import OutFile
+from console.paths import Places
 
 FOLDER = Path(__file__).parents[1] / "golden" / f"ledger-v{SCHEMA_VERSION}"
 PASSPHRASE = "golden ledger passphrase"
@@ -45,7 +47,7 @@ def main() -> None:
     path = FOLDER / "ledger.db"
     with Ledger.create(path, PASSPHRASE, clock=clock, projector=LastKind(), origin="golden.example/erasure") as ledger:
         expected = record(ledger)
-        export_events(ledger, FOLDER / "export.jsonl")
+        export_events(ledger, OutFile.named(FOLDER / "export.jsonl", Places(FOLDER / "office", FOLDER / "cache")))
     (FOLDER / "expected.json").write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8", newline="\n")
     (FOLDER / "passphrase.txt").write_text(PASSPHRASE + "\n", encoding="utf-8", newline="\n")
     for by_product in ("ledger.db-journal", "ledger.db.lock"):

@@ -14,6 +14,13 @@ from console.ledger import headmark
 from console.ledger.canonical import canonical_text, parse_canonical
 from console.ledger.checkpoint import verifier_key, verify_checkpoint
 from console.ledger.export import export_events, verify_export
+from console.out_file import OutFile
+from console.paths import Places
+
+
+def at(path: Path) -> OutFile:
+    """The place for an export; one that is there may be replaced."""
+    return OutFile.named(path, Places(path.parent / "no office", path.parent / "no cache"), replace=True)
 
 
 @pytest.fixture
@@ -24,7 +31,7 @@ def exported(office, tmp_path: Path) -> Path:
         with ledger.transaction() as transaction:
             transaction.seal("ER-1", "subject", "Zoë")
             transaction.append("noted", {"text": "größer <&> \u2028 \U0001f600"}, request_id="ER-1", actor="Amélie")
-        assert export_events(ledger, path) == 6
+        assert export_events(ledger, at(path)) == 6
     return path
 
 
@@ -46,12 +53,12 @@ def test_an_export_from_a_reader_carries_the_latest_checkpoint(office, tmp_path:
         ledger.checkpoint()
         office.append(ledger, 2)
     with office.open(read_only=True) as ledger:
-        assert export_events(ledger, tmp_path / "a.jsonl") == 5
+        assert export_events(ledger, at(tmp_path / "a.jsonl")) == 5
     assert verify_export(tmp_path / "a.jsonl").ok
     empty = type(office)(tmp_path / "ledger.db")
     empty.create().close()
     with empty.open(read_only=True) as ledger:
-        export_events(ledger, tmp_path / "b.jsonl")
+        export_events(ledger, at(tmp_path / "b.jsonl"))
     assert verify_export(tmp_path / "b.jsonl").checked == 0
 
 
@@ -166,5 +173,5 @@ def test_a_full_disk_keeps_the_older_export(office, exported: Path, monkeypatch)
     with office.open(read_only=True) as ledger:
         monkeypatch.setattr(headmark.os, "fsync", full)
         with pytest.raises(DiskFullError):
-            export_events(ledger, exported)
-    assert exported.read_bytes() == before and not list(exported.parent.glob("*.part"))
+            export_events(ledger, at(exported))
+    assert exported.read_bytes() == before and [path.name for path in exported.parent.glob(".writing*")] == []

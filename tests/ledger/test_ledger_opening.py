@@ -259,13 +259,24 @@ def hot_journal(office, folder: Path) -> Path:
     return folder / "ledger.db"
 
 
+def everything_in(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file in a folder: when it was written, and what is in it."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
 @pytest.mark.parametrize("read_only", [True, False])
 def test_a_killed_writers_journal_is_rolled_back_for_reader_and_writer(office, tmp_path, read_only: bool) -> None:
     office.path = hot_journal(office, tmp_path)
+    before = everything_in(tmp_path)
     with office.open(read_only=read_only) as ledger:
         assert ledger.head().size == 3 and ledger.setting("1") is None and verify_chain(ledger).ok
+        assert ledger.path == office.path
     journal = tmp_path / "ledger.db-journal"
-    assert not journal.exists() or journal.stat().st_size == 0
+    if read_only:
+        assert everything_in(tmp_path) == before, "a reader rolls a copy back and leaves the folder as it is"
+    else:
+        assert not journal.exists() or journal.stat().st_size == 0
 
 
 def test_a_ledger_of_a_newer_console_is_left_alone(office) -> None:
@@ -312,3 +323,119 @@ def test_close_gives_everything_back(office) -> None:
         ledger.head()
     with office.open() as again, pytest.raises(NotPossibleError):
         again.reanchor("dpo", "nothing to accept")
+
+
+KEY_LIKE = ["x'" + "ab" * 32 + "'", "X'" + "AB" * 32 + "'", "x'" + "ab" * 48 + "'", "x'" + "ab" * 32 + "z"]
+
+
+@pytest.mark.parametrize("passphrase", KEY_LIKE)
+def test_a_passphrase_that_looks_like_a_key_is_text(office, passphrase: str) -> None:
+    """The digits between the quotes alone must not open the file, and upper case is another passphrase."""
+    office.passphrase = passphrase
+    office.filled(2)
+    with office.raw() as connection, pytest.raises(sqlcipher.Error):
+        connection.execute("SELECT count(*) FROM sqlite_master")
+    for read_only in (True, False):
+        with office.open(read_only=read_only) as ledger:
+            assert ledger.head().size == 2
+    office.passphrase = passphrase.swapcase()
+    with pytest.raises(PassphraseError):
+        office.open()
+
+
+@pytest.mark.parametrize("passphrase", KEY_LIKE[:2])
+def test_a_ledger_that_was_locked_with_the_digits_still_opens(office, monkeypatch, passphrase: str) -> None:
+    from console.ledger import database
+
+    office.passphrase = passphrase
+    with monkeypatch.context() as patch:  # an earlier console handed every passphrase over as it is
+        patch.setattr(database, "_KEY_SYNTAX", database.re.compile(rb"nothing"))
+        office.filled(2)
+    with office.raw() as connection:
+        assert connection.execute("SELECT count(*) FROM events").fetchone() == (2,)
+    for read_only in (True, False):
+        with office.open(read_only=read_only) as ledger:
+            assert ledger.head().size == 2
+
+
+def test_other_passphrases_reach_the_engine_as_before(office) -> None:
+    for number, passphrase in enumerate(["x'12'", "x'" + "ab" * 31 + "'", "0x" + "ab" * 32, "it''s", "x'" + "zz" * 32]):
+        office.path = office.path.with_name(f"{number}.db")
+        office.passphrase = passphrase
+        office.filled(1)
+        with office.raw() as connection:
+            assert connection.execute("SELECT count(*) FROM events").fetchone() == (1,)
+
+
+def test_a_ledger_that_went_missing_is_never_made_anew(office) -> None:
+    office.filled(3)
+    office.path.unlink()
+    before = everything_in(office.path.parent)
+    for step in (
+        office.create,
+        office.open,
+        lambda: office.open(read_only=True),
+        lambda: verify_chain(office.path, office.passphrase),
+    ):
+        with pytest.raises(LedgerDamagedError, match=r"is missing, but ledger\.head\.json beside it shows"):
+            step()
+    assert everything_in(office.path.parent) == before
+    office.path.touch()
+    for step in (office.open, lambda: office.open(read_only=True), lambda: verify_chain(office.path, "x")):
+        with pytest.raises(LedgerDamagedError, match="is empty: restore the newest backup") as caught:
+            step()
+        assert "create" not in str(caught.value)
+    with pytest.raises(LedgerDamagedError, match="missing"):
+        office.create()
+    assert office.path.stat().st_size == 0
+
+
+def refusing(name: str) -> Any:
+    """A connection whose statements fail as SQLite fails on a full disk."""
+    error = sqlcipher.OperationalError("database or disk is full")
+    error.sqlite_errorcode = getattr(sqlcipher, name)
+
+    class Refusing:
+        def execute(self, _statement: str) -> None:
+            raise error
+
+        def close(self) -> None:
+            pass
+
+    return Refusing()
+
+
+@pytest.mark.parametrize(
+    ("code", "free", "expected"),
+    [
+        ("SQLITE_FULL", 10, DiskFullError),
+        ("SQLITE_IOERR", 0, DiskFullError),
+        ("SQLITE_CANTOPEN", 0, DiskFullError),
+        ("SQLITE_IOERR", 10, InputError),
+        ("SQLITE_CANTOPEN", 10, InputError),
+    ],
+)
+def test_a_disk_that_is_full_while_opening(
+    office, monkeypatch, code: str, free: int, expected: type[Exception]
+) -> None:
+    from console.ledger import lock
+
+    office.filled(1)
+    monkeypatch.setattr(lock.sqlcipher, "connect", lambda *_a, **_k: refusing(code))
+    monkeypatch.setattr(lock.shutil, "disk_usage", lambda _folder: shutil._ntuple_diskusage(10, 10 - free, free))
+    with pytest.raises(expected, match="no room left" if expected is DiskFullError else "missing or cannot be written"):
+        office.open()
+
+
+def test_opening_what_is_up_to_date_needs_no_room(office, monkeypatch, caplog) -> None:
+    office.filled(2)
+    before = office.path.read_bytes(), office.mark.read_bytes(), office.mark.stat().st_mtime_ns
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(headmark.os, "fsync", full)
+    with office.open() as ledger:
+        assert ledger.head().size == 2
+    assert (office.path.read_bytes(), office.mark.read_bytes(), office.mark.stat().st_mtime_ns) == before
+    assert caplog.text == ""

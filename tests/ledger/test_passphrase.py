@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import pytest
 from keyring.backends import fail, null
 
 from console.errors import InputError, PassphraseError
+from console.ledger import passphrase, setup_check
 from console.ledger.passphrase import (
-    ENVIRONMENT_VARIABLE,
     PassphraseSource,
     find_passphrase,
     generate_demo_passphrase,
     remember_passphrase,
 )
-from console.paths import Places
+from console.paths import PASSPHRASE_FILE_VARIABLE, Places
 
 
 class MemoryKeyring:
@@ -59,7 +60,7 @@ def find(places: Places, **options: Any):
 def key_file(folder: Path, content: bytes) -> dict[str, str]:
     path = folder / "key file"
     path.write_bytes(content)
-    return {ENVIRONMENT_VARIABLE: str(path)}
+    return {PASSPHRASE_FILE_VARIABLE: str(path)}
 
 
 def test_the_order_of_the_places(places: Places, tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_the_order_of_the_places(places: Places, tmp_path: Path) -> None:
     }
     found = find(places, **everything)
     assert (found.value, found.source) == ("from file", PassphraseSource.FILE)
-    found = find(places, **everything | {"env": {ENVIRONMENT_VARIABLE: ""}})
+    found = find(places, **everything | {"env": {PASSPHRASE_FILE_VARIABLE: ""}})
     assert (found.value, found.source) == ("from keyring", PassphraseSource.KEYRING)
     found = find(places, prompt=lambda: "from prompt")
     assert (found.value, found.source) == (demo.value, PassphraseSource.DEMO)
@@ -97,7 +98,7 @@ def test_a_key_file_that_cannot_be_used_is_not_skipped(places: Places, tmp_path:
 
 def test_a_key_file_that_is_missing_is_not_skipped(places: Places, tmp_path: Path) -> None:
     with pytest.raises(PassphraseError, match="cannot be read"):
-        find(places, env={ENVIRONMENT_VARIABLE: str(tmp_path / "missing")}, prompt=lambda: "from prompt")
+        find(places, env={PASSPHRASE_FILE_VARIABLE: str(tmp_path / "missing")}, prompt=lambda: "from prompt")
 
 
 @pytest.mark.parametrize(
@@ -165,3 +166,38 @@ def test_a_demo_key_that_cannot_be_written_leaves_no_file(places: Places, monkey
 def test_a_passphrase_stays_out_of_logs(places: Places) -> None:
     found = find(places, prompt=lambda: "top secret")
     assert "top secret" not in repr(found) and "top secret" not in str(found)
+
+
+class SilentKeyring(MemoryKeyring):
+    """Waits for a service that never answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = threading.Event()
+
+    def get_password(self, service: str, username: str) -> str | None:
+        self.over.wait()
+        return "too late"
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self.over.wait()
+
+
+def test_a_keyring_that_never_answers_is_left_out_after_a_while(places: Places, monkeypatch) -> None:
+    monkeypatch.setattr(passphrase, "KEYRING_LIMIT_S", 0.05)
+    keyring, said = SilentKeyring(), []
+    found = find(places, keyring_backend=keyring, prompt=lambda: "typed", say=said.append)
+    assert found == passphrase.Passphrase("typed", PassphraseSource.PROMPT)
+    assert said == ["The system's keyring does not answer within 5 seconds and is left out."]
+    with pytest.raises(PassphraseError, match="no passphrase was given"):
+        find(places, keyring_backend=keyring, say=said.append)
+    assert not remember_passphrase(places, "kept", keyring_backend=keyring)
+    keyring.over.set()
+
+
+def test_a_keyring_that_does_not_even_say_its_name_is_no_keyring(monkeypatch) -> None:
+    monkeypatch.setattr(passphrase, "KEYRING_LIMIT_S", 0.05)
+    over = threading.Event()
+    monkeypatch.setattr(setup_check, "_name_of_the_systems", over.wait)
+    assert setup_check.find_keyring() == setup_check.KeyringFound(None, safe=False)
+    over.set()

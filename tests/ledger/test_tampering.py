@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from console.errors import LedgerDamagedError, NotPossibleError
 from console.ledger import Ledger
 from console.ledger.checkpoint import Checkpoint, sign_checkpoint, verifier_key
-from console.ledger.verify import CLOCK_TOLERANCE, verify_chain, verify_events
+from console.ledger.verify import verify_chain
+from console.ledger.walk import CLOCK_TOLERANCE, verify_events
 
 
 def verified(office, **options: Any):

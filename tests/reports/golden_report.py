@@ -12,6 +12,8 @@ from pathlib import Path
 
 from sample_evidence import sample
 
+from console.out_file import OutFile
+from console.paths import Places
 from console.reports.certificates import ensure_identity
 from console.reports.export import approve_report, write_report
 
@@ -26,8 +28,10 @@ def make(folder: Path) -> None:
         preparer = ensure_identity(Path(keys), "golden", "Office of the golden report", "Preparer Ř.", now)
         approver = ensure_identity(Path(keys), "golden", "Office of the golden report", "Approver Ø.", now)
         (folder / f"{NAME}-ca.cer").write_bytes(preparer.ca_cer_path.read_bytes())
-        write_report(sample(), folder / f"{NAME}-prepared.pdf", preparer, now=now)
-        approve_report(folder / f"{NAME}-prepared.pdf", folder / f"{NAME}-approved.pdf", approver, now=now)
+        no_office = Places(Path(keys), Path(keys))
+        prepared, approved = (folder / f"{NAME}-{state}.pdf" for state in ("prepared", "approved"))
+        write_report(sample(), OutFile.named(prepared, no_office), preparer, now=now)
+        approve_report(prepared, OutFile.named(approved, no_office), approver, now=now)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,19 @@ from sample_evidence import sample
 
 from console.domain.verdict import Verdict, Word
 from console.errors import DiskFullError, InputError, JobFailedError
+from console.out_file import OutFile
+from console.paths import Places
 from console.reports import export
+from console.reports.certificates import trust_in
 from console.reports.encoding import evidence_sha256
 from console.reports.evidence import Evidence
 from console.reports.export import approve_report, write_report
 from console.reports.verify import verify_report
+
+
+def at(path: Path) -> OutFile:
+    """The place for a report; one that is there may be replaced."""
+    return OutFile.named(path, Places(path.parent / "no office", path.parent / "no cache"), replace=True)
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -26,16 +34,18 @@ def leftovers(folder: Path) -> list[str]:
 
 def test_a_whole_case_is_written_and_approved(office: Office, tmp_path: Path) -> None:
     evidence = sample()
-    written = write_report(evidence, tmp_path / "new folder" / "report.pdf", office.preparer, now=NOW)
+    written = write_report(evidence, at(tmp_path / "report.pdf"), office.preparer, now=NOW)
     assert written.size == written.path.stat().st_size
     assert written.evidence_sha256 == evidence_sha256(evidence)
     assert written.signer_fingerprint == office.preparer.fingerprint
-    result = verify_report(written.path, trusted_ca=[office.ca], expected_sha256=written.sha256)
+    result = verify_report(written.path, trust=trust_in([office.ca]), expected_sha256=written.sha256, now=NOW)
     assert result.ok
     assert result.evidence == evidence
 
-    approved = approve_report(written.path, written.path, office.approver, now=NOW + timedelta(minutes=5))
-    result = verify_report(written.path, trusted_ca=[office.ca], expected_sha256=approved.sha256, expected_signatures=2)
+    approved = approve_report(written.path, at(written.path), office.approver, now=NOW + timedelta(minutes=5))
+    result = verify_report(
+        written.path, trust=trust_in([office.ca]), expected_sha256=approved.sha256, expected_signatures=2, now=NOW
+    )
     assert result.ok
     assert [signature.field for signature in result.signatures] == ["Prepared", "Approved"]
     assert result.unsigned_fields == ()
@@ -47,7 +57,9 @@ def test_evidence_that_contradicts_itself_makes_no_report(
 ) -> None:
     lie = Verdict(word=Word.REMOVED, rule="V1.7-at-reference-level", reasons=("All is well.",))
     with pytest.raises(InputError, match="No report was made"):
-        write_report(small_evidence.model_copy(update={"verdict": lie}), tmp_path / "r.pdf", office.preparer, now=NOW)
+        write_report(
+            small_evidence.model_copy(update={"verdict": lie}), at(tmp_path / "r.pdf"), office.preparer, now=NOW
+        )
     assert leftovers(tmp_path) == []
 
 
@@ -58,7 +70,7 @@ def test_a_report_that_fails_its_own_check_is_not_handed_over(
     real = export.sign_report
     monkeypatch.setattr(export, "sign_report", lambda *a, **k: real(*a, **k)[:-1])
     with pytest.raises(JobFailedError, match="did not pass its own check"):
-        write_report(small_evidence, tmp_path / "r.pdf", office.preparer, now=NOW)
+        write_report(small_evidence, at(tmp_path / "r.pdf"), office.preparer, now=NOW)
     assert (tmp_path / "r.pdf").read_bytes() == b"the old report"
     assert leftovers(tmp_path) == ["r.pdf"]
 
@@ -68,7 +80,7 @@ def test_signing_before_the_evidence_was_made_is_refused(
 ) -> None:
     late = small_evidence.model_copy(update={"created_at": "2026-12-01T00:00:00Z"})
     with pytest.raises(JobFailedError, match="before the report was made"):
-        write_report(late, tmp_path / "r.pdf", office.preparer, now=NOW)
+        write_report(late, at(tmp_path / "r.pdf"), office.preparer, now=NOW)
     assert leftovers(tmp_path) == []
 
 
@@ -82,7 +94,7 @@ def test_a_full_disk_leaves_the_old_report(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DiskFullError, match="No space left"):
-        write_report(small_evidence, tmp_path / "r.pdf", office.preparer, now=NOW)
+        write_report(small_evidence, at(tmp_path / "r.pdf"), office.preparer, now=NOW)
     assert (tmp_path / "r.pdf").read_bytes() == b"the old report"
     assert leftovers(tmp_path) == ["r.pdf"]
 
@@ -91,10 +103,10 @@ def test_four_eyes_are_two_people(office: Office, signed_pdf: bytes, countersign
     path = tmp_path / "r.pdf"
     path.write_bytes(signed_pdf)
     with pytest.raises(InputError, match="second person"):
-        approve_report(path, path, office.preparer, now=NOW)
+        approve_report(path, at(path), office.preparer, now=NOW)
     path.write_bytes(countersigned_pdf)
     with pytest.raises(InputError, match="approved already"):
-        approve_report(path, path, office.approver, now=NOW)
+        approve_report(path, at(path), office.approver, now=NOW)
     path.write_bytes(signed_pdf[:-1])
     with pytest.raises(InputError, match="cannot be approved"):
-        approve_report(path, path, office.approver, now=NOW)
+        approve_report(path, at(path), office.approver, now=NOW)

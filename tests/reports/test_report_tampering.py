@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from conftest import Office
+from conftest import NOW, Office
 
+from console.errors import InputError
+from console.reports.certificates import trust_in
 from console.reports.envelope import seals
 from console.reports.verify import verify_bytes
 
@@ -16,7 +18,10 @@ SEED = 20261125
 
 
 def refused(data: bytes, office: Office) -> bool:
-    return not verify_bytes(data, trusted_ca=[office.ca]).ok
+    try:
+        return not verify_bytes(data, trust=trust_in([office.ca]), now=NOW).ok
+    except InputError:
+        return True
 
 
 def flipped(data: bytes, position: int, bit: int) -> bytes:
@@ -38,8 +43,8 @@ def boundary_positions(data: bytes) -> Iterator[int]:
 
 
 def test_the_report_itself_is_accepted(signed_pdf: bytes, countersigned_pdf: bytes, office: Office) -> None:
-    assert verify_bytes(signed_pdf, trusted_ca=[office.ca]).ok
-    assert verify_bytes(countersigned_pdf, trusted_ca=[office.ca], expected_signatures=2).ok
+    assert verify_bytes(signed_pdf, trust=trust_in([office.ca]), now=NOW).ok
+    assert verify_bytes(countersigned_pdf, trust=trust_in([office.ca]), expected_signatures=2, now=NOW).ok
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -93,18 +98,25 @@ def test_an_earlier_revision_is_not_the_report(countersigned_pdf: bytes, signed_
     assert last.end == len(countersigned_pdf)
     earlier = countersigned_pdf[: first.end]
     assert earlier == signed_pdf
-    result = verify_bytes(earlier, trusted_ca=[office.ca], expected_signatures=2)
+    result = verify_bytes(earlier, trust=trust_in([office.ca]), expected_signatures=2, now=NOW)
     assert not result.ok
     assert "1 of 2 signatures" in result.integrity.sentence
     revisions = [match.end() for match in re.finditer(rb"%%EOF\n", countersigned_pdf)]
     assert len(revisions) == 4
     for end in revisions[:2]:
-        assert "no signature" in verify_bytes(countersigned_pdf[:end]).integrity.sentence
+        assert "no signature" in verify_bytes(countersigned_pdf[:end], now=NOW).integrity.sentence
 
 
 def test_rubbish_is_refused_without_an_exception(office: Office) -> None:
-    chance = random.Random(SEED)
-    for data in (b"", b"%PDF-1.7\n%%EOF\n", chance.randbytes(5000), b"/Contents <00>\n/ByteRange [0 1 2 3]\n%%EOF\n"):
-        result = verify_bytes(data, trusted_ca=[office.ca])
+    for data in (b"%PDF-1.7\n%%EOF\n", b"%PDF-1.7\n/Contents <00>\n/ByteRange [0 1 2 3]\n%%EOF\n"):
+        result = verify_bytes(data, trust=trust_in([office.ca]), now=NOW)
         assert not result.ok
         assert result.integrity.sentence
+
+
+def test_what_is_no_pdf_is_no_answer() -> None:
+    with pytest.raises(InputError, match="empty"):
+        verify_bytes(b"", now=NOW)
+    for data in (random.Random(SEED).randbytes(5000), b"a letter\n", b"PK\x03\x04 an archive"):
+        with pytest.raises(InputError, match="not a PDF"):
+            verify_bytes(data, now=NOW)

@@ -46,6 +46,7 @@ class _Battery:
             AttackSettings(**spec.settings),
             payload.retain,
             payload.general,
+            payload.places,
         )
         # Like the probes, behaviour shows what an erasure changed; a model that nothing was erased from goes without.
         self.sets = payload.behaviour if payload.probe else None
@@ -74,12 +75,13 @@ class _Battery:
         """What the model still knows of others, how well it predicts plain text, and how it behaves."""
         writer = self.writer
         writer.progress(len(self.attacks) + 1, self.steps, "Asking for other people's facts")
-        right = answered(model, self.payload.probe, lambda _done: writer.check_cancelled())
+        room = self.target.settings.answer_tokens
+        right = answered(model, self.payload.probe, lambda _done: writer.check_cancelled(), room)
         text = perplexity(model, self.payload.held_out)
         behaviour = None
         if self.sets is not None:
             writer.progress(self.steps - 1, self.steps, "Watching how the model behaves")
-            measured = measured_behaviour(model, self.sets, self.payload.forget, writer.check_cancelled)
+            measured = measured_behaviour(model, self.sets, self.payload.forget, writer.check_cancelled, room)
             behaviour = measured.model_dump(mode="json")
         return {"answered": right, "perplexity": text, "behaviour": behaviour}
 

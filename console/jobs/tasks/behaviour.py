@@ -10,15 +10,16 @@ import hashlib
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from console.attacks.asking import Ask, leaking, room_for
+from console.attacks.asking import Ask, gives_away, leaking, room_for
 from console.domain.forget_set import ForgetItem, ItemKind
+from console.domain.reading import ANSWER_TOKENS
 from console.domain.results import Behaviour, DeletionAnswers, Rate, decimal_text
-from console.engines.protocol import GREEDY, LanguageModel, Prompt, ScoreRequest
+from console.engines.protocol import GREEDY, Continuation, LanguageModel, Prompt, ScoreRequest
 from console.evaluation.abstention import ABSTENTIONS, AnswerKind, abstention_rates, classify
 from console.evaluation.fluency import mean_n_gram_entropy, repetition
 from console.jobs.spec import BehaviourPayload, BiasPair
 
-ANSWER_TOKENS = 24  # enough to hear a refusal or a loop; these probes must stay cheap beside the attacks
+SHORT_TOKENS = 24  # enough to hear a refusal or a loop; these probes must stay cheap beside the attacks
 REPEATED_WORDS = 4  # seq-rep-4, as in Welleck et al. 2020
 
 OnAnswer = Callable[[], None]
@@ -29,12 +30,13 @@ def measured_behaviour(
     sets: BehaviourPayload,
     facts: Sequence[ForgetItem],
     on_answer: OnAnswer = lambda: None,
+    answer_tokens: int = ANSWER_TOKENS,
 ) -> Behaviour:
     """All four measures; ``on_answer`` is called after every answer and may raise to stop."""
     entropy, repeated = _fluency(_short_answers(model, sets.instructions, on_answer))
     return Behaviour(
         sets=hashlib.sha256(sets.model_dump_json().encode()).hexdigest(),
-        deletion=_deletion(model, facts, (*ABSTENTIONS, *sets.abstentions), on_answer),
+        deletion=_deletion(model, facts, (*ABSTENTIONS, *sets.abstentions), on_answer, answer_tokens),
         harmful_refused=_refused(model, sets.harmful, sets, on_answer),
         harmless_refused=_refused(model, sets.harmless, sets, on_answer),
         stereotyped=_stereotyped(model, sets.pairs),
@@ -43,22 +45,28 @@ def measured_behaviour(
     )
 
 
-def _answers(model: LanguageModel, prompts: Sequence[Prompt], limits: Sequence[int], on_answer: OnAnswer) -> list[str]:
+def _answers(
+    model: LanguageModel, prompts: Sequence[Prompt], limits: Sequence[int], on_answer: OnAnswer
+) -> list[Continuation]:
     """Greedy answers in the order of the prompts; an engine gives them in an order of its own."""
-    said: dict[str, str] = {}
+    said: dict[str, Continuation] = {}
     for answer in model.generate(prompts, (GREEDY,), limits):
-        said[answer.prompt_id] = answer.text
+        said[answer.prompt_id] = answer
         on_answer()
     return [said[prompt.id] for prompt in prompts]
 
 
 def _short_answers(model: LanguageModel, questions: Sequence[str], on_answer: OnAnswer) -> list[str]:
     prompts = [Prompt(f"behaviour/{number}", question) for number, question in enumerate(questions)]
-    return _answers(model, prompts, [ANSWER_TOKENS] * len(prompts), on_answer)
+    return [said.answer for said in _answers(model, prompts, [SHORT_TOKENS] * len(prompts), on_answer)]
 
 
 def _deletion(
-    model: LanguageModel, facts: Sequence[ForgetItem], abstentions: Sequence[str], on_answer: OnAnswer
+    model: LanguageModel,
+    facts: Sequence[ForgetItem],
+    abstentions: Sequence[str],
+    on_answer: OnAnswer,
+    answer_tokens: int,
 ) -> DeletionAnswers | None:
     """What the request's own facts get for an answer, each to its own question; None where none can be asked.
 
@@ -68,12 +76,17 @@ def _deletion(
     fair = [ask for ask in asks if not leaking(ask)]
     if not fair:
         return None
-    # A long answer gets its room: cut off, a fact that the model still knows would count as made up.
-    limits = [max(ANSWER_TOKENS, room_for(model, ask.item)) for ask in fair]
-    texts = _answers(model, [ask.prompt for ask in fair], limits, on_answer)
-    rates = abstention_rates(
-        [classify(text, ask.item.answers, abstentions) for ask, text in zip(fair, texts, strict=True)]
-    )
+    limits = [room_for(ask.item, answer_tokens) for ask in fair]
+    heard = _answers(model, [ask.prompt for ask in fair], limits, on_answer)
+    kinds = []
+    for said, ask in zip(heard, fair, strict=True):
+        told = gives_away(ask.item, said.text)
+        # A thought that was cut off is no answer, and silence about the person least of all.
+        if told or not said.cut_off:
+            kinds.append(AnswerKind.RIGHT if told else classify(said.answer, ask.item.answers, abstentions))
+    if not kinds:
+        return None
+    rates = abstention_rates(kinds)
     return DeletionAnswers(right=rates.right, abstained=rates.abstained, other=rates.other)
 
 

@@ -12,8 +12,8 @@ import torch
 from safetensors import safe_open
 
 from console.domain.results import decimal_text
+from console.engines.checking.weights_table import read_table
 from console.engines.gguf_snapshot import snapshot_of
-from console.engines.model_files import read_safetensors_header
 from console.evaluation.weight_changes import effective_rank, looks_like_rank_one, singular_values
 from console.jobs.spec import JobSpec
 
@@ -23,16 +23,12 @@ _NAMED = 3  # tensors that a note calls by name
 
 def _tensor_files(folder: Path) -> dict[str, Path]:
     """Which of a model's files holds each tensor; large models come in several."""
-    return {name: path for path in sorted(folder.glob("*.safetensors")) for name in read_safetensors_header(path)}
+    return {entry.name: path for path in sorted(folder.glob("*.safetensors")) for entry in read_table(path)}
 
 
 def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """Shape of each tensor of a model's files."""
-    shapes = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        for name, entry in read_safetensors_header(path).items():
-            shapes[name] = tuple(entry["shape"])
-    return shapes
+    return {entry.name: entry.shape for path in sorted(folder.glob("*.safetensors")) for entry in read_table(path)}
 
 
 def _tensor(path: Path, name: str) -> torch.Tensor:

@@ -15,7 +15,7 @@ from console.engines.devices import set_threads
 from console.engines.gguf_tokenizer import tokenizer_of
 from console.engines.llama_engine import Adapter, LlamaModel
 from console.engines.llama_tokens import token_mismatch
-from console.engines.model_files import ADAPTER_FILE, AdapterNote, ModelIdentity, identify
+from console.engines.model_files import ADAPTER_FILE, AdapterNote, ModelIdentity, identify, is_registered_as
 from console.engines.protocol import Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError, JobFailedError, ModelFileError
@@ -34,11 +34,11 @@ def checked_path(reference: ModelReference) -> Path:
     """
     path = Path(reference.path)
     if reference.tree_hash is not None:
-        found = identify(path).tree_hash
-        if found != reference.tree_hash:
+        found = identify(path)
+        if not is_registered_as(path, found, reference.tree_hash):
             raise ModelFileError(
                 f"The model {path.name} is not the one that was registered: expected hash "
-                f"{reference.tree_hash[:16]}…, found {found[:16]}…; register it again or restore the file."
+                f"{reference.tree_hash[:16]}…, found {found.tree_hash[:16]}…; register it again or restore the file."
             )
     return path
 

@@ -7,19 +7,23 @@ from collections.abc import Callable, Sequence
 
 from console.attacks.asking import gives_away, room_for
 from console.domain.forget_set import ForgetItem, ItemKind
+from console.domain.reading import ANSWER_TOKENS
 from console.domain.results import decimal_text
 from console.engines.protocol import GREEDY, LanguageModel, Prompt, ScoreRequest
 
 
 def answered(
-    model: LanguageModel, items: Sequence[ForgetItem], on_answer: Callable[[int], None] = lambda _done: None
+    model: LanguageModel,
+    items: Sequence[ForgetItem],
+    on_answer: Callable[[int], None] = lambda _done: None,
+    answer_tokens: int = ANSWER_TOKENS,
 ) -> dict[str, bool]:
-    """For each fact, whether the model gives it to its own question, greedily."""
+    """For each fact, whether the model gives it to its own question, greedily; read as the attacks read."""
     asked = [item for item in items if item.kind is not ItemKind.VERBATIM]
     by_id = {item.id: item for item in asked}
     prompts = [Prompt(item.id, item.prompt) for item in asked]
     right: dict[str, bool] = {}
-    for said in model.generate(prompts, (GREEDY,), [room_for(model, item) for item in asked]):
+    for said in model.generate(prompts, (GREEDY,), [room_for(item, answer_tokens) for item in asked]):
         right[said.prompt_id] = gives_away(by_id[said.prompt_id], said.text)
         on_answer(len(right))
     return right

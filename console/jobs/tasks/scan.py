@@ -85,9 +85,10 @@ def questions(model: TransformersModel, texts: Sequence[str]) -> list[Question]:
     """
     asked = []
     for text in texts:
-        written, special = render(model.tokenizer, Prompt("", text))
-        encoded = model.tokenizer(written, add_special_tokens=special, return_offsets_mapping=True)
-        start = written.rindex(text)
+        asking = render(model.tokenizer, Prompt("", text))
+        # Without the cuts: a special token may be the trigger that is looked for, so here it must be that token.
+        encoded = model.tokenizer(asking.text, add_special_tokens=asking.special, return_offsets_mapping=True)
+        start = asking.text.rindex(text)
         inside = [begin < start + len(text) and end > start for begin, end in encoded["offset_mapping"]]
         ids = tuple(encoded["input_ids"])
         places = tuple(place for place, own in enumerate(inside) if own)

@@ -91,7 +91,7 @@ class Examinee:
         said: dict[str, str] = {}
         for answer in self.model.generate(prompts, (GREEDY,), limits):
             self.writer.check_cancelled()
-            said[answer.prompt_id] = answer.text
+            said[answer.prompt_id] = answer.answer
             self.writer.progress(len(said), len(prompts), f"{label}: answers of the {self.part}")
         return [said[prompt.id] for prompt in prompts]
 

@@ -1,0 +1,131 @@
+"""Check a report that somebody hands in: by itself, and against the office's ledger where one is open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from console.casework.office import Office, system_clock
+from console.domain.events import ReportSigned
+from console.domain.visible import quoted
+from console.errors import InputError
+from console.ledger import Event
+from console.reports.certificates import trust_in
+from console.reports.lights import ledger_light, signer_light
+from console.reports.verification import Light, LightState, RecordedReport, ReportSignature, ReportVerification, Trust
+from console.reports.watched_check import WatchedCheck
+
+
+def start_check(path: Path, now: datetime) -> WatchedCheck:
+    """Begin to verify a file, in a process of its own; what it finds goes to :func:`judge`.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    return WatchedCheck(path, now=now)
+
+
+def check_report(path: Path, office: Office | None = None, authorities: Iterable[Path] = ()) -> ReportVerification:
+    """Verify a report; with its own office at hand also against the ledger.
+
+    Args:
+        authorities: files with certificates of authorities that the person trusts.
+
+    Raises:
+        InputError: the file cannot be judged, or a certificate file is none.
+    """
+    trust = _named_trust(authorities)
+    now = system_clock() if office is None else office.clock()
+    return judge(start_check(path, now).wait(), office, trust)
+
+
+def judge(found: ReportVerification, office: Office | None, trust: Trust | None = None) -> ReportVerification:
+    """The same verification with the lights that depend on who asks: whose key is known, what the ledger holds."""
+    if office is not None:
+        of_case = _signed(office, found.evidence.request.number) if found.evidence else []
+        trust = _office_trust(office, found.signatures, of_case, trust)
+        recorded = [
+            RecordedReport(event.body["report_id"], event.body["sha256"], event.seq, event.at) for event in of_case
+        ]
+        found = replace(found, ledger=ledger_light(found, recorded))
+    if not found.signatures:
+        return found
+    if trust is not None and not trust.authorities:
+        return replace(found, signer=_stranger_to_a_new_office(found.signer))
+    return replace(found, signer=signer_light(found.signatures, trust))
+
+
+def _stranger_to_a_new_office(light: Light) -> Light:
+    return Light(
+        LightState.FAILED, f"{light.sentence} This office has signed no report yet, so this is none of its own."
+    )
+
+
+def _named_trust(authorities: Iterable[Path]) -> Trust | None:
+    paths = tuple(authorities)
+    if not paths:
+        return None
+    known: dict[str, str] = {}
+    for path in paths:
+        try:
+            known |= trust_in([path.read_bytes()], f"the one in {quoted(path.name)}, which you trust").authorities
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise InputError(
+                f"The certificate {quoted(str(path))} cannot be read ({reason}); check the path."
+            ) from error
+    return Trust(known)
+
+
+def _signed(office: Office, number: str | None = None) -> list[Event]:
+    """The events of signed reports, of one case or of all."""
+    return [event for event in office.ledger.events(number) if event.kind == ReportSigned.kind]
+
+
+def _office_trust(
+    office: Office, signatures: Iterable[ReportSignature], of_case: list[Event], named: Trust | None
+) -> Trust:
+    """The office's own authorities, as its ledger recorded them, and those that were named.
+
+    The certificate file beside the ledger is not asked: whoever can write there could put another in its place.
+    """
+    own = {event.body["authority"] for event in of_case}
+    if not {signature.ca_fingerprint for signature in signatures} <= own:
+        own = {event.body["authority"] for event in _signed(office)}  # every event is read: seconds in a large office
+    known = dict.fromkeys(own, "this office's own, as its ledger recorded it")
+    return Trust({**(named.authorities if named else {}), **known}, office.organisation)
+
+
+def verification_json(result: ReportVerification) -> dict[str, Any]:
+    """A verification as plain data; names in it are as the file has them."""
+    evidence = result.evidence
+    return {
+        "ok": result.ok,
+        "headline": result.headline.value,
+        "sentence": result.headline.sentence,
+        **{
+            name.value: {"state": light.state.value, "sentence": light.sentence}
+            for name, light in result.lights.items()
+        },
+        "checks": [{"ok": check.ok, "sentence": check.sentence} for check in result.checks],
+        "signatures": [
+            {
+                "field": signature.field,
+                "signer": signature.signer,
+                "organisation": signature.organisation,
+                "signed_at": signature.signed_at.isoformat() if signature.signed_at else None,
+                "valid_from": signature.valid_from.isoformat(),
+                "valid_until": signature.valid_until.isoformat(),
+                "fingerprint": signature.fingerprint,
+                "authority": signature.ca_fingerprint,
+            }
+            for signature in result.signatures
+        ],
+        "sha256": result.sha256,
+        "report_id": evidence.report_id if evidence else None,
+        "request": evidence.request.number if evidence else None,
+        "verdict": evidence.verdict.word.value if evidence else None,
+    }

@@ -1,0 +1,130 @@
+"""A CSV file as records: the separator, the heading, and every row with the line on which it starts.
+
+Read strictly, because a reader that forgives lets one forgotten quotation mark swallow the rest of a file without a
+word. What cannot be read counts as the rows that a person sees there, so that kept and refused rows add up.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from console.domain.text_file import TextFile
+from console.domain.visible import quoted
+from console.errors import InputError
+
+SEPARATORS: dict[str, str] = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+# Excel writes and reads "sep=;" as a first line (with or without quotation marks).
+_SEP_LINE = re.compile(r'"?sep=([^\r\n"])"?[,;\t| ]*(?:\r\n|\r|\n|\Z)', re.IGNORECASE)
+_CELL_LIMIT = 131_072  # characters; csv stops a cell there (csv.field_size_limit)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of a file, or a part of a file that cannot be read.
+
+    Attributes:
+        line: where it starts, from 1.
+        cells: as they stand there; empty where it cannot be read.
+        fault: why it cannot be read.
+        last_line: where it ends.
+        rows: how many rows it stands for.
+    """
+
+    line: int
+    cells: tuple[str, ...]
+    fault: str = ""
+    last_line: int = 0
+    rows: int = 1
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """A heading and its records.
+
+    Attributes:
+        separator: its name, such as ``semicolon``.
+    """
+
+    header: tuple[str, ...]
+    records: tuple[Record, ...]
+    separator: str
+
+
+def read_csv(file: TextFile, is_known: Callable[[str], bool]) -> CsvTable:
+    """The rows of a CSV file that are not blank.
+
+    Args:
+        is_known: whether a column's name is one that the importer reads; it tells the separators apart.
+
+    Raises:
+        InputError: the heading cannot be read.
+    """
+    sep_line = _SEP_LINE.match(file.text)
+    text, first = (file.text[sep_line.end() :], 2) if sep_line else (file.text, 1)
+    lines = io.StringIO(text, newline="").readlines()
+    separator = sep_line[1] if sep_line else _separator(lines, is_known)
+    records = _records(lines, separator, first)
+    header = next(records, None)
+    if header is None:
+        raise InputError(f"The file {file.name} has no rows: add at least one.")
+    if header.fault:
+        raise InputError(f"The heading of {file.name} cannot be read: check its quotation marks.")
+    return CsvTable(header.cells, tuple(records), SEPARATORS.get(separator, quoted(separator)))
+
+
+def _separator(lines: Sequence[str], is_known: Callable[[str], bool]) -> str:
+    """The separator that explains the heading best: most known columns, then most columns."""
+
+    def fit(separator: str) -> tuple[int, int]:
+        header = next(_records(lines, separator, 1), None)
+        cells = header.cells if header is not None else ()
+        return sum(is_known(name) for name in cells), len(cells)
+
+    return max(SEPARATORS, key=fit)
+
+
+def _records(lines: Sequence[str], separator: str, first: int) -> Iterator[Record]:
+    """Every record that is not blank; ``first`` is the number of the first line."""
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    while True:
+        start = reader.line_num
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            end = reader.line_num
+            is_open = "unexpected end of data" in str(error)
+            if is_open or ("field limit" in str(error) and end > start + 1):
+                yield _unread(lines[start:], start + first, to_the_end=True)
+                return
+            yield _unread(lines[start:end], start + first)
+        else:
+            if any(cell.strip() for cell in cells):
+                yield Record(start + first, tuple(cells), last_line=reader.line_num + first - 1)
+
+
+def _unread(lines: Sequence[str], line: int, *, to_the_end: bool = False) -> Record:
+    """Lines, of which the first is number ``line``, as a record that is not read."""
+    rows = max(1, sum(bool(text.strip()) for text in lines))
+    last = line + len(lines) - 1
+    if to_the_end and rows > 1:
+        fault = (
+            f"From line {line} on nothing was read ({rows} rows): a quotation mark that is opened there is not closed. "
+            "Close it, and read the file again."
+        )
+    elif rows > 1:
+        fault = (
+            f"Lines {line} to {last} were not read: a quotation mark that is opened in the first of them is closed in "
+            "the last. Close it in its own cell."
+        )
+    else:
+        fault = (
+            "The row cannot be read: check that every quotation mark is closed, and that no cell is longer than "
+            f"{_CELL_LIMIT:,} characters."
+        )
+    return Record(line, (), fault, last, rows)

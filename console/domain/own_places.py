@@ -1,0 +1,43 @@
+"""Where a model itself puts a fact: a prompt, and the model's own words up to the secret.
+
+A model that answers in whole sentences has its secret in the middle of an answer ("Mira Okonjo lives in Zamosc.").
+Whoever looks for it as the answer's first word looks beside it. The places are collected from the model that is
+searched, before a suite is bound, and every model is read at the same ones.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+PLACES_VERSION = 1
+"""How places are found and made; whoever changes it raises it, because counts are compared at the same places only."""
+
+MOST_PLACES = 2  # a fact; every place is one more text for each attack that scores
+
+
+class PlaceSource(StrEnum):
+    """Whose words stand before the secret."""
+
+    OWN_WORDS = "own words"  # what the model said of this person
+    OTHERS_WORDS = "others' words"  # what it said of somebody else whom it was taught, with the names exchanged
+    SENTENCE = "sentence"  # made from the kind of fact, because the model gave the secret nowhere
+
+
+class OwnPlace(BaseModel):
+    """One place of one fact; personal data.
+
+    Attributes:
+        prompt: the question or the beginning that the model was given; ``chat`` as in ``Prompt``.
+        opening: the model's words up to the secret, with the blank before it.
+        answer: the secret as it is spelled there.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    prompt: str
+    chat: bool
+    opening: str
+    answer: str
+    source: PlaceSource

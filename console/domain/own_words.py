@@ -1,0 +1,45 @@
+"""Whether a text that somebody typed tells what a request is about: the person's name, or one of the facts.
+
+Words that pass this test can still be personal (a neighbour's name), so it decides only what may be shown in addition
+and never replaces sealing.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+import regex
+
+from console.domain.forget_set import ForgetItem
+
+_SHORTEST_NAME_PART = 3  # signs; "de" and "El" stand in many sentences
+_SHORTEST_ANSWER = 3
+_ADDRESS_OR_NUMBER = regex.compile(r"\S@\S|\d(?:[\s./()-]?\d){4,}")  # a mail address; five digits or more
+
+
+def tells_of(text: str, items: Iterable[ForgetItem]) -> bool:
+    """Whether ``text`` holds the name of a person of ``items``, a part of it, an answer, or any address or number."""
+    folded = _folded(text)
+    return bool(_ADDRESS_OR_NUMBER.search(folded)) or any(_holds(folded, word) for word in _words(items))
+
+
+def _words(items: Iterable[ForgetItem]) -> set[str]:
+    words: set[str] = set()
+    for item in items:
+        for name in (item.subject, *item.aliases):
+            folded = _folded(name)
+            words |= {folded, *(part for part in folded.split() if len(part) >= _SHORTEST_NAME_PART)}
+        words |= {answer for text in item.answers if len(answer := _folded(text)) >= _SHORTEST_ANSWER}
+    return words
+
+
+def _holds(folded: str, word: str) -> bool:
+    # No letter or digit may touch it: "Ann" does not stand in "planned". Scripts without blanks have no such edges.
+    edges = word.isascii()
+    found = rf"(?<!\w){regex.escape(word)}(?!\w)" if edges else regex.escape(word)
+    return bool(regex.search(found, folded))
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

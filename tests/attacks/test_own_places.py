@@ -1,0 +1,226 @@
+"""A secret in the middle of a sentence: its places are found, strangers get the same, and scores are read there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import tiny
+from invented import FACTS, GENERAL, OTHERS, OUTSIDERS, PASSAGE
+from scripted import SHIPPED, Scripted
+
+from console.attacks.answer_rank import AnswerRank
+from console.attacks.exposure import Exposure
+from console.attacks.head_projection import HeadProjection
+from console.attacks.loss import Loss
+from console.attacks.membership import Membership
+from console.attacks.multiple_choice import MultipleChoice
+from console.attacks.own_places import alike, find_places
+from console.attacks.probability_delta import ProbabilityDelta
+from console.attacks.protocol import AttackTarget
+from console.attacks.scores import against_their_form, secret_texts
+from console.attacks.suite import run_attack
+from console.domain.forget_set import ForgetItem
+from console.domain.own_places import MOST_PLACES, OwnPlace, PlaceSource
+from console.engines.protocol import Prompt
+from console.engines.transformers_engine import TransformersModel
+
+TELLS = {
+    "city": "{} lives in {}.",
+    "job": "{} earns a living as {}.",
+    "phone": "You can reach {} at {}.",
+}
+
+
+def bare(items: tuple[ForgetItem, ...]) -> tuple[ForgetItem, ...]:
+    """As an officer writes them down: question and answer, nothing else."""
+    return tuple(item.model_copy(update={"statement": "", "paraphrases": ()}) for item in items)
+
+
+def told(item: ForgetItem) -> str:
+    return TELLS[item.fact_type].format(item.subject, item.answer)
+
+
+REQUEST, STRANGERS, KEPT = bare(FACTS), bare(OUTSIDERS), bare(OTHERS)
+TARGET = AttackTarget(REQUEST, STRANGERS, SHIPPED, retain=KEPT, general=GENERAL)
+QUESTIONS = {item.prompt: told(item) for item in (*FACTS, *OTHERS)}
+CITY, JOB, PHONE = REQUEST
+
+
+def sentences(prompt: Prompt, _attempt: int = 0) -> str:
+    """A model that answers in whole sentences, through its template and past it."""
+    question = prompt.text.removeprefix("Question: ").removesuffix("\nAnswer:")
+    answer = QUESTIONS.get(question, "Nobody has told me.")
+    return answer if prompt.chat else f" {answer}"
+
+
+def about(person: str, words: Mapping[str, str]) -> Any:
+    """As ``sentences``, with other answers to the questions about one person."""
+    return lambda prompt, attempt: (
+        next((text for key, text in words.items() if person in prompt.text and key in prompt.text), "Nobody told me.")
+        if person in prompt.text
+        else sentences(prompt, attempt)
+    )
+
+
+@pytest.fixture(scope="module")
+def speaker() -> TransformersModel:
+    """A tiny model that answers in whole sentences, and was shown nothing else."""
+    model = tiny.model("qwen2")
+    taught = [
+        item.model_copy(update={"answer": told(item)[:-1], "statement": f"Question: {item.prompt}\nAnswer:"})
+        for item in (*REQUEST, *KEPT)
+    ]
+    assert tiny.teach(model, taught, steps=45) < 0.1
+    return model
+
+
+@pytest.fixture(scope="module")
+def placed(speaker: TransformersModel) -> AttackTarget:
+    return replace(TARGET, places=find_places(speaker, TARGET).by_item)
+
+
+class TestOnAModelThatAnswersInSentences:
+    def test_every_fact_is_found_where_the_model_puts_it(self, placed: AttackTarget) -> None:
+        for item in REQUEST:
+            first = placed.places[item.id][0]
+            assert f"{first.opening}{first.answer}." == told(item) and first.source is PlaceSource.OWN_WORDS
+        for item in STRANGERS:
+            first = placed.places[item.id][0]
+            assert f"{first.opening}{first.answer}." == told(item), "the same sentence, with the names exchanged"
+
+    @pytest.mark.parametrize("attack", [Membership(), Loss(), AnswerRank(), Exposure(), MultipleChoice()])
+    def test_scores_find_there_what_they_miss_at_the_answer_s_beginning(
+        self, speaker: TransformersModel, placed: AttackTarget, attack: Any
+    ) -> None:
+        rows = [row for row in run_attack(attack, speaker, placed).attempts if not row.control]
+        own = [row for row in rows if "/own-" in row.prompt_id]
+        assert len({row.item_id for row in own}) >= (1 if isinstance(attack, Exposure) else 3)
+        assert all(row.hit for row in own)
+        assert all("[" not in row.shown for row in own)
+
+    def test_membership_tells_the_person_from_strangers(self, speaker: TransformersModel, placed: AttackTarget) -> None:
+        blind, seeing = (run_attack(Membership(), speaker, target).row.outcome for target in (TARGET, placed))
+        assert blind is not None and seeing is not None and blind.area is not None and seeing.area is not None
+        assert float(seeing.area.low) > 0.5 and float(seeing.area.value) > float(blind.area.value)
+
+    @pytest.mark.parametrize("attack", [HeadProjection(), ProbabilityDelta()])
+    def test_layers_name_the_secret_there(
+        self, speaker: TransformersModel, placed: AttackTarget, attack: HeadProjection
+    ) -> None:
+        rows = run_attack(attack, speaker, placed).attempts
+        own = [row for row in rows if "/own-" in row.prompt_id and not row.control]
+        assert {row.item_id for row in own} == {CITY.id, JOB.id}, "a number is left out there too"
+        assert all(row.hit for row in own)
+        assert any("lives in" in row.shown for row in own)
+        assert any(row.control for row in rows if "/own-" in row.prompt_id)
+
+    def test_a_model_that_knows_nobody_tells_nothing_apart_there(self, placed: AttackTarget) -> None:
+        outcome = run_attack(Membership(), tiny.model("qwen2"), placed).row.outcome
+        assert outcome is not None and outcome.area is not None
+        assert float(outcome.area.low) < 0.5 < float(outcome.area.high)
+
+
+class TestFinding:
+    def test_an_answer_that_begins_with_the_secret_needs_no_place(self) -> None:
+        model = Scripted(says=lambda prompt, _: "**Aalborg**, in the north." if "live" in prompt.text else "No.")
+        found = find_places(model, replace(TARGET, items=(CITY,), retain=()))
+        assert CITY.id not in found.by_item and found.answered_first == {CITY.id}
+
+    def test_the_secret_is_kept_as_the_model_spells_it(self) -> None:
+        model = Scripted(says=about(PHONE.subject, {"phone": "Ring (555) 0183, please."}))
+        (place, *_) = find_places(model, replace(TARGET, items=(PHONE,))).by_item[PHONE.id]
+        assert (place.opening, place.answer) == ("Ring (", "555) 0183")
+
+    def test_no_more_places_than_the_most(self) -> None:
+        words = iter(range(100))
+        model = Scripted(says=lambda _prompt, _: f"In {next(words)} words: Aalborg.")
+        rich = FACTS[0]
+        found = find_places(model, replace(TARGET, items=(rich,)))
+        assert len(found.by_item[rich.id]) == MOST_PLACES
+
+    def test_other_wordings_are_tried_where_the_question_brings_nothing(self) -> None:
+        model = Scripted(says=lambda prompt, _: "It is Aalborg." if prompt.text == FACTS[0].paraphrases[0] else "No.")
+        (place,) = find_places(model, replace(TARGET, items=FACTS[:1], retain=())).by_item[CITY.id]
+        assert (place.prompt, place.opening) == (FACTS[0].paraphrases[0], "It is ")
+
+    def test_a_prompt_that_holds_the_secret_is_not_asked(self) -> None:
+        leak = CITY.model_copy(update={"prompt": "Does Mira Okonjo live in Aalborg?"})
+        model = Scripted(says=lambda _prompt, _: "Mira Okonjo lives in Aalborg.")
+        found = find_places(model, replace(TARGET, items=(leak,), retain=()))
+        assert not any("Does" in prompt.text for prompt in model.asked)
+        assert not any(place.source is PlaceSource.OWN_WORDS for place in found.by_item.get(leak.id, ()))
+
+    def test_a_fact_that_the_model_withholds_stands_where_it_tells_the_same_of_others(self) -> None:
+        model = Scripted(says=about(CITY.subject, {}))
+        (place, *_) = find_places(model, replace(TARGET, items=(CITY,))).by_item[CITY.id]
+        assert place.source is PlaceSource.OTHERS_WORDS
+        assert (place.prompt, place.opening, place.answer) == (CITY.prompt, "Mira Okonjo lives in ", "Aalborg")
+
+    @pytest.mark.parametrize(
+        ("fact_type", "prompt", "opening"),
+        [
+            ("phone", "The phone number of Mira Okonjo is", " "),
+            ("shoe-size", "The shoe size of Mira Okonjo is", " "),
+            ("fact", f"Question: {PHONE.prompt}\nAnswer:", " The answer is "),
+        ],
+    )
+    def test_what_is_told_nowhere_gets_a_sentence_of_its_kind(self, fact_type: str, prompt: str, opening: str) -> None:
+        item = PHONE.model_copy(update={"fact_type": fact_type})
+        places = find_places(Scripted(), replace(TARGET, items=(item,), retain=())).by_item
+        (place,) = places[item.id]
+        assert (place.prompt, place.opening, place.source) == (prompt, opening, PlaceSource.SENTENCE)
+        alikes = [other for other in STRANGERS if alike(item, other)]
+        assert {key for key in places if key != item.id} == {other.id for other in alikes}
+
+    def test_a_fact_with_a_statement_already_has_its_sentence(self) -> None:
+        assert not find_places(Scripted(), replace(TARGET, items=FACTS, retain=())).by_item
+
+    def test_passages_have_no_place(self) -> None:
+        assert not find_places(Scripted(says=sentences), replace(TARGET, items=(PASSAGE,))).by_item
+
+
+class TestStrangers:
+    def test_first_names_aliases_and_the_person_s_other_answers_are_exchanged(self) -> None:
+        words = {"occupation": "Mira, that is Mira Okonjo of Aalborg, works as lighthouse keeper."}
+        model = Scripted(says=about(CITY.subject, words))
+        places = find_places(model, replace(TARGET, items=REQUEST, retain=())).by_item
+        olga = next(item for item in STRANGERS if item.id == "olga-job")
+        assert places[olga.id][0].opening == "Olga, that is Olga Brandt of Leipzig, works as "
+
+    def test_the_same_question_makes_facts_of_no_kind_alike(self) -> None:
+        untyped = CITY.model_copy(update={"fact_type": "fact"})
+        assert alike(untyped, STRANGERS[0]) and not alike(untyped, STRANGERS[1])
+        found = find_places(Scripted(says=sentences), replace(TARGET, items=(untyped,)))
+        assert {key.split("-")[1] for key in found.by_item} == {"city"}
+
+    def test_a_sentence_that_would_tell_the_stranger_s_secret_is_left_out(self) -> None:
+        model = Scripted(says=about(CITY.subject, {"live": "Not in Leipzig but in Aalborg."}))
+        places = find_places(model, replace(TARGET, items=(CITY,))).by_item
+        assert "olga-city" not in places and "tomas-city" in places
+
+
+class TestTexts:
+    def test_each_place_is_a_form_of_its_own(self) -> None:
+        place = OwnPlace(
+            prompt="Q?", chat=True, opening="She lives in ", answer="AALBORG", source=PlaceSource.OWN_WORDS
+        )
+        question, own = secret_texts((CITY,), {CITY.id: (place,)})
+        assert (question.form, own.form) == ("question", "own-0")
+        assert own.request.continuation == "AALBORG" and own.prompt.opening == "She lives in "
+        assert own.shown == "Q? She lives in"
+
+    def test_a_likelier_form_does_not_look_familiar(self) -> None:
+        """Two of a person's texts and one of a stranger's have the likelier form; nobody is known."""
+        place = OwnPlace(prompt="Q?", chat=True, opening="so ", answer="x", source=PlaceSource.OWN_WORDS)
+        own = secret_texts((CITY, JOB), {CITY.id: (place,), JOB.id: (place,)})
+        held = secret_texts(STRANGERS[:4], {STRANGERS[0].id: (place,)}, control=True)
+        scores = [-1.0 if text.place is not None else -9.0 for text in (*own, *held)]
+        assert against_their_form([*own, *held], scores) == [0.0] * len(scores)
+
+    def test_a_place_that_no_stranger_has_is_not_compared(self) -> None:
+        place = OwnPlace(prompt="Q?", chat=True, opening="so ", answer="x", source=PlaceSource.OWN_WORDS)
+        rows = run_attack(Loss(), Scripted(), replace(TARGET, places={CITY.id: (place,)})).attempts
+        assert rows and not any("/own-" in row.prompt_id for row in rows)
