@@ -19,10 +19,10 @@ from console.domain.engine_names import EngineName
 from console.domain.events import BatteryInterrupted, BatteryRecorded, plain
 from console.domain.forget_set import ForgetItem
 from console.domain.own_places import PLACES_VERSION
-from console.domain.reading import reading
+from console.domain.reading import ANSWER_TOKENS, reading
 from console.domain.results import Battery, Stage
 from console.domain.roles import Duty
-from console.domain.suites import MOST_REPEATS, QUICK, SUITES, SuitePlan
+from console.domain.suites import MOST_REPEATS, QUICK, ROOMS, SUITES, SuitePlan
 from console.domain.teaching import without_subjects
 from console.errors import ConsoleError, InputError
 from console.jobs.spec import JobKind, JobPayload, JobSpec
@@ -124,22 +124,40 @@ def repeated(plan: SuitePlan, repeats: int) -> SuitePlan:
     return plan if repeats == 1 else replace(plan, settings={**plan.settings, "repeats": repeats})
 
 
+def with_room(plan: SuitePlan, answer_tokens: int) -> SuitePlan:
+    """The suite with other room for every answer.
+
+    Raises:
+        InputError: none of the rooms that a suite may give.
+    """
+    if answer_tokens not in ROOMS:
+        allowed = ", ".join(map(str, ROOMS))
+        raise InputError(f"A suite can give every answer room for one of {allowed} tokens, not {answer_tokens}.")
+    if answer_tokens == ANSWER_TOKENS:
+        return plan
+    return replace(plan, settings={**plan.settings, "answer_tokens": answer_tokens})
+
+
 def _bindings(office: Office, number: str, knowledge: Knowledge) -> Iterator[tuple[SuitePlan, Suite]]:
     about = _about(office, number, knowledge)
     banks = [(item, _committed(office, number, item)) for item in (*sealed_questions(office, number), None)]
     heard = [(item, _committed(office, number, item)) for item in (*sealed_places(office, number), None)]
-    for engine in reversed(EngineName):
-        for plan in reversed(SUITES.values()):
-            for bank in banks:
-                for places in heard:
-                    for repeats in range(MOST_REPEATS, 0, -1):
-                        yield plan, _bind(repeated(plan, repeats).run_by(engine), about, bank, places, engine)
+    return (
+        (plan, _bind(with_room(repeated(plan, repeats), room).run_by(engine), about, bank, places, engine))
+        for engine in reversed(EngineName)
+        for plan in reversed(SUITES.values())
+        for bank in banks
+        for places in heard
+        for repeats in range(MOST_REPEATS, 0, -1)
+        for room in reversed(ROOMS)
+    )
 
 
 def bound_suites(office: Office, number: str, knowledge: Knowledge) -> list[Suite]:
     """Every suite as this request could have run it, the deepest first.
 
-    With the newest helper's questions before those of older ones and before templates, with many seeds before few.
+    With the newest helper's questions before those of older ones and before templates, with many seeds and much
+    room before few and little.
     """
     return [suite for _plan, suite in _bindings(office, number, knowledge)]
 
@@ -212,6 +230,8 @@ def run_battery(
         settings=settings,
         device=device,
         engine=suite.engine,
+        # What an erased model lost is judged from others' facts and plain text; where neither is known, by this.
+        sign_of_life=stage is Stage.BEFORE or (stage is Stage.AFTER and not payload.probe and not payload.held_out),
     )
     titles = {
         Stage.BEFORE: "Looking for the data in the model",

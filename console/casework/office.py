@@ -168,7 +168,7 @@ class Office:
 
     def local(self, at: datetime) -> datetime:
         """A moment in the office's time zone; in the machine's, where an older office has none of its own."""
-        return at.astimezone(self._zone)
+        return at.astimezone(self.zone)
 
     @property
     def timezone(self) -> str:
@@ -193,11 +193,12 @@ class Office:
         body = OfficeTimezoneSet(timezone=zone, before=self.timezone)
         with self.ledger.transaction() as transaction:
             transaction.append(OfficeTimezoneSet.kind, body.to_body(), actor=self.actor.id)
-        self.__dict__.pop("_zone", None)
+        self.__dict__.pop("zone", None)
         return zone
 
     @cached_property
-    def _zone(self) -> ZoneInfo | None:
+    def zone(self) -> ZoneInfo | None:
+        """The office's time zone; None where an older office has none of its own, and the machine's counts."""
         return recorded_zone(self.timezone) if self.timezone else None
 
     def require(self, duty: Duty) -> str:

@@ -137,7 +137,7 @@ def request_form(
 
 @app.command("list")
 def request_list(as_json: Json = False, data_dir: DataDir = None) -> None:
-    """All requests, what is due first."""
+    """All requests, what is due first. Exit code 3: one of them cannot be read; its line says why."""
     from console.casework import views
 
     session = open_session(as_json, data_dir)
@@ -165,6 +165,8 @@ def request_list(as_json: Json = False, data_dir: DataDir = None) -> None:
                 say(f"    {line.problem}\n")
 
     session.show(value, words)
+    if any(line.problem for line in lines):
+        raise typer.Exit(DONE_IN_PART)
 
 
 @app.command("show")
@@ -177,6 +179,7 @@ def request_show(number: str, as_json: Json = False, data_dir: DataDir = None) -
     with session.viewing() as office:
         state = request_state(office, number)
         page = views.case_page(office, number)
+        zone = office.zone
     value = {
         **state,
         "person": page.line.person,
@@ -196,12 +199,12 @@ def request_show(number: str, as_json: Json = False, data_dir: DataDir = None) -
         if page.other_date:
             rows({"But": page.other_date, "Accept it": f"erasure-console request accept-date {number}"})
         if page.line.summary:
-            rows({"Summary": visible(page.line.summary)})
+            rows({"Summary": page.line.summary})
         if page.verdict_word:
             rows({"Verdict": f"{page.verdict_word} (rule {page.verdict_rule})"})
         for line in page.timeline:
-            at = office.local(line.at)
-            say(f"  {line.seq:>5}  {at:%Y-%m-%d %H:%M}  {visible(line.what)}\n")
+            what = " ".join(line.what.split())
+            say(f"  {line.seq:>5}  {line.at.astimezone(zone):%Y-%m-%d %H:%M}  {what}\n")
 
     session.show(value, words)
 

@@ -133,6 +133,11 @@ class FactsCard(Card):
         """The file that was chosen."""
         return self._path
 
+    @property
+    def preview(self) -> FactsPreview | None:
+        """What the file gives; None where none can be used, or while it is read."""
+        return self.pane.preview
+
     def take_file(self, path: Path) -> None:
         """Look at a file and show what it would give."""
         self._path = path
