@@ -94,7 +94,8 @@ def test_place_or_date_that_cannot_be_is_said_at_once(
 def test_file_shows_what_can_be_used_and_why_the_rest_cannot(dialog: RequestDialog, file: Path, qtbot: QtBot) -> None:
     dialog.facts.take_file(file)
     qtbot.waitUntil(lambda: dialog.facts.pane.preview is not None)
-    assert dialog.facts.pane.sentence.text() == "facts.csv: 1 of 3 rows can be used."
+    qtbot.wait(20)
+    assert dialog.facts.pane.sentence.text() == "'facts.csv': 1 of 3 rows can be used."
     shown = [label.text() for label in dialog.facts.findChildren(QLabel) if label.isVisible()]
     assert "Line 3, answer" in shown and "Line 4, subject" in shown
     assert not any("Okonjo" in text for text in shown)
@@ -108,7 +109,7 @@ def test_subject_for_all_rows_is_used_when_it_is_typed_later(dialog: RequestDial
     dialog.facts.subject.setText("Mira Okonjo")
     dialog.facts.subject.editingFinished.emit()
     qtbot.waitUntil(lambda: dialog.facts.pane.preview is not None)
-    assert dialog.facts.pane.sentence.text() == "facts.csv: 1 of 1 row can be used."
+    assert dialog.facts.pane.sentence.text() == "'facts.csv': 1 of 1 row can be used."
 
 
 def test_refusal_is_inline_and_loses_nothing(

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
 from recorded import SHORT, WHOLE, Case, S
 
-from console.casework.batteries import suite_for
+from console.casework.batteries import run_battery, suite_for
 from console.casework.models import model_state
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError
@@ -395,3 +395,28 @@ def test_organisation_that_was_typed_is_recorded(window: MainWindow, office: Off
     form.name.setText("Harbour Office")
     form.submit()
     assert office.organisation == "Harbour Office" and window.windowTitle().startswith("Harbour Office")
+
+
+def test_the_notice_of_a_stopped_search_says_what_the_ledger_says(case: Case, office: Office) -> None:
+    knowledge = remaining_knowledge(office, model_state(office, case.model))
+    suite = suite_for(office, case.number, knowledge)
+    search = run_battery(office, case.number, Stage.BEFORE, case.model, suite, knowledge, "cpu")
+    job = next(search)
+    for attack in ("direct", "continuation"):
+        job.finished[attack] = {"attack": attack}
+    with pytest.raises(CancelledByUserError) as stopped:
+        search.throw(CancelledByUserError("The job was stopped; no model was changed."))
+    kept = "2 attacks that were finished are kept, and the next run of the same attacks goes on from there."
+    assert str(stopped.value) == f"The attacks were stopped; {kept}"
+    assert timeline(office, case.number)[-1].what.startswith("The attacks were stopped; 2 that were finished are kept")
+
+
+def test_a_search_that_was_stopped_at_once_keeps_nothing_and_says_so(case: Case, office: Office) -> None:
+    knowledge = remaining_knowledge(office, model_state(office, case.model))
+    suite = suite_for(office, case.number, knowledge)
+    search = run_battery(office, case.number, Stage.BEFORE, case.model, suite, knowledge, "cpu")
+    next(search)
+    with pytest.raises(CancelledByUserError, match="no model was changed"):
+        search.throw(CancelledByUserError("The job was stopped; no model was changed."))
+    case.move(S.LOCATING)
+    assert following(case).sentence.endswith("No attack was finished, so the next search begins anew.")
