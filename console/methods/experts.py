@@ -24,5 +24,5 @@ def require_dense(network: Any) -> None:
     if counted > 1 or stacked:
         raise InputError(
             f"The architecture '{config.model_type}' is a mixture of experts, and no method here changes what the "
-            "experts hold; it can be located in and attacked, and erased only by training the model anew without the data."
+            "experts hold; it can be located in and attacked, and erased only by training it anew without the data."
         )
