@@ -36,8 +36,8 @@ def _laid_over(network: Any, found: PeftFolder) -> Any:
         told = ", ".join(map(quoted, differing[:_SHOWN]))
         more = f" and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
         raise ModelFileError(
-            f"The adapter {quoted(found.path.name)} does not fit this base: {told}{more} have no place or another shape "
-            "in it; name the model that it was trained on with --base."
+            f"The adapter {quoted(found.path.name)} does not fit this base: {told}{more} have no place or another "
+            "shape in it; name the model that it was trained on with --base."
         )
     return adapted
 
