@@ -102,10 +102,10 @@ class _VaultCheck:
             committed = holder.get("commitment")
             if not isinstance(committed, str) or event.request_id is None:
                 continue
-            if not named and holder is event.body and event.kind in self._sealed_by:
-                named = [item.id for item in self._vault.items(event.request_id, self._sealed_by[event.kind])]
-                self._committed(event.seq, event.request_id, committed, named)
-            elif named:
+            by_kind = self._sealed_by.get(event.kind) if holder is event.body else None
+            if by_kind is not None:
+                named = [item.id for item in self._vault.items(event.request_id, by_kind)]
+            if named or by_kind is not None:
                 self._committed(event.seq, event.request_id, committed, named)
 
     def tombstones(self) -> None:

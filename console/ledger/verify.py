@@ -75,8 +75,8 @@ def verify_ledger(
 ) -> VerificationResult:
     """Verify the whole file: every page, the chain, the vault and the projections against the events.
 
-    Arguments as ``verify_chain``; ``sealed_by`` as ``vault_findings``. A file with damaged pages is a result and no error, as far as the passphrase is
-    known to be right.
+    Arguments as ``verify_chain``; ``sealed_by`` as ``vault_findings``. A file with damaged pages is a result and no
+    error, as far as the passphrase is known to be right.
 
     Raises:
         InputError: there is no ledger at the path.

@@ -18,9 +18,8 @@ SEALED_BY = {"registered": "forget-set"}
 
 
 def verified(office, **options: Any) -> VerificationResult:
-    return verify_ledger(
-        office.path, office.passphrase, **({"projector": office.projector, "sealed_by": SEALED_BY} | options)
-    )
+    given = {"projector": office.projector, "sealed_by": SEALED_BY} | options
+    return verify_ledger(office.path, office.passphrase, **given)
 
 
 @pytest.fixture
