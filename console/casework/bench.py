@@ -194,16 +194,17 @@ class Trial:
         listen = jobs.spec(JobKind.OWN_PLACES, taught)
         heard = jobs.job(listen, payload, "Listening where the model puts the facts")["value"]
         self._asked = payload.model_copy(update={"places": places_payload(heard)})
-        self._known = jobs.job(self._attack_spec(taught), self._asked, "The model that holds the data")["value"]
+        searched = self._attack_spec(taught, alive=True)
+        self._known = jobs.job(searched, self._asked, "The model that holds the data")["value"]
         never = self._asked.model_copy(update={"probe": (), "held_out": ()})
         unknown = jobs.job(self._attack_spec(base, False), never, "A model that never knew it")["value"]
         self.before = self._battery(Stage.BEFORE, self._known)
         self.reference = self._battery(Stage.REFERENCE, unknown)
 
-    def _attack_spec(self, model: ModelReference, prompt_controls: bool = True) -> JobSpec:
+    def _attack_spec(self, model: ModelReference, prompt_controls: bool = True, alive: bool = False) -> JobSpec:
         # Nothing here reads what became of others' facts step by step, so nobody is asked for them.
         settings = {**self._plan.settings, "prompt_controls": prompt_controls, "retained_asked": 0}
-        return self._jobs.spec(JobKind.ATTACK, model, attacks=self._plan.attacks, settings=settings)
+        return self._jobs.spec(JobKind.ATTACK, model, attacks=self._plan.attacks, settings=settings, sign_of_life=alive)
 
     def _battery(self, stage: Stage, value: Mapping[str, Any]) -> Battery:
         return Battery(stage=stage, model_hash="", suite_hash=self._suite, rows=value["rows"])
