@@ -385,13 +385,16 @@ def append_status(
         }
     )
     check_transition(current, to, known)
+    other = (facts.duplicate_of or facts.superseded_by).strip()
+    if other and (other == state["number"] or transaction.projected(REQUESTS, other) is None):
+        raise InputError(f"There is no other request {quoted(other)}: name the number of one that exists.")
     body = StatusChanged(
         to=to.value,
         sealed_reason=seal_note(transaction, state["number"], facts.reason),
         grounds=tuple(ground.value for ground in facts.grounds),
         refusal_basis=facts.refusal_basis.value if facts.refusal_basis else None,
         exceptions=tuple(exception.value for exception in facts.exceptions),
-        other_request=facts.duplicate_of or facts.superseded_by,
+        other_request=other,
     )
     transaction.append(StatusChanged.kind, body.to_body(), request_id=state["number"], actor=actor)
 
