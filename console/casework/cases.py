@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from console.casework.batteries import (
 )
 from console.casework.engine_choice import chosen_engine, require_runnable
 from console.casework.helper_questions import prepared_questions
-from console.casework.models import model_state, new_job_id, record_model, reference_to
+from console.casework.models import model_state, new_job_id, record_model, reference_to, refuse_names
 from console.casework.notes import seal_note
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError, Job, JobResult, UseCase
@@ -254,6 +255,7 @@ def erase(
         raise NotPossibleError(
             f"It is not known yet whether the model '{state['name']}' holds the data; run locate on it first."
         )
+    refuse_names(office, "The setting", json.dumps(plain(dict(settings or {})), ensure_ascii=False))
     reason_beyond = check_limits(office, state["name"], beyond_limits)
     corpus = required_corpus(office, number, state["name"]) if self_made else None
     artefact = _artefact_name(office, number)

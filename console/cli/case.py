@@ -81,6 +81,7 @@ def locate(
     if result.as_written:
         value["as_written"] = list(result.as_written)
     asking = result.before.settings
+    value["own_places"] = asking["own_places_counts"]
     if helper is not None:
         value["helper"] = {key: asking[key] for key in ("helper", "helper_written", "helper_wanted")}
 
@@ -93,6 +94,7 @@ def locate(
             rows({"As written": sentence})
         if helper is not None:
             rows({"Helper": asking["helper_sentence"]})
+        rows({"Own words": asking["own_places_sentence"]})
         battery_words(before)
 
     session.show(value, words)
@@ -294,7 +296,7 @@ def verify(
     if data_dir is None:
         result = check_report(path, authorities=authorities or ())
     else:
-        with session.office(read_only=True) as office:
+        with session.viewing() as office:
             result = check_report(path, office, authorities or ())
 
     def words() -> None:
