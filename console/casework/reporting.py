@@ -136,9 +136,11 @@ def _engine_in_words(settings: dict[str, Any]) -> str:
     """What ran the models, in words."""
     device = settings.get("device", "cpu")
     engine = EngineName(settings.get("engine", EngineName.TRANSFORMERS))
+    thinks = f"; the model thinks first ({settings['thinking']}), and was read" if "thinking" in settings else ""
     if engine is EngineName.BOTH:
-        return f"llama.cpp on {device}; what looks inside or changes weights: transformers on the file's own weights"
-    return f"{engine.value} on {device}"
+        inside = "what looks inside or changes weights: transformers on the file's own weights"
+        return f"llama.cpp on {device}; {inside}{thinks}"
+    return f"{engine.value} on {device}{thinks}"
 
 
 def _attacks(battery: BatteryRecorded) -> tuple[parts.AttackDescription, ...]:
