@@ -97,7 +97,7 @@ class InboxLine:
 
 @dataclass(frozen=True)
 class TimelineLine:
-    """One entry of a case's story. ``what`` is a sentence without personal data."""
+    """One entry of a case's story; ``at`` is in the office's time zone, ``what`` a sentence that may hold a reason."""
 
     seq: int
     at: datetime
@@ -455,7 +455,7 @@ def timeline(office: Office, number: str, *, opened: bool = True) -> tuple[Timel
     def line(event: Event) -> TimelineLine:
         note = note_text(office, event.body)
         said = sentence_of(event.kind, event.body, note if opened or not note else IN_THE_VAULT)
-        return TimelineLine(event.seq, event.at, said, event.actor, event.hash)
+        return TimelineLine(event.seq, office.local(event.at), said, event.actor, event.hash)
 
     return tuple(line(event) for event in office.ledger.events(number))
 

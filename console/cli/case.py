@@ -296,7 +296,7 @@ def verify(
     if data_dir is None:
         result = check_report(path, authorities=authorities or ())
     else:
-        with session.office(read_only=True) as office:
+        with session.viewing() as office:
             result = check_report(path, office, authorities or ())
 
     def words() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QLabel, QLineEdit
 
+from console.domain.visible import visible
 from console.gui.flow_box import FlowBox
 from console.gui.pieces import Card, IconMark, Page, Text, primary_button
 from console.gui.theme import GRID
@@ -35,7 +36,7 @@ class FirstRunPage(Page):
             )
         )
         card = Card("Make a new office")
-        card.column.addWidget(Text(f"In the folder {folder}", tone=Tone.QUIET))
+        card.column.addWidget(Text(f"In the folder {visible(str(folder))}", tone=Tone.QUIET))
         self.organisation = QLineEdit()
         self.organisation.setPlaceholderText("May be given later")
         self.organisation.setAccessibleName("Name of the organisation")

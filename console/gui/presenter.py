@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import entry_points
 
@@ -120,18 +120,18 @@ def matches(line: InboxLine, search: str) -> bool:
 
 
 def local_day(at: datetime) -> str:
-    """The civil day at the desk, such as ``Friday 28 February 2025``."""
-    return day_text(at.astimezone().date())
+    """The civil day of a moment in the office's time zone, such as ``Friday 28 February 2025``."""
+    return day_text(at.date())
 
 
 def local_time(at: datetime) -> str:
-    """The time at the desk, ``09:12``."""
-    return f"{at.astimezone():%H:%M}"
+    """The time of a moment in the office's time zone, ``09:12``."""
+    return f"{at:%H:%M}"
 
 
 def technical_line(line: TimelineLine) -> str:
     """What an engineer needs to find the entry again."""
-    return f"#{line.seq} · {line.at:%Y-%m-%dT%H:%M:%SZ} · {line.actor} · {line.hash}"
+    return f"#{line.seq} · {line.at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ} · {line.actor} · {line.hash}"
 
 
 def days_of(lines: tuple[TimelineLine, ...]) -> Iterator[tuple[str, list[TimelineLine]]]:

@@ -90,8 +90,8 @@ def test_forms_are_written_once(tmp_path: Path) -> None:
     assert read_training_record(open_text(record.read_bytes(), record.name)) == example()
     assert console("request", "form", "--out", form, "--json").returncode == 0
     assert form.read_bytes().startswith(b'\xef\xbb\xbf"id","kind","subject"')
-    assert "there already" in told(console("request", "form", "--out", form))
-    assert "there already" in told(console("model", "training-record", "--out", record))
+    assert "exists already" in told(console("request", "form", "--out", form))
+    assert "exists already" in told(console("model", "training-record", "--out", record))
 
 
 def test_a_training_record_is_refused_in_its_own_words(tmp_path: Path) -> None:

@@ -92,23 +92,24 @@ def test_place_or_date_that_cannot_be_is_said_at_once(
 
 
 def test_file_shows_what_can_be_used_and_why_the_rest_cannot(dialog: RequestDialog, file: Path, qtbot: QtBot) -> None:
-    dialog.facts.take_file(file)
-    qtbot.waitUntil(lambda: dialog.facts.pane.preview is not None)
+    dialog.take_file(file)
+    qtbot.waitUntil(lambda: dialog.facts.preview is not None)
     qtbot.wait(20)
     assert dialog.facts.pane.sentence.text() == "'facts.csv': 1 of 3 rows can be used."
     shown = [label.text() for label in dialog.facts.findChildren(QLabel) if label.isVisible()]
     assert "Line 3, answer" in shown and "Line 4, subject" in shown
+    assert "Read as UTF-8, separator comma." in shown
     assert not any("Okonjo" in text for text in shown)
 
 
 def test_subject_for_all_rows_is_used_when_it_is_typed_later(dialog: RequestDialog, file: Path, qtbot: QtBot) -> None:
     file.write_text("prompt,answer\nWhere does Mira Okonjo live?,Lindau\n", encoding="utf-8")
-    dialog.facts.take_file(file)
+    dialog.take_file(file)
     qtbot.waitUntil(lambda: not dialog.facts.reading.is_running)
-    assert dialog.facts.pane.preview is None and dialog.facts.pane.sentence.text()
+    assert dialog.facts.preview is None and "lacks the column subject" in dialog.facts.pane.sentence.text()
     dialog.facts.subject.setText("Mira Okonjo")
     dialog.facts.subject.editingFinished.emit()
-    qtbot.waitUntil(lambda: dialog.facts.pane.preview is not None)
+    qtbot.waitUntil(lambda: dialog.facts.preview is not None)
     assert dialog.facts.pane.sentence.text() == "'facts.csv': 1 of 1 row can be used."
 
 
@@ -121,8 +122,8 @@ def test_refusal_is_inline_and_loses_nothing(
     dialog.submit()
     assert dialog.isVisible() and dialog.error.isVisible()
     assert dialog.error.text().startswith("Choose a file of facts")
-    dialog.facts.take_file(file)
-    qtbot.waitUntil(lambda: dialog.facts.pane.preview is not None)
+    dialog.take_file(file)
+    qtbot.waitUntil(lambda: dialog.facts.preview is not None)
     dialog.country.setCurrentText("ZZ")
     dialog.submit()
     assert "'ZZ'" in dialog.error.text() and registered == []
@@ -139,8 +140,8 @@ def test_request_is_registered_as_typed(
     dialog.channel.setCurrentIndex(dialog.channel.findText(Channel.LETTER.label))
     dialog.grounds[Ground.OBJECTION].setChecked(True)
     dialog.summary.setText("Objection.")
-    dialog.facts.take_file(file)
-    qtbot.waitUntil(lambda: dialog.facts.pane.preview is not None)
+    dialog.take_file(file)
+    qtbot.waitUntil(lambda: dialog.facts.preview is not None)
     with qtbot.waitSignal(dialog.accepted):
         dialog.submit_button.click()
     state = request_state(office, registered[0])
@@ -344,7 +345,5 @@ def test_model_dialog_refuses_what_cannot_be(
     assert "already registered" in dialog.error.text()
     dialog.name.setText("free")
     dialog.record.path.setText(str(tmp_path / "none.json"))
-    dialog.record.path.editingFinished.emit()
-    qtbot.waitUntil(lambda: not dialog.record.reading.is_running)
-    dialog.submit()
-    assert "cannot be read" in dialog.error.text() and saved == []
+    qtbot.waitUntil(lambda: dialog.submit() or "cannot be read" in dialog.error.text())
+    assert saved == []
