@@ -166,6 +166,7 @@ def _recheck_one(
         settings={**suite.settings, "prompt_controls": True, "retained_asked": 0},
         device=device,
         engine=engine,
+        sign_of_life=False,
     )
     result = yield Job(
         spec,

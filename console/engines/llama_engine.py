@@ -152,6 +152,10 @@ class LlamaModel:
             },
         )
 
+    @property
+    def vocabulary_size(self) -> int:
+        return self.tokenizer.size
+
     def token_count(self, text: str) -> int:
         return len(self.tokenizer.ids(text, special=False))
 

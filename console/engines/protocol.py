@@ -133,6 +133,11 @@ class LanguageModel(Protocol):
     @property
     def capabilities(self) -> CapabilityReport: ...
 
+    @property
+    def vocabulary_size(self) -> int:
+        """How many tokens a guess chooses from."""
+        ...
+
     def token_count(self, text: str) -> int:
         """Number of tokens of a text, without special tokens."""
         ...

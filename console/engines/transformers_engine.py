@@ -154,6 +154,10 @@ class TransformersModel:
             cannot={Capability.CONVERT: "The model runs in torch; only a GGUF file on llama.cpp can be converted."},
         )
 
+    @property
+    def vocabulary_size(self) -> int:
+        return int(self._network.get_input_embeddings().num_embeddings)
+
     def token_count(self, text: str) -> int:
         return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 

@@ -24,6 +24,8 @@ from pydantic import BaseModel
 
 from console.errors import JobFailedError
 from console.jobs.events import Artefact, CancelledEvent, Done, Failed, decode, encode, is_final
+from console.jobs.job_log import JobLog
+from console.jobs.loading_watch import LoadingWatch
 from console.jobs.spec import JobPayload, JobSpec
 
 CANCEL_GRACE_S = 5.0
@@ -86,6 +88,8 @@ class JobRun:
         self._writing = threading.Lock()  # the payload goes out whole before anything else does
         self._cancelled_at: float | None = None
         self._terminated_at: float | None = None
+        self._watch = LoadingWatch(spec, clock)
+        self._kept_log = JobLog(folder.with_suffix(".log"), spec)
         self.final: Done | Failed | CancelledEvent | None = None
         self.artefacts: list[Artefact] = []
 
@@ -134,6 +138,11 @@ class JobRun:
         process = self._process
         if self.final is None and process is not None:
             self._move_cancellation(process)
+            breach = self._watch.breach(process.pid)
+            if breach is not None and process.poll() is None:
+                process.kill()
+                self._end_with(breach)
+                return [*events, breach]
             code = process.poll()
             if code is not None and not self._threads[0].is_alive():
                 events += self._drain()
@@ -180,7 +189,11 @@ class JobRun:
                 event = self._events.get_nowait()
             except queue.Empty:
                 return arrived
+            if self.final is not None:
+                return arrived  # nothing counts after the last word
             arrived.append(event)
+            self._watch.heard(event)
+            self._kept_log.heard(event)
             if isinstance(event, Artefact):
                 self.artefacts.append(event)
             if is_final(event) and self.final is None:
@@ -197,13 +210,18 @@ class JobRun:
         elif now - self._terminated_at > TERMINATE_GRACE_S:
             process.kill()
 
+    def _end_with(self, event: Failed | CancelledEvent) -> None:
+        self.final = event
+        self._kept_log.heard(event)
+
     def _unexpected_end(self, code: int) -> BaseModel:
-        self.final = (
+        end = (
             CancelledEvent()
             if self._cancelled_at is not None
             else Failed(kind="JobFailedError", reason=_end_in_words(code))
         )
-        return self.final
+        self._end_with(end)
+        return end
 
     def _clean_up(self) -> None:
         """Reap the child and take away what an interrupted job left half written."""
@@ -221,6 +239,7 @@ class JobRun:
         if self.spec.output is not None:
             shutil.rmtree(part_folder(Path(self.spec.output)), ignore_errors=True)
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._kept_log.write()
         self._process = None
 
     def close(self, timeout_s: float = 10.0) -> None:

@@ -61,6 +61,9 @@ class JobSpec(_Frozen):
         attacks: ids, in order; ``settings`` are the suite's.
         origin: the first model of a chain of erasures, to measure the whole change against.
         engine: what runs the model that is attacked.
+        sign_of_life: an attack that finds nothing fails on a model that says nothing sensible at all. Off only for an
+            erased model, of which what others' facts and plain text have suffered is measured and judged, and for
+            one to compare with, whose silence can only make the verdict stricter.
     """
 
     job_id: str
@@ -75,6 +78,7 @@ class JobSpec(_Frozen):
     settings: dict[str, Any] = {}
     # Left out where there is none, so that the hash of a spec stays what it was before this field came.
     origin: ModelReference | None = Field(default=None, exclude_if=lambda value: value is None)
+    sign_of_life: bool = Field(default=True, exclude_if=lambda value: value)
     engine: EngineName = Field(
         default=EngineName.TRANSFORMERS, exclude_if=lambda value: value is EngineName.TRANSFORMERS
     )

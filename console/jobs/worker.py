@@ -19,7 +19,8 @@ from typing import Any, TextIO
 from pydantic import BaseModel
 
 from console.errors import ConsoleError, DiskFullError
-from console.jobs.events import CancelledEvent, Done, Failed, Metric, Progress, encode
+from console.jobs.events import CancelledEvent, Done, Failed, Log, Metric, Progress, encode
+from console.jobs.job_log import places_of, versions
 from console.jobs.spec import JobKind, JobPayload, JobSpec
 
 _DISK_FULL_SIGNS = ("No space left on device", "os error 28", "not enough space", "os error 112")
@@ -115,7 +116,7 @@ def _task(kind: JobKind) -> Task:
     return found
 
 
-def _failure(error: BaseException) -> Failed:
+def _failure(error: BaseException, job_id: str) -> Failed:
     """An error as an event: ours in our words, the rest by its type (its text may quote personal data)."""
     full = isinstance(error, OSError) and error.errno == errno.ENOSPC
     if full or isinstance(error, DiskFullError) or any(sign in str(error) for sign in _DISK_FULL_SIGNS):
@@ -129,7 +130,8 @@ def _failure(error: BaseException) -> Failed:
         return Failed(kind="JobFailedError", reason="The machine has not enough memory for this job.")
     return Failed(
         kind="JobFailedError",
-        reason=f"The background job failed with an unexpected error ({type(error).__name__}); its log tells more.",
+        reason=f"The background job failed with an unexpected error ({type(error).__name__}); its log ('job log "
+        f"{job_id}') tells where.",
     )
 
 
@@ -143,7 +145,8 @@ def run(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> int:
         return 3
     except Exception as error:
         sys.excepthook(type(error), error, error.__traceback__)
-        writer.send(_failure(error))
+        writer.send(Log(text=f"{places_of(error)}\nwith {versions()}"))
+        writer.send(_failure(error, spec.job_id))
         return 1
     writer.send(Done(result=result, seconds=round(time.monotonic() - started, 3), peak_rss_mb=peak_rss_mb()))
     return 0

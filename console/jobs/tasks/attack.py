@@ -19,6 +19,7 @@ from console.jobs.tasks.behaviour import measured_behaviour
 from console.jobs.tasks.describe import describe_attack
 from console.jobs.tasks.files import open_file, open_model
 from console.jobs.tasks.probes import answered, perplexity
+from console.jobs.tasks.sign_of_life import ordinary_texts, require_sign_of_life
 from console.jobs.worker import EventWriter
 
 
@@ -78,6 +79,8 @@ class _Battery:
         room = self.target.settings.answer_tokens
         right = answered(model, self.payload.probe, lambda _done: writer.check_cancelled(), room)
         text = perplexity(model, self.payload.held_out)
+        if self.spec.sign_of_life:
+            require_sign_of_life(model, [part["row"] for part in self.found.values()], right, ordinary_texts())
         behaviour = None
         if self.sets is not None:
             writer.progress(self.steps - 1, self.steps, "Watching how the model behaves")
