@@ -7,6 +7,7 @@ office never touches the officer's own files.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -97,10 +98,20 @@ class Places:
         Raises:
             OSError: the folder cannot be written.
         """
-        for folder in (self.data, self.cache, self.keys, self.models, self.jobs, self.reports):
+        for folder in self._folders:
             folder.mkdir(parents=True, exist_ok=True)
         if os.name == "posix":
             self.data.chmod(0o700)
+
+    def discard(self) -> None:
+        """Take away the folders that hold nothing, where no office came of them."""
+        for folder in reversed(self._folders):
+            with suppress(OSError):
+                folder.rmdir()  # refuses a folder that holds something
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        return (self.data, self.cache, self.keys, self.models, self.jobs, self.reports)
 
 
 def data_folder(text: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,10 +19,10 @@ from console.domain.engine_names import EngineName
 from console.domain.events import BatteryInterrupted, BatteryRecorded, plain
 from console.domain.forget_set import ForgetItem
 from console.domain.own_places import PLACES_VERSION
-from console.domain.reading import reading
+from console.domain.reading import ANSWER_TOKENS, reading
 from console.domain.results import Battery, Stage
 from console.domain.roles import Duty
-from console.domain.suites import MOST_REPEATS, QUICK, SUITES, SuitePlan
+from console.domain.suites import MOST_REPEATS, QUICK, ROOMS, SUITES, SuitePlan
 from console.domain.teaching import without_subjects
 from console.errors import ConsoleError, InputError
 from console.jobs.spec import JobKind, JobPayload, JobSpec
@@ -124,22 +124,53 @@ def repeated(plan: SuitePlan, repeats: int) -> SuitePlan:
     return plan if repeats == 1 else replace(plan, settings={**plan.settings, "repeats": repeats})
 
 
-def bound_suites(office: Office, number: str, knowledge: Knowledge) -> list[Suite]:
-    """Every suite as this request could have run it, the deepest first.
+def with_room(plan: SuitePlan, answer_tokens: int) -> SuitePlan:
+    """The suite with other room for every answer.
 
-    With the newest helper's questions before those of older ones and before templates, with many seeds before few.
+    Raises:
+        InputError: none of the rooms that a suite may give.
     """
+    if answer_tokens not in ROOMS:
+        allowed = ", ".join(map(str, ROOMS))
+        raise InputError(f"A suite can give every answer room for one of {allowed} tokens, not {answer_tokens}.")
+    if answer_tokens == ANSWER_TOKENS:
+        return plan
+    return replace(plan, settings={**plan.settings, "answer_tokens": answer_tokens})
+
+
+def _bindings(office: Office, number: str, knowledge: Knowledge) -> Iterator[tuple[SuitePlan, Suite]]:
     about = _about(office, number, knowledge)
     banks = [(item, _committed(office, number, item)) for item in (*sealed_questions(office, number), None)]
     heard = [(item, _committed(office, number, item)) for item in (*sealed_places(office, number), None)]
-    return [
-        _bind(repeated(plan, repeats).run_by(engine), about, bank, places, engine)
+    return (
+        (plan, _bind(with_room(repeated(plan, repeats), room).run_by(engine), about, bank, places, engine))
         for engine in reversed(EngineName)
         for plan in reversed(SUITES.values())
         for bank in banks
         for places in heard
         for repeats in range(MOST_REPEATS, 0, -1)
-    ]
+        for room in reversed(ROOMS)
+    )
+
+
+def bound_suites(office: Office, number: str, knowledge: Knowledge) -> list[Suite]:
+    """Every suite as this request could have run it, the deepest first.
+
+    With the newest helper's questions before those of older ones and before templates, with many seeds and much
+    room before few and little.
+    """
+    return [suite for _plan, suite in _bindings(office, number, knowledge)]
+
+
+def stopped_suite(office: Office, number: str, knowledge: Knowledge) -> str | None:
+    """Name of the suite whose search of the case was stopped last, so that it can be gone on with; None without one."""
+    kept = request_state(office, number).get("interrupted", {})
+    seqs = [seq for key, seq in kept.items() if key.startswith(f"{Stage.BEFORE.value}/")]
+    if not seqs:
+        return None
+    body = BatteryInterrupted.model_validate(office.ledger.events(after_seq=max(seqs) - 1)[0].body)
+    named = (plan.name for plan, suite in _bindings(office, number, knowledge) if suite.hash == body.suite_hash)
+    return next(named, None)
 
 
 def payload_about(items: tuple[ForgetItem, ...], knowledge: Knowledge) -> JobPayload:

@@ -18,6 +18,7 @@ from console.casework.bench_jobs import BenchJobs, Say
 from console.casework.cases import check_method, installed_methods
 from console.casework.demo import rate_json, rows_json
 from console.casework.knowledge import Knowledge, questions, sample_items, sample_knowledge, sample_subjects
+from console.casework.own_places import places_payload
 from console.casework.sample import LEAST_KNOWN, fetch_model, teaching_hash
 from console.casework.side_effects import kept_facts, utility_groups
 from console.domain.claims import Claim
@@ -190,8 +191,12 @@ class Trial:
         self.payload = payload
         self._groups = utility_groups(knowledge, payload.forget)
         self._suite = digest({"attacks": list(plan.attacks), "settings": plain(dict(plan.settings))})
-        self._known = jobs.job(self._attack_spec(taught, alive=True), payload, "The model that holds the data")["value"]
-        never = payload.model_copy(update={"probe": (), "held_out": ()})
+        listen = jobs.spec(JobKind.OWN_PLACES, taught)
+        heard = jobs.job(listen, payload, "Listening where the model puts the facts")["value"]
+        self._asked = payload.model_copy(update={"places": places_payload(heard)})
+        searched = self._attack_spec(taught, alive=True)
+        self._known = jobs.job(searched, self._asked, "The model that holds the data")["value"]
+        never = self._asked.model_copy(update={"probe": (), "held_out": ()})
         unknown = jobs.job(self._attack_spec(base, False), never, "A model that never knew it")["value"]
         self.before = self._battery(Stage.BEFORE, self._known)
         self.reference = self._battery(Stage.REFERENCE, unknown)
@@ -218,7 +223,7 @@ class Trial:
         )
         titles = (f"Erasing with {method}", f"Attacking what {method} left")
         erased, attacked = self._jobs.measured(
-            write, self.payload, titles, lambda artefact: (self._attack_spec(artefact), self.payload)
+            write, self.payload, titles, lambda artefact: (self._attack_spec(artefact), self._asked)
         )
         value = erased["value"]
         measured = attacked["value"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,15 +22,16 @@ from console.casework.batteries import (
     snapshot_of,
     suite_for,
     suite_named,
+    with_room,
 )
 from console.casework.engine_choice import chosen_engine, require_runnable
 from console.casework.helper_questions import prepared_questions
-from console.casework.models import model_state, new_job_id, record_model, reference_to
+from console.casework.models import model_state, new_job_id, record_model, reference_to, refuse_names
 from console.casework.notes import seal_note
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError, Job, JobResult, UseCase
 from console.casework.own_places import collected_places
-from console.casework.requests import NOBODY_NAMED, append_status, approve_plan, request_state
+from console.casework.requests import NOBODY_NAMED, append_status, approve_plan, forget_items, request_state
 from console.casework.self_made import required_corpus, with_corpus
 from console.casework.sequence import EarlierRequest, check_limits, origin_of, recheck_earlier, remaining_knowledge
 from console.casework.side_effects import measured_utility
@@ -38,11 +40,13 @@ from console.domain.case_state import MODELS, REQUESTS
 from console.domain.claims import Claim
 from console.domain.engine_names import EngineName
 from console.domain.events import BatteryRecorded, ErasureRun, PlanFixed, VerdictReached, plain
+from console.domain.reading import ANSWER_TOKENS
 from console.domain.request_terms import RequestStatus
 from console.domain.requests import TransitionFacts, status_for_verdict
 from console.domain.results import Stage, Utility
 from console.domain.roles import Duty
 from console.domain.suites import QUICK
+from console.domain.values import only_as_written
 from console.domain.verdict import Thresholds, Verdict, Word, decide, located
 from console.errors import ConsoleError, DiskFullError, InputError, ModelFileError, NotPossibleError
 from console.jobs.spec import JobKind, JobSpec
@@ -60,6 +64,7 @@ class LocateResult:
     found: bool
     by: tuple[str, ...]
     unanswered: tuple[str, ...]
+    as_written: tuple[str, ...]
     before: BatteryRecorded
     reference: BatteryRecorded | None
     seq: int
@@ -74,6 +79,7 @@ def locate(
     helper: Path | None = None,
     repeats: int = 1,
     engine: EngineName | None = None,
+    answer_tokens: int = ANSWER_TOKENS,
 ) -> UseCase:
     """Find out whether the model holds the request's data; returns a :class:`LocateResult`.
 
@@ -83,16 +89,18 @@ def locate(
         helper: a local model that writes questions for the attacks, once for the case.
         repeats: seeds that the sampled attacks are run with; the counts are those of all seeds together.
         engine: what runs the models; None for what fits the model.
+        answer_tokens: room for every answer; what is longer is cut off.
 
     Raises:
-        InputError: no such suite, it cannot be repeated so often, or an engine that cannot run the model.
+        InputError: no such suite, it cannot be repeated so often or give that room, or an engine that cannot run the
+            model.
         ModelFileError: the helper cannot be read.
     """
     office.require(Duty.VERIFY)
     state = model_state(office, model)
     request = request_state(office, number)
     knowledge = remaining_knowledge(office, state)
-    plan = repeated(suite_named(suite_name), repeats)
+    plan = with_room(repeated(suite_named(suite_name), repeats), answer_tokens)
     engine = chosen_engine(office, state, engine)
     questions = None
     if helper is not None:
@@ -112,9 +120,19 @@ def locate(
         found=bool(found),
         by=tuple(row.attack for row in found),
         unanswered=before.battery.unanswered,
+        as_written=_as_written(office, number),
         before=before,
         reference=reference[1] if reference else None,
         seq=seq,
+    )
+
+
+def _as_written(office: Office, number: str) -> tuple[str, ...]:
+    """Facts whose answer looks like a value and could not be read as one, by their kind; the answer is personal."""
+    return tuple(
+        f"The answer of {item.id} ({item.fact_type}) {why}; it was compared only as it is written."
+        for item in forget_items(office, number)
+        if (why := only_as_written(item.answer)) is not None
     )
 
 
@@ -237,6 +255,7 @@ def erase(
         raise NotPossibleError(
             f"It is not known yet whether the model '{state['name']}' holds the data; run locate on it first."
         )
+    refuse_names(office, "The setting", json.dumps(plain(dict(settings or {})), ensure_ascii=False))
     reason_beyond = check_limits(office, state["name"], beyond_limits)
     corpus = required_corpus(office, number, state["name"]) if self_made else None
     artefact = _artefact_name(office, number)

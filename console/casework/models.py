@@ -9,13 +9,15 @@ from typing import Any
 from console.casework.knowledge import OFFICE_SCOPE, Knowledge
 from console.casework.office import Office
 from console.casework.operation import Job, UseCase, model_location
-from console.domain.case_state import MODELS
+from console.casework.requests import forget_items
+from console.domain.case_state import MODELS, REQUESTS
 from console.domain.events import ModelRegistered
+from console.domain.own_words import names_someone
 from console.domain.portable_names import why_not_a_name
 from console.domain.roles import Duty
 from console.domain.visible import quoted
 from console.engines.model_files import base_named_by
-from console.errors import InputError, ModelFileError
+from console.errors import ConsoleError, InputError, ModelFileError
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 
 KNOWLEDGE = "knowledge"
@@ -32,6 +34,29 @@ def check_name(office: Office, name: str) -> None:
     why_not = why_not_a_name(name, office.ledger.projection(MODELS))
     if why_not is not None:
         raise InputError(why_not)
+    refuse_names(office, "The name", name)
+
+
+def refuse_names(office: Office, what: str, *texts: str) -> None:
+    """Refuse what would put a person's name into an event, which nothing can take out again.
+
+    Args:
+        what: how the sentence begins.
+
+    Raises:
+        InputError: one of the texts holds the name of somebody whose request lies in the vault.
+    """
+    for number in office.ledger.projection(REQUESTS):
+        try:
+            items = forget_items(office, number)
+        except ConsoleError:
+            continue  # destroyed, or damaged: there is nothing to compare with
+        named = next((text for text in texts if names_someone(text, items)), None)
+        if named is not None:
+            raise InputError(
+                f"{what} {quoted(named)} holds the name of the person of request {number}, and it would stand in the "
+                "ledger for ever: choose another."
+            )
 
 
 def model_state(office: Office, name: str) -> dict[str, Any]:
@@ -166,5 +191,6 @@ def add_model(
         cache=str(office.places.cache),
     )
     result = yield Job(spec, JobPayload(), "Reading the model's files", name)
+    refuse_names(office, "The file name", *(file["name"] for file in result.value["identity"]["files"]))
     record_model(office, name, path, result.value["identity"], snapshot=snapshot, knowledge=knowledge, base=under)
     return model_state(office, name)

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -85,7 +86,11 @@ class Office:
         if not read_only:
             _make_folders(places)
         ledger = Ledger.open(places.ledger, passphrase, clock=clock, projector=CaseProjector(), read_only=read_only)
-        return cls._over(places, ledger, clock)
+        with ExitStack() as undo:
+            undo.callback(ledger.close)
+            office = cls(places, ledger, _actor(ledger), clock)
+            undo.pop_all()
+        return office
 
     @classmethod
     def create(
@@ -113,27 +118,19 @@ class Office:
             raise InputError(f"There is already an office in {folder}: open it, or choose another folder.")
         _refuse_remains(places)
         passphrase = _new_passphrase(places, prompt, os.environ if env is None else env, say)
-        _make_folders(places)
-        value = generate_demo_passphrase(places).value if passphrase is None else passphrase
-        origin = f"office-{secrets.token_hex(4)}"
-        ledger = Ledger.create(places.ledger, value, clock=clock, projector=CaseProjector(), origin=origin)
-        office = cls._over(places, ledger, clock)
-        try:
+        with ExitStack() as undo:
+            undo.callback(places.discard)
+            _make_folders(places)
+            value = generate_demo_passphrase(places).value if passphrase is None else passphrase
+            origin = f"office-{secrets.token_hex(4)}"
+            ledger = Ledger.create(places.ledger, value, clock=clock, projector=CaseProjector(), origin=origin)
+            undo.callback(ledger.close)
+            office = cls(places, ledger, _actor(ledger), clock)
             if organisation.strip():
                 office.name_organisation(organisation)
             office._record_opening()
-        except BaseException:
-            ledger.close()
-            raise
+            undo.pop_all()
         return office
-
-    @classmethod
-    def _over(cls, places: Places, ledger: Ledger, clock: Clock) -> Office:
-        try:
-            return cls(places, ledger, _actor(ledger), clock)
-        except BaseException:
-            ledger.close()
-            raise
 
     def close(self) -> None:
         self.ledger.close()
@@ -168,7 +165,7 @@ class Office:
 
     def local(self, at: datetime) -> datetime:
         """A moment in the office's time zone; in the machine's, where an older office has none of its own."""
-        return at.astimezone(self._zone)
+        return at.astimezone(self.zone)
 
     @property
     def timezone(self) -> str:
@@ -193,11 +190,12 @@ class Office:
         body = OfficeTimezoneSet(timezone=zone, before=self.timezone)
         with self.ledger.transaction() as transaction:
             transaction.append(OfficeTimezoneSet.kind, body.to_body(), actor=self.actor.id)
-        self.__dict__.pop("_zone", None)
+        self.__dict__.pop("zone", None)
         return zone
 
     @cached_property
-    def _zone(self) -> ZoneInfo | None:
+    def zone(self) -> ZoneInfo | None:
+        """The office's time zone; None where an older office has none of its own, and the machine's counts."""
         return recorded_zone(self.timezone) if self.timezone else None
 
     def require(self, duty: Duty) -> str:

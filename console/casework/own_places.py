@@ -16,7 +16,7 @@ from console.casework.office import Office
 from console.casework.operation import Job, JobResult
 from console.casework.requests import forget_items
 from console.domain.engine_names import EngineName
-from console.domain.own_places import PLACES_VERSION, OwnPlace
+from console.domain.own_places import PLACES_VERSION, OwnPlace, PlaceCounts
 from console.domain.reading import reading
 from console.domain.roles import Duty
 from console.domain.teaching import without_subjects
@@ -37,7 +37,8 @@ def places_payload(value: dict[str, Any]) -> dict[str, tuple[OwnPlace, ...]]:
 
 def places_settings(item: str, value: dict[str, Any]) -> dict[str, Any]:
     """What a battery says of the places: which sealed ones they were, and whose words they are."""
-    return {"own_places": item, "own_places_counts": value["counts"]}
+    counts = PlaceCounts.model_validate(value["counts"])
+    return {"own_places": item, "own_places_counts": value["counts"], "own_places_sentence": counts.sentence}
 
 
 def collected_places(

@@ -272,12 +272,11 @@ def _anchor(office: Office, number: str) -> parts.LedgerAnchor:
     )
 
 
-def _helper_in_words(battery: BatteryRecorded) -> dict[str, str]:
-    """Who wrote the questions of the attacks, where that was not the templates alone."""
+def _asked_with(battery: BatteryRecorded) -> dict[str, str]:
+    """Who wrote the questions of the attacks, where that was not the templates alone, and whose words were read."""
     settings = battery.settings
-    if "helper" not in settings:
-        return {}
-    return {"helper model": settings["helper"], "helper questions": settings["helper_sentence"]}
+    names = {"helper": "helper model", "helper_sentence": "helper questions", "own_places_sentence": "own words"}
+    return {name: settings[key] for key, name in names.items() if key in settings}
 
 
 def environment() -> dict[str, str]:
@@ -446,7 +445,7 @@ def build_evidence(office: Office, number: str) -> parts.Evidence:
         environment={
             **environment(),
             "engine": _engine_in_words(before.settings),
-            **_helper_in_words(before),
+            **_asked_with(before),
         },
     )
 

@@ -51,7 +51,7 @@ def read_training_record(file: TextFile) -> Knowledge:
             times = Counter(item.id for item in items)
             entry = next(number for number, item in enumerate(items) if times[item.id] > 1)
             raise InputError(
-                f"{file.name} cannot be used as a training record: {group}, {_ordinal(entry)} entry, id: it is used "
+                f"{file.name} cannot be used as a training record: {group}, {_ordinal(entry)}, id: it is used "
                 "again further down; give every entry its own."
             )
     return known
@@ -100,20 +100,21 @@ def save_example(out: OutFile) -> None:
     out.write(example_text().encode("utf-8"))
 
 
-def _ordinal(index: int) -> str:
-    return _ORDINALS[index] if index < len(_ORDINALS) else f"{index + 1}th"
+def _ordinal(index: int, what: str = "entry") -> str:
+    """``first entry``, or ``entry 12``."""
+    return f"{_ORDINALS[index]} {what}" if index < len(_ORDINALS) else f"{what} {index + 1}"
 
 
 def _place(loc: tuple[int | str, ...], value: Any) -> str:
     """Where a fault lies, in words; the names of people, which are keys of ``neighbours``, are counted instead."""
     words: list[str] = []
-    for part in loc:
+    for depth, part in enumerate(loc, start=1):
         if isinstance(part, int):
-            words.append(f"{_ordinal(part)} entry")
+            words.append(_ordinal(part))
         elif words == ["neighbours"]:
             names = list(value["neighbours"]) if isinstance(value, dict) else []
-            words.append(f"{_ordinal(names.index(part))} name" if part in names else "a name")
-        elif part != "item":
+            words.append(_ordinal(names.index(part), "name") if part in names else "a name")
+        elif part != "item" or depth == len(loc):
             words.append(part if _is_ours(part) else quoted(part))
     return ", ".join(words) or "the whole of it"
 

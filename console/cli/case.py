@@ -27,6 +27,7 @@ from console.cli.session import (
 from console.cli.speaking import say, step_teller
 from console.domain.advice import AUTO
 from console.domain.engine_names import EngineName
+from console.domain.reading import ANSWER_TOKENS
 from console.domain.visible import visible
 from console.paths import Places
 
@@ -54,6 +55,9 @@ def locate(
             help="What runs the models: transformers, llama.cpp (GGUF files only), or both; what fits the model else.",
         ),
     ] = None,
+    answer_tokens: Annotated[
+        int, typer.Option("--answer-tokens", help="Room for every answer: 96, 192 or 384 tokens; a thought has more.")
+    ] = ANSWER_TOKENS,
     device: DeviceOption = "auto",
     as_json: Json = False,
     data_dir: DataDir = None,
@@ -67,13 +71,17 @@ def locate(
 
     session = open_session(as_json, data_dir)
     with session.office() as office:
-        result, _ = session.run(office, cases.locate(office, number, model, device, suite, helper, repeats, engine))
+        searching = cases.locate(office, number, model, device, suite, helper, repeats, engine, answer_tokens)
+        result, _ = session.run(office, searching)
     before = battery_json(result.before)
     reference = battery_json(result.reference) if result.reference else None
     value = {"found": result.found, "by": list(result.by), "before": before, "reference": reference}
     if result.unanswered:
         value["unanswered"] = list(result.unanswered)
+    if result.as_written:
+        value["as_written"] = list(result.as_written)
     asking = result.before.settings
+    value["own_places"] = asking["own_places_counts"]
     if helper is not None:
         value["helper"] = {key: asking[key] for key in ("helper", "helper_written", "helper_wanted")}
 
@@ -82,8 +90,11 @@ def locate(
         rows({"Located": f"yes, by {', '.join(result.by)}" if result.found else not_found})
         for sentence in result.unanswered:
             rows({"Cut off": sentence})
+        for sentence in result.as_written:
+            rows({"As written": sentence})
         if helper is not None:
             rows({"Helper": asking["helper_sentence"]})
+        rows({"Own words": asking["own_places_sentence"]})
         battery_words(before)
 
     session.show(value, words)
@@ -285,7 +296,7 @@ def verify(
     if data_dir is None:
         result = check_report(path, authorities=authorities or ())
     else:
-        with session.office(read_only=True) as office:
+        with session.viewing() as office:
             result = check_report(path, office, authorities or ())
 
     def words() -> None:

@@ -132,8 +132,9 @@ def export_sentence(typed: tuple[int, ...]) -> str:
     if not typed:
         return f"{sealed} The entries name models, files and the organisation."
     shown = ", ".join(map(str, typed[:_ENTRIES_SHOWN])) + ("…" if len(typed) > _ENTRIES_SHOWN else "")
+    what = "entry of an older console holds" if len(typed) == 1 else "entries of an older console hold"
     return (
-        f"{sealed} But {len(typed)} entries of an older console hold words that people typed, in the clear "
+        f"{sealed} But {len(typed)} {what} words that people typed, in the clear "
         f"({shown}): read them before you hand the file on."
     )
 

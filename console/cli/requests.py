@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -137,7 +138,7 @@ def request_form(
 
 @app.command("list")
 def request_list(as_json: Json = False, data_dir: DataDir = None) -> None:
-    """All requests, what is due first."""
+    """All requests, what is due first. Exit code 3: one of them cannot be read; its line says why."""
     from console.casework import views
 
     session = open_session(as_json, data_dir)
@@ -165,6 +166,8 @@ def request_list(as_json: Json = False, data_dir: DataDir = None) -> None:
                 say(f"    {line.problem}\n")
 
     session.show(value, words)
+    if any(line.problem for line in lines):
+        raise typer.Exit(DONE_IN_PART)
 
 
 @app.command("show")
@@ -185,7 +188,7 @@ def request_show(number: str, as_json: Json = False, data_dir: DataDir = None) -
         "by_todays_calendar": page.other_date or None,
         "next_step": page.line.next_step,
         "timeline": [
-            {"seq": line.seq, "at": line.at.isoformat(), "what": line.what, "actor": line.actor}
+            {"seq": line.seq, "at": line.at.astimezone(UTC).isoformat(), "what": line.what, "actor": line.actor}
             for line in page.timeline
         ],
     }
@@ -196,12 +199,12 @@ def request_show(number: str, as_json: Json = False, data_dir: DataDir = None) -
         if page.other_date:
             rows({"But": page.other_date, "Accept it": f"erasure-console request accept-date {number}"})
         if page.line.summary:
-            rows({"Summary": visible(page.line.summary)})
+            rows({"Summary": page.line.summary})
         if page.verdict_word:
             rows({"Verdict": f"{page.verdict_word} (rule {page.verdict_rule})"})
         for line in page.timeline:
-            at = office.local(line.at)
-            say(f"  {line.seq:>5}  {at:%Y-%m-%d %H:%M}  {visible(line.what)}\n")
+            what = " ".join(line.what.split())
+            say(f"  {line.seq:>5}  {line.at:%Y-%m-%d %H:%M}  {what}\n")
 
     session.show(value, words)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +43,7 @@ from console.domain.visible import quoted
 from console.errors import InputError
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
+MOST_ROWS = 20_000  # of one file; no suite could ask for more facts
 _JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 
 
@@ -130,8 +132,11 @@ def read_items(file: TextFile, subject: str = "", aliases: Sequence[str] = ()) -
         InputError: the file has no rows, or its heading lacks a column without which no row can be read.
     """
     rows, layout = _json_rows(file) if is_json(file) else _csv_rows(file, bool(subject))
+    total = sum(row.rows for row in rows)
     if not rows:
         raise InputError(f"The file {file.name} has no rows: add at least one.")
+    if total > MOST_ROWS:
+        raise InputError(f"The file {file.name} has {total:,} rows; at most {MOST_ROWS:,} are read: cut it into parts.")
     unknown = sorted({column for row in rows for column in unknown_columns(row.values)})
     notes = [f"The column {quoted(column)} is not known and was not used." for column in unknown]
     if file.caution:
@@ -167,7 +172,6 @@ def read_items(file: TextFile, subject: str = "", aliases: Sequence[str] = ()) -
             warnings.extend(row.error(doubt.field, doubt.message) for doubt in found)
             line_of_id[item.id] = row.line
             items.append(item)
-    total = sum(row.rows for row in rows)
     return ImportResult(tuple(items), tuple(errors), total, f"{file.reading}, {layout}", tuple(notes), tuple(warnings))
 
 
@@ -196,17 +200,18 @@ def _csv_rows(file: TextFile, has_subject: bool) -> tuple[list[_Row], str]:
     """The rows of a CSV file, and the layout in words."""
     table = read_csv(file, lambda name: column_name(name) in FIELD_OF_COLUMN)
     columns = [column_name(name) for name in table.header]
+    if broken := next((fault for name in table.header if (fault := file.broken_text(name, "It"))), None):
+        raise InputError(f"The heading of {file.name} cannot be read: {broken}")
     rows = [_csv_row(file, columns, record) for record in table.records]
     layout = f"separator {table.separator}"
     try:
         _check_header(columns, f"{file.name} (read as {file.reading}, {layout})", has_subject)
     except InputError as refusal:
         # A file can have two faults, and the second tells whoever mends the first that it is not enough.
-        broken = next((row for row in rows if row.fault is not None), None)
-        if broken is None or broken.fault is None:
+        found = next(((row.error("row", "").where, row.fault) for row in rows if row.fault is not None), None)
+        if found is None:
             raise
-        where = broken.error("row", "").where
-        raise InputError(f"{refusal} Besides, {where}: {broken.fault.message}") from refusal
+        raise InputError(f"{refusal} Besides, {found[0]}: {found[1].message}") from refusal
     return rows, layout
 
 
@@ -227,7 +232,7 @@ def _csv_row(file: TextFile, columns: Sequence[str], record: Record) -> _Row:
             message = f"The {shown_name(field)} is longer than {LONGEST_TEXT:,} characters: cut it."
         if message:
             return replace(row, fault=RowFaultError(field, message))
-    cells = zip(columns, record.cells, strict=False)
+    cells = itertools.zip_longest(columns, record.cells, fillvalue="")
     return replace(row, values={name: _cell_value(name, cell) for name, cell in cells if name or cell.strip()})
 
 

@@ -94,7 +94,7 @@ class _Reader:
         value, end = self._decoder.raw_decode(text, start)
         if self._twice:
             key = self._twice[0]
-            return value, end, JsonFault(key, f"The row gives {quoted(key)} twice: keep one of them.")
+            return value, end, JsonFault(key, f"{quoted(key)} is given twice: keep one of them.")
         return value, end, _fault_within(value)
 
 
@@ -225,7 +225,7 @@ def _fault_within(value: Any) -> JsonFault | None:
             message = f"The {_named(field)} is longer than {LONGEST_TEXT:,} characters: cut it." if is_long else ""
         elif isinstance(part, dict | list):
             is_deep = depth >= DEEPEST
-            message = "The row is nested too deeply: write one flat object." if is_deep else ""
+            message = "It is nested too deeply: write one flat object." if is_deep else ""
             inner = part.items() if isinstance(part, dict) else ((field, entry) for entry in part)
             stack += [(entry, str(key) if not depth else field, depth + 1) for key, entry in inner]
             if isinstance(part, dict) and any(len(key) > LONGEST_TEXT for key in part):

@@ -168,6 +168,9 @@ def parse_profile(text: str) -> JurisdictionProfile:
         raise InputError(
             f"The legal profile is not valid JSON: correct line {error.lineno}, column {error.colno} ({error.msg})."
         ) from error
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, or brackets nested without end.
+        raise InputError("The legal profile cannot be used: it holds a number or a nesting without measure.") from error
     try:
         return JurisdictionProfile.model_validate(content)
     except ValidationError as error:

@@ -25,6 +25,33 @@ class PlaceSource(StrEnum):
     SENTENCE = "sentence"  # made from the kind of fact, because the model gave the secret nowhere
 
 
+class PlaceCounts(BaseModel):
+    """How many facts of a request are read where.
+
+    Attributes:
+        facts: that have a question.
+        answered_first: that some answer of the model begins with, so that they are read there already.
+        own_words, others_words, sentences: by whose words stand before the secret.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    facts: int
+    answered_first: int
+    own_words: int
+    others_words: int
+    sentences: int
+
+    @property
+    def sentence(self) -> str:
+        """For whoever reads the report."""
+        made = f"{self.others_words} in its words about others, {self.sentences} in a sentence for facts of that kind"
+        return (
+            f"Of {self.facts} facts the model put {self.own_words} in words of its own, and began an answer with "
+            f"{self.answered_first}; of the rest, {made}. The attacks that score, rank and look inside read there too."
+        )
+
+
 class OwnPlace(BaseModel):
     """One place of one fact; personal data.
 

@@ -14,6 +14,7 @@ import regex
 from console.domain.forget_set import ForgetItem
 
 _SHORTEST_NAME_PART = 3  # signs; "de" and "El" stand in many sentences
+_SHORTEST_PART_IN_A_NAME = 4  # a model may be called "ann-v2" for "artificial neural network"
 _SHORTEST_ANSWER = 3
 _ADDRESS_OR_NUMBER = regex.compile(r"\S@\S|\d(?:[\s./()-]?\d){4,}")  # a mail address; five digits or more
 
@@ -22,6 +23,14 @@ def tells_of(text: str, items: Iterable[ForgetItem]) -> bool:
     """Whether ``text`` holds the name of a person of ``items``, a part of it, an answer, or any address or number."""
     folded = _folded(text)
     return bool(_ADDRESS_OR_NUMBER.search(folded)) or any(_holds(folded, word) for word in _words(items))
+
+
+def names_someone(text: str, items: Iterable[ForgetItem]) -> bool:
+    """Whether a name that somebody chose (of a model, a file, a setting) holds the name of a person of ``items``."""
+    folded = _folded(text)
+    names = {_folded(name) for item in items for name in (item.subject, *item.aliases)}
+    parts = {part for name in names for part in name.split() if len(part) >= _SHORTEST_PART_IN_A_NAME}
+    return any(_holds(folded, word, letters=r"\p{L}") for word in names | parts)
 
 
 def _words(items: Iterable[ForgetItem]) -> set[str]:
@@ -34,12 +43,14 @@ def _words(items: Iterable[ForgetItem]) -> set[str]:
     return words
 
 
-def _holds(folded: str, word: str) -> bool:
+def _holds(folded: str, word: str, letters: str = r"\w") -> bool:
     # No letter or digit may touch it: "Ann" does not stand in "planned". Scripts without blanks have no such edges.
     edges = word.isascii()
-    found = rf"(?<!\w){regex.escape(word)}(?!\w)" if edges else regex.escape(word)
+    found = rf"(?<!{letters}){regex.escape(word)}(?!{letters})" if edges else regex.escape(word)
     return bool(regex.search(found, folded))
 
 
 def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """In one case and without accents, because people leave them out: ``Márquez`` and ``marquez`` are one name."""
+    signs = unicodedata.normalize("NFKD", text).casefold()
+    return " ".join("".join(sign for sign in signs if not unicodedata.combining(sign)).split())

@@ -21,4 +21,9 @@ LEAST_TOKENS = 32  # a context that leaves less than this is too short to ask in
 
 def reading() -> dict[str, Any]:
     """What a suite's identity holds of this module."""
-    return {"version": READING_VERSION, "thought_tokens": THOUGHT_TOKENS, "passage_tokens": PASSAGE_TOKENS}
+    return {
+        "version": READING_VERSION,
+        "answer_tokens": ANSWER_TOKENS,
+        "passage_tokens": PASSAGE_TOKENS,
+        "thought_tokens": THOUGHT_TOKENS,
+    }

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from console.domain.engine_names import EngineName
+from console.domain.reading import ANSWER_TOKENS
 
 MOST_REPEATS = 10
+ROOMS = (ANSWER_TOKENS, 2 * ANSWER_TOKENS, 4 * ANSWER_TOKENS)  # tokens that a suite may give every answer
 # The model's own file in other number formats, asked again; only a file can be converted, so only with llama.cpp.
 FILE_TYPES = ("gguf-own", "gguf-f16", "gguf-q8-0", "gguf-q4-k-m")
 

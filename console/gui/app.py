@@ -12,6 +12,7 @@ from types import TracebackType
 
 from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
 
+from console.gui.first_run_page import FirstRunPage
 from console.gui.opening import Opening
 from console.gui.theme import forget_icons, harmonise, icon, style_sheet
 from console.gui.tones import Tone
@@ -103,7 +104,15 @@ def main(
         _say_refusal(window, sentence)
         app.exit(CANNOT_OPEN)
 
+    def first_run() -> None:
+        page = FirstRunPage(places.data)
+        page.chosen.connect(opening.make)
+        opening.not_made.connect(page.refuse)
+        window.show_start(page, "No office yet")
+        page.organisation.setFocus()
+
     opening.opened.connect(window.install)
+    opening.absent.connect(first_run)
     opening.refused.connect(refuse)
     opening.left.connect(window.close)
     window.painted.connect(opening.begin)

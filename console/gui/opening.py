@@ -30,11 +30,15 @@ class Opening(QObject):
         opened: the office.
         refused: the sentence why it cannot be opened.
         left: the person gave up unlocking it.
+        absent: there is no office in the folder, and never was one; ``make`` makes it.
+        not_made: the sentence why it could not be made.
     """
 
     opened = Signal(object)
     refused = Signal(str)
     left = Signal()
+    absent = Signal()
+    not_made = Signal(str)
 
     def __init__(self, places: Places, ask: Ask, parent: QObject, env: Mapping[str, str] | None = None) -> None:
         super().__init__(parent)
@@ -65,9 +69,13 @@ class Opening(QObject):
         self._open()
 
     def _open(self) -> None:
+        from console.casework.office import is_absent
         from console.gui.unlocking import open_office
 
         try:
+            if is_absent(self._places):
+                self.absent.emit()
+                return
             office: Office | None = open_office(self._places, self._ask, self._env)
         except ConsoleError as error:
             self.refused.emit(str(error))
@@ -76,3 +84,14 @@ class Opening(QObject):
             self.left.emit()
         else:
             self.opened.emit(office)
+
+    def make(self, organisation: str) -> None:
+        """Make the office that is absent, because the person asked for it."""
+        from console.gui.unlocking import make_office
+
+        try:
+            office = make_office(self._places, organisation, self._env)
+        except ConsoleError as error:
+            self.not_made.emit(str(error))
+            return
+        self.opened.emit(office)

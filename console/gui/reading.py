@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +16,24 @@ from console.gui.errand import Errand
 from console.gui.form_dialog import narrow_combo
 
 _EVERY_MS = 15  # between two looks whether the thread is done
+_TURN_S = 0.0005
 _AT_ONCE_S = 0.02  # a small file is shown at once; nobody notices so short a wait
+
+
+def _gently(work: Callable[[], Any]) -> Any:
+    """Work beside a window that must go on answering within 50 ms.
+
+    Python runs one thread at a time. The window asks for its turn many times for one repaint, so turns are made short;
+    and one look for cycles among the objects of a large file would take longer than all of them.
+    """
+    turn = sys.getswitchinterval()
+    gc.disable()
+    sys.setswitchinterval(min(turn, _TURN_S))
+    try:
+        return work()
+    finally:
+        sys.setswitchinterval(turn)
+        gc.enable()
 
 
 class Reading(QObject):
@@ -42,7 +61,7 @@ class Reading(QObject):
     def start(self, work: Callable[[], Any]) -> None:
         """Do ``work`` on a thread; it must touch no widget."""
         self.stop()
-        self._errand = Errand("Reading a file", work)
+        self._errand = Errand("Reading a file", lambda: _gently(work))
         self._timer.start()
         self.settle()
 

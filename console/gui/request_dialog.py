@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QDate, QLocale
@@ -167,13 +168,17 @@ class RequestDialog(FormDialog):
         self.due.set_tone(Tone.PLAIN)
         self.rule.setText(f"{law.profile.title}. {deadline.rule}")
 
+    def take_file(self, path: Path) -> None:
+        """Look at a file of facts and show what it would give."""
+        self.facts.take_file(path)
+
     def draft(self) -> dict[str, Any]:
         return {**super().draft(), "file": self.facts.path}
 
     def restore(self, draft: dict[str, Any]) -> None:
         super().restore(draft)
         if draft["file"] is not None:
-            self.facts.take_file(draft["file"])
+            self.take_file(draft["file"])
 
     def _register(self) -> None:
         country, subdivision = self._where()

@@ -78,7 +78,7 @@ class MainWindow(QMainWindow):
         self.side_bar.chosen.connect(lambda id: self.registry.action(id).trigger())
         self.notice = Notice()
         self.stack = QStackedWidget()
-        self._opening = OpeningPage()
+        self._opening: QWidget = OpeningPage()
         self.stack.addWidget(self._opening)
         self.setCentralWidget(self._frame())
         self._build_status_bar()
@@ -140,6 +140,15 @@ class MainWindow(QMainWindow):
         self.stack.removeWidget(self._opening)
         self._opening.deleteLater()
         self.installed.emit()
+
+    def show_start(self, page: QWidget, words: str) -> None:
+        """Show a page in place of the one that waits for the ledger; ``words`` go into the status bar."""
+        self.stack.addWidget(page)
+        self.stack.setCurrentWidget(page)
+        self.stack.removeWidget(self._opening)
+        self._opening.deleteLater()
+        self._opening = page
+        self.show_ledger(words, Tone.QUIET)
 
     def show_organisation(self, name: str) -> None:
         self.setWindowTitle(f"{name} — {TITLE}")

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from console.engines.prompts import answer_text, render
+from console.engines.prompts import Written, encoded, render, with_answer
+from console.engines.protocol import Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.errors import JobFailedError
 from console.methods.edit_sites import DownProjection, watched
@@ -36,20 +37,20 @@ class KeySettings(BaseModel):
     ridge: float = Field(default=1e-2, gt=0)
 
 
-def protected_texts(model: TransformersModel, data: ErasureData, settings: KeySettings) -> tuple[str, ...]:
+def protected_texts(model: TransformersModel, data: ErasureData, settings: KeySettings) -> tuple[Written, ...]:
     """The texts whose keys an edit shall leave alone: other people's facts with their answers, and general texts."""
     retained = [
-        render(model.tokenizer, example.prompt)[0] + answer_text(model.tokenizer, example.prompt, example.answer)
+        with_answer(model.tokenizer, example.prompt, example.answer)[0]
         for example in examples_of(model, data.retain.items if settings.retained else ())
     ]
-    return (*retained, *data.general_texts)
+    return (*retained, *(render(model.tokenizer, Prompt("", text, chat=False)) for text in data.general_texts))
 
 
-def windows_of(model: TransformersModel, texts: Sequence[str], settings: KeySettings) -> Iterator[list[int]]:
+def windows_of(model: TransformersModel, texts: Sequence[Written], settings: KeySettings) -> Iterator[list[int]]:
     """Token windows of the texts, in order, none across two texts and none of a single token."""
     size, given = min(settings.window, model.context_length), 0
     for text in texts:
-        ids = model.tokenizer(text)["input_ids"]
+        ids, _ = encoded(model.tokenizer, text)
         for start in range(0, len(ids), size):
             if given == settings.windows:
                 return
@@ -58,14 +59,14 @@ def windows_of(model: TransformersModel, texts: Sequence[str], settings: KeySett
                 yield part
 
 
-def keys_read(model: TransformersModel, texts: Sequence[str], settings: KeySettings) -> int:
+def keys_read(model: TransformersModel, texts: Sequence[Written], settings: KeySettings) -> int:
     """Number of tokens whose keys :func:`second_moments` averages."""
     return sum(len(window) - 1 for window in windows_of(model, texts, settings))
 
 
 @torch.no_grad()
 def second_moments(
-    model: TransformersModel, projections: Sequence[DownProjection], texts: Sequence[str], settings: KeySettings
+    model: TransformersModel, projections: Sequence[DownProjection], texts: Sequence[Written], settings: KeySettings
 ) -> list[torch.Tensor]:
     """C = E[k k^T], (d_in, d_in), of each projection's inputs over the texts' tokens, added up window by window.
 

@@ -74,7 +74,8 @@ def survey(data: bytes) -> Survey:
     """
     pdf_limits.check_inflated(data)
     try:
-        document = pikepdf.open(io.BytesIO(data), suppress_warnings=True)
+        # Pages would take over what they inherit at once, all of them, before anybody has counted them.
+        document = pikepdf.open(io.BytesIO(data), suppress_warnings=True, inherit_page_attributes=False)
     except pikepdf.PasswordError as error:
         raise _encrypted() from error
     except (pikepdf.PdfError, ValueError, RuntimeError) as error:
@@ -82,9 +83,9 @@ def survey(data: bytes) -> Survey:
     with document:
         if document.is_encrypted:
             raise _encrypted()
+        _check_pages(document)
         if len(document.objects) > pdf_limits.MOST_OBJECTS:
             raise beyond(f"has more than {pdf_limits.MOST_OBJECTS} objects")
-        _check_pages(document)
         return _look(document)
 
 

@@ -66,17 +66,14 @@ def attached_evidence(pdf: bytes) -> bytes:
     Raises:
         InputError: there is none, more than one, or it is not declared as PDF/A-3 asks.
     """
-    with pikepdf.open(io.BytesIO(pdf)) as document:
+    with pikepdf.open(io.BytesIO(pdf), inherit_page_attributes=False) as document:
         names = document.Root.Names.EmbeddedFiles.Names if "/Names" in document.Root else []
         files = document.Root.get("/AF", [])
         if len(names) != 2 or len(files) != 1 or str(names[0]) != EVIDENCE_NAME:
             raise InputError(f"The PDF must carry exactly one attachment, {EVIDENCE_NAME}; ask for the report again.")
         if files[0].objgen != names[1].objgen or files[0].get("/AFRelationship") != pikepdf.Name.Data:
             raise InputError("The PDF declares its attachment in another way than a report; ask for the report again.")
-        data = bytes(files[0].EF.F.read_bytes())
-    if len(data) > LARGEST_EVIDENCE:
-        raise beyond(f"holds evidence of more than {LARGEST_EVIDENCE // MIB} MB")
-    return data
+        return bytes(files[0].EF.F.read_bytes())
 
 
 def _schema_check(data: bytes) -> Check:
@@ -136,12 +133,17 @@ def check_evidence(pdf: bytes, ca_fingerprint: str) -> EvidenceFinding:
 
     Args:
         ca_fingerprint: SHA-256 of the certificate authority behind the signature; the pages must print it.
+
+    Raises:
+        InputError: more than a record can be.
     """
     try:
         data = attached_evidence(pdf)
     except (InputError, pikepdf.PdfError, AttributeError, KeyError, TypeError, ValueError) as error:
         reason = str(error) if isinstance(error, InputError) else "The attachment cannot be read."
         return EvidenceFinding((Check("attachment", False, reason),))
+    if len(data) > LARGEST_EVIDENCE:
+        raise beyond(f"holds evidence of more than {LARGEST_EVIDENCE // MIB} MB")
     attached = Check("attachment", True, f"{EVIDENCE_NAME} is attached.")
     digest = hashlib.sha256(data).hexdigest()
     schema = _schema_check(data)

@@ -88,6 +88,10 @@ class WatchedCheck:
         self._talk = threading.Thread(target=self._exchange, daemon=True, name="watched-check")
         self._talk.start()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def _exchange(self) -> None:
         """Hand over the order and read to the end, off the caller's thread: an answer is longer than a pipe holds."""
         assert self._process.stdin is not None and self._process.stdout is not None

@@ -12,6 +12,7 @@ from invented import FACTS, GENERAL, OTHERS, OUTSIDERS, PASSAGE
 from scripted import SHIPPED, Scripted
 
 from console.attacks.answer_rank import AnswerRank
+from console.attacks.continuation import Continuation, beginnings
 from console.attacks.exposure import Exposure
 from console.attacks.head_projection import HeadProjection
 from console.attacks.loss import Loss
@@ -200,6 +201,28 @@ class TestStrangers:
         model = Scripted(says=about(CITY.subject, {"live": "Not in Leipzig but in Aalborg."}))
         places = find_places(model, replace(TARGET, items=(CITY,))).by_item
         assert "olga-city" not in places and "tomas-city" in places
+
+
+class TestContinuation:
+    def test_a_sentence_of_the_model_that_names_the_person_is_continued(self) -> None:
+        places = find_places(Scripted(says=sentences), TARGET).by_item
+        assert beginnings(CITY, places[CITY.id]) == ["Mira Okonjo lives in"]
+        assert beginnings(PHONE, places[PHONE.id]) == ["You can reach Mira Okonjo at"]
+        assert beginnings(FACTS[0], places[CITY.id]) == ["Mira Okonjo lives in"], "and a statement once"
+        unnamed = [place.model_copy(update={"opening": " In "}) for place in places[CITY.id]]
+        assert beginnings(CITY, unnamed) == [f"Question: {CITY.prompt}\nAnswer: In"], "as a chat turn it names nobody"
+
+    def test_so_is_the_sentence_of_the_fact_s_kind(self) -> None:
+        item = PHONE.model_copy(update={"fact_type": "shoe-size"})
+        places = find_places(Scripted(), replace(TARGET, items=(item,), retain=())).by_item
+        assert beginnings(item, places[item.id]) == ["The shoe size of Mira Okonjo is"]
+
+    def test_a_request_of_question_and_answer_alone_can_be_continued(self) -> None:
+        model = Scripted(says=lambda prompt, _: " Aalborg." if prompt.text == "Mira Okonjo lives in" else "No.")
+        assert Continuation().inapplicable(TARGET) is not None
+        target = replace(TARGET, places=find_places(Scripted(says=sentences), TARGET).by_item)
+        outcome = run_attack(Continuation(), model, target).row.outcome
+        assert outcome is not None and (outcome.items.hits, outcome.items.trials) == (1, 3)
 
 
 class TestTexts:

@@ -20,6 +20,7 @@ from console.casework.office import Office
 from console.casework.operation import Job, JobResult
 from console.casework.reporting import make_report
 from console.domain.engine_names import EngineName
+from console.domain.own_places import PlaceCounts
 from console.domain.results import Stage
 from console.domain.suites import QUICK, SUITES
 from console.errors import InputError, ModelFileError
@@ -36,6 +37,8 @@ WRITTEN = {
     "sentence": "Written by the helper: 1 of 24 questions; the others are the templates.",
 }
 
+PLACES = {"places": {}, "counts": dict.fromkeys(PlaceCounts.model_fields, 0)}
+
 
 def result(value: dict[str, object]) -> JobResult:
     return JobResult(value=value, seconds=1.0, peak_rss_mb=1)
@@ -46,8 +49,8 @@ def to_the_attack(office: Office, number: str, tree_hash: str, written: dict[str
     walk = cases.locate(office, number, "taught", helper=Path("helper"))
     jobs = [next(walk)]
     while jobs[-1].spec.kind is not JobKind.ATTACK:
-        inspected = jobs[-1].spec.kind is JobKind.INSPECT
-        jobs.append(walk.send(result({"identity": {"tree_hash": tree_hash}} if inspected else written)))
+        answers = {JobKind.INSPECT: {"identity": {"tree_hash": tree_hash}}, JobKind.OWN_PLACES: PLACES}
+        jobs.append(walk.send(result(answers.get(jobs[-1].spec.kind, written))))
     walk.close()
     return jobs
 
@@ -55,10 +58,11 @@ def to_the_attack(office: Office, number: str, tree_hash: str, written: dict[str
 def test_the_questions_are_written_once_and_sealed(stocked: Office, knowledge: Knowledge) -> None:
     number = granted(stocked)
     jobs = to_the_attack(stocked, number, "a" * 64)
-    assert [job.spec.kind for job in jobs] == [JobKind.INSPECT, JobKind.PREPARE_QUESTIONS, JobKind.ATTACK]
+    kinds = [JobKind.INSPECT, JobKind.PREPARE_QUESTIONS, JobKind.OWN_PLACES, JobKind.ATTACK]
+    assert [job.spec.kind for job in jobs] == kinds
     assert jobs[1].spec.model.tree_hash == "a" * 64 and jobs[1].payload.forget == PERSON
     assert not any(SUBJECT in job.spec.model_dump_json() for job in jobs), "the spec lies in the open"
-    assert jobs[2].payload.bank.written[FACTS[0].id].paraphrases == tuple(MINE["paraphrases"])
+    assert jobs[-1].payload.bank.written[FACTS[0].id].paraphrases == tuple(MINE["paraphrases"])
     again = to_the_attack(stocked, number, "a" * 64)
     assert [job.spec.kind for job in again] == [JobKind.INSPECT, JobKind.ATTACK]
     assert again[-1].payload.bank == jobs[-1].payload.bank

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from console.casework.office import system_clock
+from console.cli.session import DONE_IN_PART
 from console.domain.case_state import CaseProjector
 from console.domain.suites import FILE_TYPES, SUITES
 from console.ledger import Ledger
@@ -96,9 +97,9 @@ def test_good_rows_of_a_broken_file_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "broken.csv"
     path.write_text(BROKEN, encoding="utf-8")
     ended = add(tmp_path / "office", path)
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == DONE_IN_PART, ended.stderr
     value = json.loads(ended.stdout)
-    assert (value["items"], value["rows"]) == (2, 3)
+    assert (value["items"], value["refused"], value["rows"]) == (2, 1, 3)
     assert [error["line"] for error in value["errors"]] == [3]
 
 
@@ -188,6 +189,36 @@ def test_verify_says_no_to_what_is_no_report(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert not json.loads(ended.stdout)["ok"]
     assert "no file" in told(console("verify", tmp_path / "absent.pdf"))
+
+
+REPORT = Path(__file__).parents[1] / "golden" / "reports" / "evidence-1-approved.pdf"
+
+
+def test_verify_names_the_weakest_light(tmp_path: Path) -> None:
+    ended = console("verify", REPORT)
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.splitlines()
+    assert lines[0] == "Result           Intact; the signer is not confirmed on this machine"
+    assert lines[1] == "Case             ER-2026-0042: Suppressed (report RP-2026-0042-1)"
+    assert [line.split()[0] for line in lines[2:]] == ["Integrity", "Signer", "Time", "Content", "Fields", "Evidence"]
+    trusted = console("verify", REPORT, "--ca", REPORT.with_name("evidence-1-ca.cer"), "--json")
+    value = json.loads(trusted.stdout)
+    assert (trusted.returncode, value["ok"], value["headline"]) == (0, True, "time-not-confirmed")
+    assert value["signer"]["state"] == "ok"
+
+
+def test_verify_refuses_what_it_cannot_judge(tmp_path: Path) -> None:
+    """Exit code 1 is the answer to a false report, and a script must be able to tell it from a wrong file."""
+    (tmp_path / "empty.pdf").touch()
+    (tmp_path / "letter.pdf").write_text("Dear Madam", encoding="utf-8")
+    assert told(console("verify", tmp_path / "empty.pdf")).startswith("The file is empty (0 bytes)")
+    assert told(console("verify", tmp_path / "letter.pdf")).startswith("The file is not a PDF")
+    assert "trusted certificate" in told(console("verify", REPORT, "--ca", tmp_path / "letter.pdf"))
+
+
+def test_verify_with_a_mistyped_folder_is_no_answer(tmp_path: Path) -> None:
+    assert "no office" in told(console("verify", REPORT, "--data-dir", tmp_path / "ofice"))
+    assert not (tmp_path / "ofice").exists()
 
 
 def test_the_ledger_is_verified_and_exported(tmp_path: Path, forget_set: Path) -> None:

@@ -319,7 +319,7 @@ class TestJson:
     @pytest.mark.parametrize(
         ("row", "field", "said"),
         [
-            ('{"subject": "Ann", "answer": "a", "answer": "b"}', "answer", "The row gives 'answer' twice"),
+            ('{"subject": "Ann", "answer": "a", "answer": "b"}', "answer", "'answer' is given twice"),
             (GOOD.replace("}", ', "value": "x"}'), "answer", "the answer twice, as 'answer' and 'value'"),
             (GOOD.replace("}", ', "author": "x"}'), "subject", "the subject twice, as 'subject' and 'author'"),
             (GOOD.replace("}", ', "SUBJECT": "x"}'), "subject", "as 'subject' and 'SUBJECT'"),

@@ -108,6 +108,7 @@ class TestMismatch:
 
         class Shifted:
             chat_template = tokenizer.chat_template
+            added_tokens_decoder = tokenizer.added_tokens_decoder
             apply_chat_template = staticmethod(tokenizer.apply_chat_template)
 
             def __call__(self, text: str, **settings: Any) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from PySide6.QtCore import QObject
 from pytestqt.qtbot import QtBot
 
 from console.casework.office import Office
-from console.errors import PassphraseError
+from console.errors import InputError, PassphraseError
+from console.gui.first_run_page import FirstRunPage
 from console.gui.opening import Opening
-from console.gui.unlocking import open_office
+from console.gui.unlocking import make_office, open_office
 from console.paths import Places
 
 PASSPHRASE = "correct horse battery"
@@ -63,6 +64,7 @@ def start(data: Path) -> dict[str, object]:
 
 @pytest.mark.gui
 def test_window_is_seen_soon_and_needs_no_compute_library(tmp_path: Path, record_property) -> None:
+    Office.create(Places(tmp_path / "office", tmp_path / "cache"), env={}).close()
     first, second = start(tmp_path / "office"), start(tmp_path / "office")
     for run in (first, second):
         assert run["heavy"] == [] and run["code"] == 0
@@ -112,11 +114,68 @@ def test_wrong_key_file_is_not_asked_about(locked: Places, tmp_path: Path) -> No
         open_office(locked, lambda _wrong: pytest.fail("asked"), env={"ERASURE_CONSOLE_PASSPHRASE_FILE": str(key)})
 
 
-def test_new_office_is_made_without_asking(tmp_path: Path) -> None:
+def test_opening_makes_no_office(tmp_path: Path) -> None:
     places = Places(tmp_path / "office", tmp_path / "cache")
-    office = open_office(places, lambda _wrong: pytest.fail("asked"), env={})
-    assert office is not None and places.passphrase_file.exists()
+    with pytest.raises(InputError, match="There is no office in"):
+        open_office(places, lambda _wrong: pytest.fail("asked"), env={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_office_is_made_without_asking_for_a_passphrase(tmp_path: Path) -> None:
+    places = Places(tmp_path / "office", tmp_path / "cache")
+    with make_office(places, "  Büro für Alles ", env={}) as office:
+        assert places.passphrase_file.exists() and office.organisation == "Büro für Alles"
+
+
+@pytest.mark.gui
+def test_a_folder_without_an_office_offers_to_make_one_and_makes_it_when_asked(tmp_path: Path, qtbot: QtBot) -> None:
+    places = Places(tmp_path / "office", tmp_path / "cache")
+    parent = QObject()
+    opening = Opening(places, lambda _wrong: pytest.fail("asked"), parent, env={})
+    with qtbot.waitSignal(opening.absent, timeout=30_000):
+        opening.begin()
+    assert list(tmp_path.iterdir()) == [], "looking makes nothing"
+    page = FirstRunPage(places.data)
+    qtbot.addWidget(page)
+    page.chosen.connect(opening.make)
+    opening.not_made.connect(page.refuse)
+    page.organisation.setText("Office of the test")
+    with qtbot.waitSignal(opening.opened, timeout=30_000) as opened:
+        page.make.click()
+    assert opened.args[0].organisation == "Office of the test"
+    opened.args[0].close()
+    page.make.click()  # a second click, or another window was faster
+    assert "already an office" in page.refused.text()
+
+
+@pytest.mark.gui
+def test_a_ledger_that_went_missing_is_refused_in_the_window(locked: Places, qtbot: QtBot) -> None:
+    locked.ledger.unlink()
+    parent = QObject()
+    opening = Opening(locked, lambda _wrong: pytest.fail("asked"), parent, env={})
+    with qtbot.waitSignal(opening.refused, timeout=30_000) as refused:
+        opening.begin()
+    assert "restore ledger.db from the newest backup" in refused.args[0] and not locked.ledger.exists()
+
+
+def test_a_silent_keyring_is_told_where_the_passphrase_is_asked_for(locked: Places, monkeypatch) -> None:
+    from console.ledger import passphrase
+
+    def silent(*_: object) -> str:
+        raise TimeoutError
+
+    monkeypatch.setattr(passphrase, "within_limit", silent)
+    heard: list[str] = []
+    answers = iter(["wrong", PASSPHRASE])
+
+    def ask(wrong: str) -> str:
+        heard.append(wrong)
+        return next(answers)
+
+    office = open_office(locked, ask, env={})
+    assert office is not None
     office.close()
+    assert heard[0] == passphrase.NO_ANSWER and "could not be unlocked" in heard[1]
 
 
 @pytest.mark.gui

@@ -15,7 +15,7 @@ from transformers import MixtralConfig, MixtralForCausalLM
 from console.attacks.asking import gives_away
 from console.domain.forget_set import ForgetItem, ForgetSet, RetainSet
 from console.engines.packing import TokenSequence
-from console.engines.prompts import answer_sequence
+from console.engines.prompts import Written, answer_sequence
 from console.engines.protocol import GREEDY, Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError, JobFailedError
@@ -144,7 +144,9 @@ def test_a_written_change_arrives_in_the_network(any_model: TransformersModel) -
 def test_general_keys_are_averaged_over_tokens(any_model: TransformersModel) -> None:
     projection = down_projections(any_model.network)[0]
     whole, cut = (
-        second_moments(any_model, (projection,), texts, KeySettings(windows=windows))[0]
+        second_moments(any_model, (projection,), [Written(text, True) for text in texts], KeySettings(windows=windows))[
+            0
+        ]
         for texts, windows in ((GENERAL[:1], 400), (GENERAL, 1))
     )
     assert torch.equal(whole, cut) and bool(whole.any())

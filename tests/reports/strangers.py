@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -69,3 +70,19 @@ def with_open_field(pdf: bytes, name: str) -> bytes:
     fields.append_signature_field(writer, fields.SigFieldSpec(name, on_page=0))
     writer.write(target)
     return target.getvalue()
+
+
+def packed_twice(pdf: bytes, page: bytes) -> bytes:
+    """With a page that has to be unpacked twice; a library would unpack it once while writing."""
+
+    def padded(document: pikepdf.Pdf) -> None:
+        stream = document.make_stream(b"")
+        stream.write(zlib.compress(zlib.compress(page, 9), 9), filter=pikepdf.Name.FlateDecode)
+        stream.stream_dict.Room = pikepdf.String("x" * 30)
+        document.pages[0].obj.Contents = stream
+
+    whole = changed(pdf, padded)
+    start = whole.rindex(b" obj", 0, whole.index(b"/Room"))
+    end = whole.index(b"stream", start)
+    entry = whole[start:end].replace(b"/FlateDecode", b"[/FlateDecode /FlateDecode]").replace(b"x" * 30, b"x" * 15)
+    return whole[:start] + entry + whole[end:]

@@ -6,7 +6,7 @@ from typing import Any
 
 from console.attacks.own_places import FoundPlaces, find_places
 from console.attacks.protocol import AttackTarget, facts
-from console.domain.own_places import PlaceSource
+from console.domain.own_places import PlaceCounts, PlaceSource
 from console.engines.devices import set_threads
 from console.engines.protocol import Prompt
 from console.jobs.spec import JobPayload, JobSpec
@@ -38,13 +38,17 @@ def own_places(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[
     writer.progress(_STEPS, _STEPS, "Done")
     return {
         "places": {item: [place.model_dump(mode="json") for place in places] for item, places in found.by_item.items()},
-        "counts": _counts(target, found),
+        "counts": _counts(target, found).model_dump(mode="json"),
     }
 
 
-def _counts(target: AttackTarget, found: FoundPlaces) -> dict[str, int]:
-    """Facts of the request by whose words stand before their secret, and those that an answer begins with."""
+def _counts(target: AttackTarget, found: FoundPlaces) -> PlaceCounts:
     asked = facts(target.items)
     sources = [places[0].source for item in asked if (places := found.by_item.get(item.id))]
-    counts = {source.value: sources.count(source) for source in PlaceSource}
-    return {"facts": len(asked), "answered first": len(found.answered_first), **counts}
+    return PlaceCounts(
+        facts=len(asked),
+        answered_first=len(found.answered_first),
+        own_words=sources.count(PlaceSource.OWN_WORDS),
+        others_words=sources.count(PlaceSource.OTHERS_WORDS),
+        sentences=sources.count(PlaceSource.SENTENCE),
+    )
