@@ -193,7 +193,7 @@ class Commands(QObject):
     def _add_model(self, new: NewModel) -> None:
         office = self._desk.office
         self._desk.run(
-            lambda: add_model(office, new.path, new.name, new.snapshot, new.knowledge),
+            lambda: add_model(office, new.path, new.name, new.snapshot, new.knowledge, new.base),
             new.name,
             lambda _state: self._model_added(new.name),
         )
