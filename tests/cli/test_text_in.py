@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_commands import add, console, told
+from test_commands import add, console, made, told
 
 from console.casework.training_record import example, read_training_record
 from console.casework.views import masked
@@ -40,7 +40,7 @@ def test_the_words_name_file_line_and_field_and_hide_nothing(tmp_path: Path) -> 
     path = put(tmp_path, ("attribute," + text.replace("\n", "\nx,", 3)).encode("utf-16"), "\u202efacts.csv")
     ended = console(
         *("request", "add", "--received", "2026-11-02", "--country", "DE", "--forget-set", path),
-        *("--data-dir", tmp_path / "office"),
+        *("--data-dir", made(tmp_path / "office")),
     )
     assert ended.returncode == DONE_IN_PART, ended.stderr
     lines = ended.stdout.splitlines()
@@ -90,8 +90,8 @@ def test_forms_are_written_once(tmp_path: Path) -> None:
     assert read_training_record(open_text(record.read_bytes(), record.name)) == example()
     assert console("request", "form", "--out", form, "--json").returncode == 0
     assert form.read_bytes().startswith(b'\xef\xbb\xbf"id","kind","subject"')
-    assert "there already" in told(console("request", "form", "--out", form))
-    assert "there already" in told(console("model", "training-record", "--out", record))
+    assert "exists already" in told(console("request", "form", "--out", form))
+    assert "exists already" in told(console("model", "training-record", "--out", record))
 
 
 def test_a_training_record_is_refused_in_its_own_words(tmp_path: Path) -> None:
