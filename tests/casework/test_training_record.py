@@ -39,7 +39,7 @@ def test_the_example_is_a_record_and_is_written_once(tmp_path: Path) -> None:
     save_example(path)
     assert read(path.read_text(encoding="utf-8")) == example()
     path.write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match=r"'record.json' is there already"):
+    with pytest.raises(InputError, match=r"'record.json' exists already"):
         save_example(path)
     assert path.read_text(encoding="utf-8") == "mine"
 
