@@ -20,15 +20,15 @@ import numpy as np
 from console.attacks.asking import Ask, leaking
 from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow
 from console.domain.forget_set import ForgetItem, ItemKind
-from console.domain.own_places import OwnPlace
+from console.domain.own_places import MOST_PLACES, OwnPlace
 from console.engines.protocol import LanguageModel, Prompt, ScoreRequest
 
 FALSE_ALARMS = 0.05
 MINIMUM_HELD_OUT = 10
 Places = Mapping[str, tuple[OwnPlace, ...]]
 WHERE_READ = (
-    "The secret is read after the question, after the statement, and at up to 2 places where the model that was "
-    "searched puts it in its own words."
+    f"The secret is read after the question, after the statement, and at up to {MOST_PLACES} places where the model "
+    "that was searched puts it in its own words."
 )
 COMPARISON = (
     f"{WHERE_READ} The person's texts are compared with texts of the same form about held-out subjects, each after "

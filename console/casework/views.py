@@ -97,7 +97,7 @@ class InboxLine:
 
 @dataclass(frozen=True)
 class TimelineLine:
-    """One entry of a case's story. ``what`` is a sentence without personal data."""
+    """One entry of a case's story; ``at`` is in the office's time zone, ``what`` a sentence that may hold a reason."""
 
     seq: int
     at: datetime
@@ -217,6 +217,8 @@ def next_step(office: Office, state: dict[str, Any]) -> str:
     status = S(state["status"])
     if status is S.VERIFYING and export_outlook(office, state["number"]).is_due:
         return "Write it as a file, then verify"
+    if is_stopped(office, state):
+        return "Search on"
     if status in {S.GRANTED, S.PARTIALLY_GRANTED}:
         search = search_of(office, state)
         if search is not None:
@@ -453,7 +455,7 @@ def timeline(office: Office, number: str, *, opened: bool = True) -> tuple[Timel
     def line(event: Event) -> TimelineLine:
         note = note_text(office, event.body)
         said = sentence_of(event.kind, event.body, note if opened or not note else IN_THE_VAULT)
-        return TimelineLine(event.seq, event.at, said, event.actor, event.hash)
+        return TimelineLine(event.seq, office.local(event.at), said, event.actor, event.hash)
 
     return tuple(line(event) for event in office.ledger.events(number))
 

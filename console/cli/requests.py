@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -179,7 +180,6 @@ def request_show(number: str, as_json: Json = False, data_dir: DataDir = None) -
     with session.viewing() as office:
         state = request_state(office, number)
         page = views.case_page(office, number)
-        zone = office.zone
     value = {
         **state,
         "person": page.line.person,
@@ -188,7 +188,7 @@ def request_show(number: str, as_json: Json = False, data_dir: DataDir = None) -
         "by_todays_calendar": page.other_date or None,
         "next_step": page.line.next_step,
         "timeline": [
-            {"seq": line.seq, "at": line.at.isoformat(), "what": line.what, "actor": line.actor}
+            {"seq": line.seq, "at": line.at.astimezone(UTC).isoformat(), "what": line.what, "actor": line.actor}
             for line in page.timeline
         ],
     }
@@ -204,7 +204,7 @@ def request_show(number: str, as_json: Json = False, data_dir: DataDir = None) -
             rows({"Verdict": f"{page.verdict_word} (rule {page.verdict_rule})"})
         for line in page.timeline:
             what = " ".join(line.what.split())
-            say(f"  {line.seq:>5}  {line.at.astimezone(zone):%Y-%m-%d %H:%M}  {what}\n")
+            say(f"  {line.seq:>5}  {line.at:%Y-%m-%d %H:%M}  {what}\n")
 
     session.show(value, words)
 

@@ -200,17 +200,18 @@ def _csv_rows(file: TextFile, has_subject: bool) -> tuple[list[_Row], str]:
     """The rows of a CSV file, and the layout in words."""
     table = read_csv(file, lambda name: column_name(name) in FIELD_OF_COLUMN)
     columns = [column_name(name) for name in table.header]
+    if broken := next((fault for name in table.header if (fault := file.broken_text(name, "It"))), None):
+        raise InputError(f"The heading of {file.name} cannot be read: {broken}")
     rows = [_csv_row(file, columns, record) for record in table.records]
     layout = f"separator {table.separator}"
     try:
         _check_header(columns, f"{file.name} (read as {file.reading}, {layout})", has_subject)
     except InputError as refusal:
         # A file can have two faults, and the second tells whoever mends the first that it is not enough.
-        broken = next((row for row in rows if row.fault is not None), None)
-        if broken is None or broken.fault is None:
+        found = next(((row.error("row", "").where, row.fault) for row in rows if row.fault is not None), None)
+        if found is None:
             raise
-        where = broken.error("row", "").where
-        raise InputError(f"{refusal} Besides, {where}: {broken.fault.message}") from refusal
+        raise InputError(f"{refusal} Besides, {found[0]}: {found[1].message}") from refusal
     return rows, layout
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PySide6.QtWidgets import QFileDialog, QGridLayout, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
@@ -58,10 +58,10 @@ class FactsPane(QWidget):
         result = preview.result
         sentence = f"{preview.name}: {preview.sentence}"
         notes = (f"Read as {result.reading}.", *result.notes)
-        if result.errors:
-            self._show("soon", Tone.WARN, sentence, (*result.errors, *result.warnings), notes)
-        else:
-            self._show("done", Tone.GOOD, sentence, result.warnings, notes)
+        lines = [(_where(error), error.message) for error in result.errors]
+        lines += [(f"{_where(warning)}, kept", warning.message) for warning in result.warnings]
+        mark, tone = ("soon", Tone.WARN) if lines else ("done", Tone.GOOD)
+        self._show(mark, tone, sentence, lines, notes)
 
     def show_refusal(self, sentence: str) -> None:
         """The file as a whole cannot be used."""
@@ -73,21 +73,25 @@ class FactsPane(QWidget):
         mark: str,
         tone: Tone,
         sentence: str,
-        lines: tuple[RowError, ...] = (),
+        lines: Sequence[tuple[str, str]] = (),
         notes: tuple[str, ...] = (),
     ) -> None:
         self._mark.show_mark(mark, tone)
         self.sentence.setText(sentence)
         self.sentence.set_tone(tone)
         clear(self._errors)
-        for row, line in enumerate(lines[:_ERRORS_SHOWN]):
-            where = Text(f"{line.where.capitalize()}, {visible(line.field)}", tone=Tone.QUIET)
+        for row, (place, message) in enumerate(lines[:_ERRORS_SHOWN]):
+            where = Text(place, tone=Tone.QUIET)
             where.setWordWrap(False)
             self._errors.addWidget(where, row, 0)
-            self._errors.addWidget(Text(line.message), row, 1)
+            self._errors.addWidget(Text(message), row, 1)
         more = len(lines) - _ERRORS_SHOWN
         rest = (f"{more} more lines like these.",) if more > 0 else ()
         self._notes.say("\n".join((*rest, *notes)))
+
+
+def _where(row: RowError) -> str:
+    return f"{row.where.capitalize()}, {visible(row.field)}"
 
 
 class FactsCard(Card):

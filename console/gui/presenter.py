@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import entry_points
 
@@ -40,6 +40,7 @@ _SETTLED = frozenset(
     | {S.SUBJECT_INFORMED, S.CLOSED}
 )
 _TROUBLED = frozenset({S.RESIDUAL, S.FAILED})
+_JUDGED = frozenset({S.VERIFIED, S.RESIDUAL, S.FAILED, S.NO_MATCH})  # the verdict is in, and nothing was done since
 _WAITING = frozenset({S.IDENTITY_PENDING, S.ON_HOLD})
 _ENDED = frozenset({S.REFUSED, S.WITHDRAWN, S.DUPLICATE, S.SUPERSEDED, S.NO_MATCH})
 
@@ -51,11 +52,13 @@ def status_mark(line: InboxLine) -> Mark:
 
 def standing(line: InboxLine) -> str:
     """The state with the verdict, where there is one: ``Report signed · suppressed``."""
-    return f"{line.status_text} · {line.verdict}" if _shows_verdict(line.status, line.verdict) else line.status_text
+    if not _shows_verdict(line.status, line.verdict):
+        return line.status_text
+    return f"Verdict: {line.verdict}" if line.status in _JUDGED else f"{line.status_text} · {line.verdict}"
 
 
 def _shows_verdict(status: RequestStatus, verdict: str | None) -> bool:
-    return verdict is not None and status in _SETTLED | _TROUBLED | {S.NO_MATCH}
+    return verdict is not None and status in _SETTLED | _JUDGED
 
 
 def state_mark(status: RequestStatus, verdict: str | None) -> Mark:
@@ -117,18 +120,18 @@ def matches(line: InboxLine, search: str) -> bool:
 
 
 def local_day(at: datetime) -> str:
-    """The civil day at the desk, such as ``Friday 28 February 2025``."""
-    return day_text(at.astimezone().date())
+    """The civil day of a moment in the office's time zone, such as ``Friday 28 February 2025``."""
+    return day_text(at.date())
 
 
 def local_time(at: datetime) -> str:
-    """The time at the desk, ``09:12``."""
-    return f"{at.astimezone():%H:%M}"
+    """The time of a moment in the office's time zone, ``09:12``."""
+    return f"{at:%H:%M}"
 
 
 def technical_line(line: TimelineLine) -> str:
     """What an engineer needs to find the entry again."""
-    return f"#{line.seq} · {line.at:%Y-%m-%dT%H:%M:%SZ} · {line.actor} · {line.hash}"
+    return f"#{line.seq} · {line.at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ} · {line.actor} · {line.hash}"
 
 
 def days_of(lines: tuple[TimelineLine, ...]) -> Iterator[tuple[str, list[TimelineLine]]]:

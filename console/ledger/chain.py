@@ -23,6 +23,8 @@ from console.ledger.canonical import canonical_scalar, canonical_text, canonical
 EVENT_TAG = b"erasure-console/ledger/event/v1\n"
 GENESIS_TAG = b"erasure-console/ledger/genesis/v1\n"
 MAX_BODY_BYTES = 64 * 1024
+MAX_CODE_LENGTH = 40
+_CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
 MAX_NAME_LENGTH = 200
 
 _INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z", re.ASCII)
@@ -148,6 +150,20 @@ def check_name(value: str, what: str) -> str:
     if not 0 < len(text) <= MAX_NAME_LENGTH or not text.isprintable():
         raise InputError(f"The {what} of an event must have 1 to {MAX_NAME_LENGTH} printable characters.")
     return text
+
+
+def check_code(value: str, what: str) -> str:
+    """``value``, if it is a code of a few small words such as ``retention-expired``, which can tell of nobody.
+
+    Raises:
+        InputError: it is anything else, such as a sentence.
+    """
+    if len(value) > MAX_CODE_LENGTH or not _CODE.fullmatch(value):
+        raise InputError(
+            f"The {what} is a code such as 'retention-expired': words could name a person, and nothing can be taken "
+            "out of the chain."
+        )
+    return value
 
 
 def event_text(stored: StoredEvent) -> str:

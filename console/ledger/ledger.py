@@ -16,7 +16,7 @@ from typing import Any
 from sqlmodel import Session
 
 from console.errors import InputError, LedgerDamagedError, NotPossibleError
-from console.ledger.chain import Event, Head, check_origin, instant_text
+from console.ledger.chain import Event, Head, check_code, check_origin, instant_text
 from console.ledger.checkpoint import Checkpoint, sign_checkpoint
 from console.ledger.continuity import continuity_finding, existing_ledger, refuse_lost
 from console.ledger.creation import PROJECTOR_VERSION, create_database
@@ -283,9 +283,10 @@ class Ledger:
     def reanchor(self, actor: str, reason: str) -> Event:
         """Accept a file that does not continue what was here before, and record that, visible to every later reader.
 
-        For a restored backup. ``reason`` must hold no personal data.
+        For a restored backup. ``reason`` is a code, such as ``restored-from-backup``.
 
         Raises:
+            InputError: it is no code (see ``check_code``).
             NotPossibleError: the ledger continues as it should, so there is nothing to accept.
         """
         finding = self._continuity
@@ -297,7 +298,7 @@ class Ledger:
                     "expected": self._expected(),
                     "finding": finding.code.value,
                     "found": _head_json(self.head()),
-                    "reason": reason,
+                    "reason": check_code(reason, "reason of accepting a file"),
                 }
                 event = transaction.append(REANCHORED_KIND, body, actor=actor)
             self._continuity = None

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from console.ledger.chain import Event, StoredEvent, body_text, check_name, instant_text
+from console.ledger.chain import Event, StoredEvent, body_text, check_code, check_name, instant_text
 from console.ledger.projections import Projections, Projector, State
 from console.ledger.store import append_event, read_head
 from console.ledger.vault import Vault
@@ -73,17 +73,19 @@ class Transaction:
         return Vault(self._session).commitment(check_name(request_id, "request"), value)
 
     def shred(self, request_id: str, *, actor: str, reason: str) -> Event:
-        """Destroy the request's key and sealed items and record that. ``reason`` must hold no personal data.
+        """Destroy the request's key and sealed items and record that, with ``reason`` as a code.
 
         Raises:
+            InputError: ``reason`` is no code (see ``check_code``).
             NotPossibleError: there is nothing to shred (any more).
         """
+        code = check_code(reason, "reason of a shredding")
         shredded = Vault(self._session).shred(check_name(request_id, "request"), self._clock())
         body = {
             "item_count": len(shredded.item_ids),
             "items_digest": shredded.items_digest(),
             "key_id": shredded.key_id,
-            "reason": reason,
+            "reason": code,
         }
         return self.append(SHREDDED_KIND, body, request_id=request_id, actor=actor)
 

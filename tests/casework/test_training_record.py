@@ -17,6 +17,8 @@ from console.domain.forget_set import ForgetItem
 from console.domain.text_file import open_text
 from console.domain.visible import visible
 from console.errors import InputError
+from console.out_file import OutFile
+from console.paths import Places
 
 # How many records the fuzzers make up; set the variable to make more.
 EXAMPLES = int(os.environ.get("ERASURE_CONSOLE_FUZZ_EXAMPLES", "200"))
@@ -35,12 +37,12 @@ def read(text: str) -> Knowledge:
 
 def test_the_example_is_a_record_and_is_written_once(tmp_path: Path) -> None:
     assert read(example_text()) == example()
-    path = tmp_path / "record.json"
-    save_example(path)
+    path, places = tmp_path / "record.json", Places(tmp_path / "office", tmp_path / "cache")
+    save_example(OutFile.named(path, places))
     assert read(path.read_text(encoding="utf-8")) == example()
     path.write_text("mine", encoding="utf-8")
-    with pytest.raises(InputError, match=r"'record.json' exists already"):
-        save_example(path)
+    with pytest.raises(InputError, match="exists already"):
+        save_example(OutFile.named(path, places))
     assert path.read_text(encoding="utf-8") == "mine"
 
 

@@ -93,23 +93,29 @@ def test_place_or_date_that_cannot_be_is_said_at_once(
 
 def test_file_shows_what_can_be_used_and_why_the_rest_cannot(dialog: RequestDialog, file: Path, qtbot: QtBot) -> None:
     dialog.take_file(file)
+    qtbot.waitUntil(lambda: dialog.facts.preview is not None)
     qtbot.wait(20)
-    assert dialog.facts.sentence.text() == "facts.csv: 1 of 3 rows can be used."
+    assert dialog.facts.pane.sentence.text() == "'facts.csv': 1 of 3 rows can be used."
     shown = [label.text() for label in dialog.facts.findChildren(QLabel) if label.isVisible()]
     assert "Line 3, answer" in shown and "Line 4, subject" in shown
+    assert "Read as UTF-8, separator comma." in shown
     assert not any("Okonjo" in text for text in shown)
 
 
-def test_subject_for_all_rows_is_used_when_it_is_typed_later(dialog: RequestDialog, file: Path) -> None:
+def test_subject_for_all_rows_is_used_when_it_is_typed_later(dialog: RequestDialog, file: Path, qtbot: QtBot) -> None:
     file.write_text("prompt,answer\nWhere does Mira Okonjo live?,Lindau\n", encoding="utf-8")
     dialog.take_file(file)
-    assert dialog.facts.preview is None and dialog.facts.sentence.text()
-    dialog.subject.setText("Mira Okonjo")
-    dialog.subject.editingFinished.emit()
-    assert dialog.facts.sentence.text() == "facts.csv: 1 of 1 row can be used."
+    qtbot.waitUntil(lambda: not dialog.facts.reading.is_running)
+    assert dialog.facts.preview is None and "lacks the column subject" in dialog.facts.pane.sentence.text()
+    dialog.facts.subject.setText("Mira Okonjo")
+    dialog.facts.subject.editingFinished.emit()
+    qtbot.waitUntil(lambda: dialog.facts.preview is not None)
+    assert dialog.facts.pane.sentence.text() == "'facts.csv': 1 of 1 row can be used."
 
 
-def test_refusal_is_inline_and_loses_nothing(dialog: RequestDialog, registered: list[str], file: Path) -> None:
+def test_refusal_is_inline_and_loses_nothing(
+    dialog: RequestDialog, registered: list[str], file: Path, qtbot: QtBot
+) -> None:
     dialog.summary.setText("Consent was withdrawn.")
     dialog.letter.setPlainText("Please erase my data.")
     dialog.grounds[Ground.CONSENT_WITHDRAWN].setChecked(True)
@@ -117,6 +123,7 @@ def test_refusal_is_inline_and_loses_nothing(dialog: RequestDialog, registered: 
     assert dialog.isVisible() and dialog.error.isVisible()
     assert dialog.error.text().startswith("Choose a file of facts")
     dialog.take_file(file)
+    qtbot.waitUntil(lambda: dialog.facts.preview is not None)
     dialog.country.setCurrentText("ZZ")
     dialog.submit()
     assert "'ZZ'" in dialog.error.text() and registered == []
@@ -134,6 +141,7 @@ def test_request_is_registered_as_typed(
     dialog.grounds[Ground.OBJECTION].setChecked(True)
     dialog.summary.setText("Objection.")
     dialog.take_file(file)
+    qtbot.waitUntil(lambda: dialog.facts.preview is not None)
     with qtbot.waitSignal(dialog.accepted):
         dialog.submit_button.click()
     state = request_state(office, registered[0])
@@ -321,7 +329,7 @@ def test_model_path_suggests_a_name(models: tuple[ModelDialog, list[NewModel]], 
 
 
 def test_model_dialog_refuses_what_cannot_be(
-    models: tuple[ModelDialog, list[NewModel]], office: Office, tmp_path: Path
+    models: tuple[ModelDialog, list[NewModel]], office: Office, tmp_path: Path, qtbot: QtBot
 ) -> None:
     dialog, saved = models
     dialog.submit()
@@ -336,6 +344,6 @@ def test_model_dialog_refuses_what_cannot_be(
     dialog.submit()
     assert "already registered" in dialog.error.text()
     dialog.name.setText("free")
-    dialog.record.setText(str(tmp_path / "none.json"))
-    dialog.submit()
-    assert "cannot be read" in dialog.error.text() and saved == []
+    dialog.record.path.setText(str(tmp_path / "none.json"))
+    qtbot.waitUntil(lambda: dialog.submit() or "cannot be read" in dialog.error.text())
+    assert saved == []

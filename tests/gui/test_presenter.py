@@ -121,7 +121,8 @@ def test_file_of_facts_reports_bad_rows(tmp_path: Path) -> None:
     [
         ("facts.docx", b"x", "neither CSV nor JSON lines"),
         ("facts.csv", b"", "is empty"),
-        ("facts.csv", b"\xff\xfe\xfa\x00\x00", "not text"),
+        ("facts.csv", b"\xff\xfe\xfa\x00\x00", "ends in the middle of a character"),
+        ("facts.csv", b"PNG\x00\x01\x02", "not text"),
         ("facts.csv", b"a,b\n1,2\n", "facts.csv"),
     ],
 )

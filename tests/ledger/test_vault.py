@@ -70,6 +70,9 @@ def test_shredding_one_request_leaves_the_chain_and_the_others(office) -> None:
         with ledger.transaction() as transaction:
             body = {"commitment": transaction.commitment("ER-1", PERSON["name"])}
             transaction.append("registered", body, request_id="ER-1", actor="dpo")
+        for words in ("Mira Okonjo asked for it", "", "Mira", "a" * 41):
+            with pytest.raises(InputError, match="is a code"):
+                ledger.shred("ER-1", "dpo", words)
         event = ledger.shred("ER-1", "dpo", "retention-expired")
         assert (event.kind, event.request_id, event.actor) == ("vault_shredded", "ER-1", "dpo")
         assert event.body["item_count"] == 2 and event.body["reason"] == "retention-expired"

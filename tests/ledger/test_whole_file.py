@@ -39,7 +39,7 @@ def case(office):
             transaction.seal("ER-2", "forget-set", ["Mira"])
             body = {"commitment": transaction.commitment("ER-2", ["Mira"])}
             transaction.append("registered", body, request_id="ER-2", actor="dpo")
-        ledger.shred("ER-2", "dpo", "the period is over")
+        ledger.shred("ER-2", "dpo", "retention-expired")
     return office
 
 
