@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_commands import add, console, told
+from test_commands import add, console, made, told
 
 from console.casework.training_record import example, read_training_record
 from console.casework.views import masked
@@ -42,7 +42,7 @@ def test_the_words_name_file_line_and_field_and_hide_nothing(tmp_path: Path) -> 
     assert console("office", "create", "--data-dir", tmp_path / "office").returncode == 0
     ended = console(
         *("request", "add", "--received", "2026-11-02", "--country", "DE", "--forget-set", path),
-        *("--data-dir", tmp_path / "office"),
+        *("--data-dir", made(tmp_path / "office")),
     )
     assert ended.returncode == DONE_IN_PART, ended.stderr
     lines = ended.stdout.splitlines()
