@@ -61,12 +61,14 @@ def export_records(office: Office, out: Path, *, replace: bool = False) -> int:
 
 
 _TYPED = ("reason", "summary", "beyond_limits")
+_WITH_A_CODE = frozenset({"clock_suspended", "vault_shredded", "ledger_reanchored"})  # their reason is one of a few
 
 
 def clear_words(office: Office) -> tuple[int, ...]:
     """Numbers of the entries in which an older console kept words that people typed, or kinds of facts they named."""
-    return tuple(event.seq for event in office.ledger.events() if _holds_words(event.body))
+    return tuple(event.seq for event in office.ledger.events() if _holds_words(event.kind, event.body))
 
 
-def _holds_words(body: dict[str, Any]) -> bool:
-    return any(body.get(field) for field in _TYPED) or bool(set(body.get("by_type", ())) - KNOWN_TYPES - {OTHER_TYPE})
+def _holds_words(kind: str, body: dict[str, Any]) -> bool:
+    typed = [field for field in _TYPED if not (field == "reason" and kind in _WITH_A_CODE)]
+    return any(body.get(field) for field in typed) or bool(set(body.get("by_type", ())) - KNOWN_TYPES - {OTHER_TYPE})

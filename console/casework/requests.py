@@ -375,7 +375,12 @@ def _identity_settled(state: dict[str, Any]) -> bool:
 def append_status(
     transaction: Transaction, state: dict[str, Any], to: RequestStatus, facts: TransitionFacts, actor: str
 ) -> None:
-    """Check a change of state against the case as it is inside the transaction, and record it."""
+    """Check a change of state against the case as it is inside the transaction, and record it.
+
+    Raises:
+        NotPossibleError: the table or a guard forbids it.
+        InputError: the other request that it names does not exist.
+    """
     current = RequestStatus(state["status"])
     known = facts.model_copy(
         update={

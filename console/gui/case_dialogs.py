@@ -224,7 +224,7 @@ class EraseDialog(FormDialog):
         unnamed, own = radio_button(self._nobody), radio_button("For a reason of my own:")
         self.unnamed, self.own = unnamed.button, own.button
         self.reason = QLineEdit()
-        self.reason.setPlaceholderText("why nobody else approves")
+        self.reason.setPlaceholderText("why nobody else approves; sealed, printed unless it names the person")
         self.reason.setAccessibleName("Why nobody else approves")
         self.reason.textEdited.connect(lambda _text: self.own.setChecked(True))
         for part in (unnamed, own, self.reason):

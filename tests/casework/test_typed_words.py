@@ -21,6 +21,7 @@ from console.cli.records import export_sentence
 from console.domain.case_state import REQUESTS
 from console.domain.events import Approved, StatusChanged
 from console.domain.forget_set import KNOWN_TYPES, ForgetItem
+from console.domain.jurisdiction import SuspensionReason
 from console.domain.request_terms import Exception17, Ground, RefusalBasis, RequestStatus
 from console.domain.requests import TransitionFacts
 from console.domain.roles import Actor, Role, check_approval
@@ -56,6 +57,7 @@ def test_no_typed_word_is_in_the_chain_or_its_export(office: Office, tmp_path: P
     number = requests.register(
         office, received=date(2026, 11, 18), country="DE", items=(*PERSON, odd), summary=f"Summary: {WORDS}"
     )
+    requests.suspend_clock(office, number, date(2026, 11, 20), SuspensionReason.IDENTITY)
     requests.notify_extension(office, number, date(2026, 11, 20), f"Extension: {WORDS}")
     requests.confirm_identity(office, number)
     requests.refuse(office, number, RefusalBasis.EXCEPTION, f"Refusal: {WORDS}", (Exception17.LEGAL_CLAIMS,))
