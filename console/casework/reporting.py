@@ -249,10 +249,12 @@ _STANDARD_REASONS = (NOBODY_NAMED, "This office has one person at the desk; nobo
 def _printed_reason(office: Office, number: str, approval: dict[str, Any]) -> str:
     """The reason of an approval, unless it tells of the person, or nobody can say any more whether it does."""
     reason = note_text(office, approval)
+    if reason in _STANDARD_REASONS:
+        return reason  # nobody gave it as theirs, so it is not called so
     try:
         tells = tells_of(reason, forget_items(office, number))
     except (InputError, NotPossibleError):
-        tells = reason not in _STANDARD_REASONS
+        tells = True
     return "The reason is kept in the office's vault, not in this report." if tells else f"Reason given: {reason}"
 
 

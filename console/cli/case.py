@@ -117,7 +117,7 @@ def erase(
         typer.Option(
             "--beyond-limits",
             metavar="REASON",
-            help="Why to go on from a model that earlier erasures changed too much; kept in the plan, so no names.",
+            help="Why to go on from a model that earlier erasures changed too much; sealed in the vault.",
         ),
     ] = "",
     self_approval: Annotated[

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from console.casework.office import Office, is_absent
 from console.casework.operation import Operation, UseCase, settle_orphans
 from console.cli.speaking import StepLines, json_text, say, say_beside
+from console.domain.json_values import value_or_text
 from console.domain.visible import quoted, visible
 from console.errors import InputError, PassphraseError
 from console.out_file import OutFile
@@ -154,23 +155,20 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
     """``key=value`` settings; a dot goes into a group (``lora.rank=8``), values are read as JSON where they are.
 
     Raises:
-        InputError: a setting without an equals sign.
+        InputError: a setting without an equals sign, or with a value that nobody can count with.
     """
     settings: dict[str, Any] = {}
     for pair in pairs:
         key, found, text = pair.partition("=")
         if not found or not key:
-            raise InputError(f"'{pair}' is not a setting; write --set key=value.")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
+            raise InputError(f"{quoted(pair)} is not a setting; write --set key=value.")
+        value = value_or_text(text, f"The setting {quoted(key)}")
         *groups, last = key.strip().split(".")
         place = settings
         for group in groups:
             place = place.setdefault(group, {})
             if not isinstance(place, dict):
-                raise InputError(f"'{key}' sets a part of something that is already set as a whole.")
+                raise InputError(f"{quoted(key)} sets a part of something that is already set as a whole.")
         place[last] = value
     return settings
 

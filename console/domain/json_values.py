@@ -131,6 +131,28 @@ def read_whole(file: TextFile) -> Any:
     return value
 
 
+def value_or_text(text: str, what: str) -> Any:
+    """The value that a text is in JSON, or the text itself where it is none.
+
+    Args:
+        what: what the text is, for a sentence.
+
+    Raises:
+        InputError: it is JSON that a reader would have to decide about, such as ``NaN`` or a key given twice.
+    """
+    try:
+        value, end, fault = _Reader().read(text, _skip_blanks(text, 0))
+    except json.JSONDecodeError:
+        return text
+    except RecursionError as error:
+        raise InputError(f"{what} is nested too deeply: write it with fewer levels.") from error
+    if _skip_blanks(text, end) < len(text):
+        return text
+    if fault is not None:
+        raise InputError(f"{what} cannot be used: {fault.message}")
+    return plain(value)
+
+
 def plain(value: Any, *, as_text: bool = False) -> Any:
     """A value of :func:`read_entries` without our own classes: numbers count, or stay as written."""
     if isinstance(value, WrittenNumber):

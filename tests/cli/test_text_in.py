@@ -11,8 +11,9 @@ from test_commands import add, console, told
 
 from console.casework.training_record import example, read_training_record
 from console.casework.views import masked
-from console.cli.session import DONE_IN_PART
+from console.cli.session import DONE_IN_PART, parse_settings
 from console.domain.text_file import open_text
+from console.errors import InputError
 
 HEADER = "subject,prompt,answer\n"
 ROW = "Mira Okonjo,Where does Mira Okonjo live?,Lindau\n"
@@ -38,6 +39,7 @@ def test_a_partial_import_lists_what_it_left_out_and_ends_with_three(tmp_path: P
 def test_the_words_name_file_line_and_field_and_hide_nothing(tmp_path: Path) -> None:
     text = HEADER + ROW + "Mira Okonjo,How many cats has Mira Okonjo?,7\nMira Okonjo,,x\n"
     path = put(tmp_path, ("attribute," + text.replace("\n", "\nx,", 3)).encode("utf-16"), "\u202efacts.csv")
+    assert console("office", "create", "--data-dir", tmp_path / "office").returncode == 0
     ended = console(
         *("request", "add", "--received", "2026-11-02", "--country", "DE", "--forget-set", path),
         *("--data-dir", tmp_path / "office"),
@@ -64,7 +66,9 @@ def test_the_words_name_file_line_and_field_and_hide_nothing(tmp_path: Path) -> 
     ],
 )
 def test_what_cannot_be_used_ends_with_two_and_registers_nothing(tmp_path: Path, data: bytes, said: str) -> None:
-    assert said in told(add(tmp_path / "office", put(tmp_path, data)))
+    path, office = put(tmp_path, data), tmp_path / "office"
+    given = ("--received", "2026-11-02", "--country", "DE", "--forget-set", path, "--data-dir", office)
+    assert said in told(console("request", "add", *given))
     assert not (tmp_path / "office").exists()
 
 
@@ -123,3 +127,25 @@ def test_the_help_shows_the_form_of_a_training_record() -> None:
 )
 def test_a_name_is_masked_after_its_first_sign_as_people_see_it(name: str, mask: str) -> None:
     assert masked(name) == mask
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", 1),
+        ("0.5", 0.5),
+        ("[1, 2]", [1, 2]),
+        ("plain words", "plain words"),
+        ("1 2", "1 2"),
+        ("", ""),
+        ("null", None),
+    ],
+)
+def test_a_setting_is_json_where_it_is_json(text: str, value: object) -> None:
+    assert parse_settings([f"group.key={text}"]) == {"group": {"key": value}}
+
+
+@pytest.mark.parametrize("text", ["NaN", "1e400", "9" * 5000, "[" * 100_000, '{"a": 1, "a": 2}', "[" * 50 + "]" * 50])
+def test_a_setting_that_nobody_can_count_with_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"The setting '\\x1b\[2J' "):
+        parse_settings([f"\x1b[2J={text}"])

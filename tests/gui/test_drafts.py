@@ -137,3 +137,14 @@ def test_a_job_that_fails_gives_its_form_back(
     window.commands.add_model()
     assert not _form(window)._restored.isVisible()
     _form(window).reject()
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_closing_asks_about_what_was_typed(
+    window: MainWindow, request_form: RequestDialog, office: Office, drops: bool
+) -> None:
+    request_form.reject()
+    asked: list[bool] = []
+    window.ask_drop = lambda: bool(asked.append(True)) or drops
+    assert window.close() is drops and asked == [True]
+    window.ask_drop = lambda: True
