@@ -40,7 +40,7 @@ from console.errors import ModelFileError
 ROW_TOKENS = 512  # a packed row's attention grows with its square; on a CPU 512 keeps it near a tenth
 GENERATION_ROWS = 160  # wider products: 240 answers on two cores took 17 to 20 s, with 48 rows 20 to 24 s (alternated)
 
-GENERATION_CELLS = 32_768  # tokens that are kept at once; 160 rows of a short question and its answer are about 25,000
+GENERATION_CELLS = 20_480  # tokens kept at once: 130 rows of a short question and its answer
 
 STATISTICS_POSITIONS = 64  # positions whose whole distribution is read at once: 40 MB a copy for 150,000 tokens
 _NEGLIGIBLE = (
