@@ -14,9 +14,11 @@ from console.domain.visible import quoted
 from console.errors import InputError
 from console.ledger import Event
 from console.reports.certificates import trust_in
+from console.reports.evidence import Evidence
 from console.reports.lights import ledger_light, signer_light
 from console.reports.verification import Light, LightState, RecordedReport, ReportSignature, ReportVerification, Trust
 from console.reports.watched_check import WatchedCheck
+from console.reports.wording import VERDICTS, instant_text
 
 
 def start_check(path: Path, now: datetime) -> WatchedCheck:
@@ -134,3 +136,10 @@ def verification_json(result: ReportVerification) -> dict[str, Any]:
         "request": evidence.request.number if evidence else None,
         "verdict": evidence.verdict.word.value if evidence else None,
     }
+
+
+def subject_words(evidence: Evidence) -> str:
+    """The case, the report and the verdict that a file states."""
+    title = VERDICTS[evidence.verdict.word].title
+    made = instant_text(evidence.created_at)
+    return f"Case {evidence.request.number}, report {evidence.report_id} of {made}. Verdict: {title}."

@@ -150,8 +150,6 @@ def _subject(evidence: Any) -> str:
     """The case and the verdict that the file states; empty where none could be read."""
     if evidence is None:
         return ""
-    from console.reports.wording import VERDICTS, instant_text  # loaded when needed: the window opens fast
+    from console.casework.checking import subject_words  # loaded when needed: the window opens fast
 
-    title = VERDICTS[evidence.verdict.word].title
-    made = instant_text(evidence.created_at)
-    return f"Case {evidence.request.number}, report {evidence.report_id} of {made}. Verdict: {title}."
+    return subject_words(evidence)

@@ -11,7 +11,8 @@ import pytest
 import console.gui
 
 FILES = sorted(Path(console.gui.__file__).parent.glob("*.py"))
-ALLOWED = ("console.casework", "console.domain", "console.errors", "console.paths", "console.gui")
+# The door for files out stands beside the paths, outside of every room.
+ALLOWED = ("console.casework", "console.domain", "console.errors", "console.out_file", "console.paths", "console.gui")
 FORBIDDEN = {"torch", "transformers", "peft", "llama_cpp", "sqlmodel", "sqlalchemy", "sqlcipher3", "sqlite3", "pyhanko"}
 QT_FREE = {"presenter", "road", "proof", "progress", "forget_file", "unlocking", "tones", "deployment"}
 
