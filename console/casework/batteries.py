@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -138,24 +138,39 @@ def with_room(plan: SuitePlan, answer_tokens: int) -> SuitePlan:
     return replace(plan, settings={**plan.settings, "answer_tokens": answer_tokens})
 
 
-def bound_suites(office: Office, number: str, knowledge: Knowledge) -> list[Suite]:
-    """Every suite as this request could have run it, the deepest first.
-
-    With the newest helper's questions before those of older ones and before templates, with many seeds and much
-    room before few and little.
-    """
+def _bindings(office: Office, number: str, knowledge: Knowledge) -> Iterator[tuple[SuitePlan, Suite]]:
     about = _about(office, number, knowledge)
     banks = [(item, _committed(office, number, item)) for item in (*sealed_questions(office, number), None)]
     heard = [(item, _committed(office, number, item)) for item in (*sealed_places(office, number), None)]
-    return [
-        _bind(with_room(repeated(plan, repeats), room).run_by(engine), about, bank, places, engine)
+    return (
+        (plan, _bind(with_room(repeated(plan, repeats), room).run_by(engine), about, bank, places, engine))
         for engine in reversed(EngineName)
         for plan in reversed(SUITES.values())
         for bank in banks
         for places in heard
         for repeats in range(MOST_REPEATS, 0, -1)
         for room in reversed(ROOMS)
-    ]
+    )
+
+
+def bound_suites(office: Office, number: str, knowledge: Knowledge) -> list[Suite]:
+    """Every suite as this request could have run it, the deepest first.
+
+    With the newest helper's questions before those of older ones and before templates, with many seeds and much
+    room before few and little.
+    """
+    return [suite for _plan, suite in _bindings(office, number, knowledge)]
+
+
+def stopped_suite(office: Office, number: str, knowledge: Knowledge) -> str | None:
+    """Name of the suite whose search of the case was stopped last, so that it can be gone on with; None without one."""
+    kept = request_state(office, number).get("interrupted", {})
+    seqs = [seq for key, seq in kept.items() if key.startswith(f"{Stage.BEFORE.value}/")]
+    if not seqs:
+        return None
+    body = BatteryInterrupted.model_validate(office.ledger.events(after_seq=max(seqs) - 1)[0].body)
+    named = (plan.name for plan, suite in _bindings(office, number, knowledge) if suite.hash == body.suite_hash)
+    return next(named, None)
 
 
 def payload_about(items: tuple[ForgetItem, ...], knowledge: Knowledge) -> JobPayload:

@@ -37,7 +37,7 @@ def check_report(path: Path, office: Office | None = None, authorities: Iterable
     Raises:
         InputError: the file cannot be judged, or a certificate file is none.
     """
-    trust = _named_trust(authorities)
+    trust = named_trust(authorities)
     now = system_clock() if office is None else office.clock()
     return judge(start_check(path, now).wait(), office, trust)
 
@@ -64,7 +64,12 @@ def _stranger_to_a_new_office(light: Light) -> Light:
     )
 
 
-def _named_trust(authorities: Iterable[Path]) -> Trust | None:
+def named_trust(authorities: Iterable[Path]) -> Trust | None:
+    """Trust in the authorities whose certificates lie in these files; None where none is named.
+
+    Raises:
+        InputError: a file that cannot be read, or holds no certificate.
+    """
     paths = tuple(authorities)
     if not paths:
         return None

@@ -16,6 +16,7 @@ from console.domain.own_words import names_someone
 from console.domain.portable_names import why_not_a_name
 from console.domain.roles import Duty
 from console.domain.visible import quoted
+from console.engines.model_files import base_named_by
 from console.errors import ConsoleError, InputError, ModelFileError
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 
@@ -133,10 +134,46 @@ def record_model(
         transaction.append(ModelRegistered.kind, body.to_body(), actor=actor)
 
 
+def base_for(office: Office, path: Path, name: str | None) -> str | None:
+    """The registered base of an adapter, as somebody named it or as the adapter itself does; None for a whole model.
+
+    Raises:
+        InputError: a base for what is no adapter, or none for what is one; the sentence says what to do.
+        ModelFileError: an adapter that is damaged.
+    """
+    said = base_named_by(path)
+    if said is None:
+        if name is not None:
+            raise InputError(f"{quoted(path.name)} is no adapter, so it has no base; leave --base out.")
+        return None
+    if name is not None:
+        return str(model_state(office, name)["name"])
+    models = office.ledger.projection(MODELS)
+    for known, state in models.items():
+        place = model_location(office, known)
+        if said.tree_hash and state["identity"]["tree_hash"] == said.tree_hash:
+            return known
+        if said.called and (known == said.called or (place is not None and place == (path / said.called).resolve())):
+            return known
+    called = f", {quoted(said.called)}" if said.called else ""
+    raise InputError(
+        f"{quoted(path.name)} is an adapter, and the model that it belongs to{called} is not registered; add that "
+        "model first, and then the adapter with --base and its name."
+    )
+
+
 def add_model(
-    office: Office, path: Path, name: str, snapshot: str | None = None, knowledge: Knowledge | None = None
+    office: Office,
+    path: Path,
+    name: str,
+    snapshot: str | None = None,
+    knowledge: Knowledge | None = None,
+    base: str | None = None,
 ) -> UseCase:
     """Check a model on disk and register it; returns its state.
+
+    Args:
+        base: the registered model that an adapter is laid over, where the adapter does not name it itself.
 
     Raises:
         InputError: a name that is taken, an unknown snapshot.
@@ -146,13 +183,14 @@ def add_model(
     check_name(office, name)
     if snapshot is not None:
         snapshot = model_state(office, snapshot)["name"]
+    under = base_for(office, path, base)
     spec = JobSpec(
         job_id=new_job_id(JobKind.INSPECT),
         kind=JobKind.INSPECT,
-        model=ModelReference(path=str(path.resolve())),
+        model=ModelReference(path=str(path.resolve()), base=reference_to(office, under) if under else None),
         cache=str(office.places.cache),
     )
     result = yield Job(spec, JobPayload(), "Reading the model's files", name)
     refuse_names(office, "The file name", *(file["name"] for file in result.value["identity"]["files"]))
-    record_model(office, name, path, result.value["identity"], snapshot=snapshot, knowledge=knowledge)
+    record_model(office, name, path, result.value["identity"], snapshot=snapshot, knowledge=knowledge, base=under)
     return model_state(office, name)

@@ -113,10 +113,12 @@ class Office:
             LedgerDamagedError: there was one, and its ledger is missing.
             PassphraseError, DiskFullError: nothing was made.
         """
-        if _ledger_exists(places):
+        begun = _ledger_exists(places)
+        if begun and places.ledger.stat().st_size:
             folder = quoted(str(places.data))
             raise InputError(f"There is already an office in {folder}: open it, or choose another folder.")
-        _refuse_remains(places)
+        if not begun:  # an empty file is what a creation leaves that was interrupted; the ledger looks for its mark
+            _refuse_remains(places)
         passphrase = _new_passphrase(places, prompt, os.environ if env is None else env, say)
         with ExitStack() as undo:
             undo.callback(places.discard)

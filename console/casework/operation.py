@@ -92,6 +92,7 @@ class Operation:
         value: what the use case returned.
         error: why it ended without a result, or None.
         peak_rss_mb: most memory that any of its jobs held.
+        job_id: of its newest job; empty before the first.
     """
 
     def __init__(self, office: Office, use_case: UseCase, clock: Callable[[], float] = time.monotonic) -> None:
@@ -107,6 +108,7 @@ class Operation:
         self.finished = False
         self.peak_rss_mb = 0
         self.log = ""
+        self.job_id = ""
 
     def start(self) -> Operation:
         """Run the use case up to its first job."""
@@ -177,7 +179,7 @@ class Operation:
         body = JobStarted(job_id=job.spec.job_id, job=job.spec.kind.value, model=job.model, details=plain(job.details))
         with office.ledger.transaction() as transaction:
             transaction.append(JobStarted.kind, body.to_body(), request_id=job.request, actor=office.actor.id)
-        self._job = job
+        self._job, self.job_id = job, job.spec.job_id
         self.status = Status(title=job.title, started_at=self._clock())
         self._run = JobRun(job.spec, job.payload, office.places.jobs / job.spec.job_id)
         try:

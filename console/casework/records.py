@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from console.casework.office import Office, check_there
+from console.casework.requests import FORGET_SET
 from console.domain.case_state import CaseProjector
+from console.domain.events import RequestRegistered
 from console.domain.forget_set import KNOWN_TYPES, OTHER_TYPE
 from console.domain.roles import Duty
 from console.ledger import VerificationResult
@@ -18,11 +20,13 @@ from console.ledger.verify import verify_ledger
 from console.out_file import OutFile
 from console.paths import Places
 
+_SEALED_BY = {RequestRegistered.kind: FORGET_SET}
+
 
 def verify_records(office: Office) -> VerificationResult:
     """Verify the whole ledger of an open office."""
     office.require(Duty.CHECK_LEDGER)
-    return verify_ledger(office.ledger, projector=office.ledger.projector)
+    return verify_ledger(office.ledger, projector=office.ledger.projector, sealed_by=_SEALED_BY)
 
 
 def verify_office(
@@ -43,7 +47,7 @@ def verify_office(
     """
     check_there(places)
     passphrase = find_passphrase(places, prompt=prompt, env=os.environ if env is None else env, say=say)
-    return verify_ledger(places.ledger, passphrase.value, projector=CaseProjector())
+    return verify_ledger(places.ledger, passphrase.value, projector=CaseProjector(), sealed_by=_SEALED_BY)
 
 
 def export_records(office: Office, out: Path, *, replace: bool = False) -> int:

@@ -136,9 +136,11 @@ def _engine_in_words(settings: dict[str, Any]) -> str:
     """What ran the models, in words."""
     device = settings.get("device", "cpu")
     engine = EngineName(settings.get("engine", EngineName.TRANSFORMERS))
+    thinks = f"; the model thinks first ({settings['thinking']}), and was read" if "thinking" in settings else ""
     if engine is EngineName.BOTH:
-        return f"llama.cpp on {device}; what looks inside or changes weights: transformers on the file's own weights"
-    return f"{engine.value} on {device}"
+        inside = "what looks inside or changes weights: transformers on the file's own weights"
+        return f"llama.cpp on {device}; {inside}{thinks}"
+    return f"{engine.value} on {device}{thinks}"
 
 
 def _attacks(battery: BatteryRecorded) -> tuple[parts.AttackDescription, ...]:
@@ -247,10 +249,12 @@ _STANDARD_REASONS = (NOBODY_NAMED, "This office has one person at the desk; nobo
 def _printed_reason(office: Office, number: str, approval: dict[str, Any]) -> str:
     """The reason of an approval, unless it tells of the person, or nobody can say any more whether it does."""
     reason = note_text(office, approval)
+    if reason in _STANDARD_REASONS:
+        return reason  # nobody gave it as theirs, so it is not called so
     try:
         tells = tells_of(reason, forget_items(office, number))
     except (InputError, NotPossibleError):
-        tells = reason not in _STANDARD_REASONS
+        tells = True
     return "The reason is kept in the office's vault, not in this report." if tells else f"Reason given: {reason}"
 
 

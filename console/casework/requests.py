@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -147,7 +148,24 @@ def calculated_deadline(received: date, law: Law, today: date) -> Deadline:
     if received.year > today.year + _YEARS_AHEAD:
         last = today.year + _YEARS_AHEAD
         raise InputError(f"Nobody knows the holidays of {received.year} yet: give a day of receipt up to {last}.")
-    return compute_deadline(received, law.profile, law.calendar)
+    return _computed(received, law)
+
+
+def _computed(received: date, law: Law) -> Deadline:
+    """The deadline of a receipt, from holidays that are known.
+
+    Raises:
+        InputError: the calendar warns that it does not know the holidays of that time, such as movable ones.
+    """
+    with warnings.catch_warnings(record=True) as doubts:
+        warnings.simplefilter("always")
+        deadline = compute_deadline(received, law.profile, law.calendar)
+    if doubts:
+        raise InputError(
+            f"The holidays of {law.calendar.country} are not known for that time ({doubts[0].message}): "
+            "check the day of receipt."
+        )
+    return deadline
 
 
 def _parse(kind: Any, value: str, what: str) -> Any:
@@ -212,7 +230,7 @@ def register(
     forget_set = ForgetSet(items=tuple(items)).require_nonempty()
     law = law_of_place(office.profiles, country, subdivision, profile_id, published_days)
     check_received(received, office.today())
-    deadline = compute_deadline(received, law.profile, law.calendar)
+    deadline = _computed(received, law)
     with office.ledger.transaction() as transaction:
         number = next_request_number(office.ledger.projection(REQUESTS), office.today().year)
         request = ErasureRequest(
@@ -367,13 +385,16 @@ def append_status(
         }
     )
     check_transition(current, to, known)
+    other = (facts.duplicate_of or facts.superseded_by).strip()
+    if other and (other == state["number"] or transaction.projected(REQUESTS, other) is None):
+        raise InputError(f"There is no other request {quoted(other)}: name the number of one that exists.")
     body = StatusChanged(
         to=to.value,
         sealed_reason=seal_note(transaction, state["number"], facts.reason),
         grounds=tuple(ground.value for ground in facts.grounds),
         refusal_basis=facts.refusal_basis.value if facts.refusal_basis else None,
         exceptions=tuple(exception.value for exception in facts.exceptions),
-        other_request=facts.duplicate_of or facts.superseded_by,
+        other_request=other,
     )
     transaction.append(StatusChanged.kind, body.to_body(), request_id=state["number"], actor=actor)
 

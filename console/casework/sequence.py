@@ -349,7 +349,7 @@ def check_limits(office: Office, model: str, reason: str = "", limits: ChainLimi
     """Let the next erasure begin, or stop a chain that has gone too far.
 
     Args:
-        reason: why to go on nevertheless, without personal data.
+        reason: why to go on nevertheless.
 
     Returns:
         The reason where a limit is passed, for the plan; an empty text where none is.

@@ -217,6 +217,8 @@ def next_step(office: Office, state: dict[str, Any]) -> str:
     status = S(state["status"])
     if status is S.VERIFYING and export_outlook(office, state["number"]).is_due:
         return "Write it as a file, then verify"
+    if is_stopped(office, state):
+        return "Search on"
     if status in {S.GRANTED, S.PARTIALLY_GRANTED}:
         search = search_of(office, state)
         if search is not None:

@@ -17,6 +17,7 @@ from console.cli import (
     doctor,
     evaluate,
     export,
+    jobs,
     models,
     offices,
     records,
@@ -46,6 +47,7 @@ app.add_typer(requests.app, name="request")
 app.add_typer(models.model_app, name="model")
 app.add_typer(models.sample_app, name="sample")
 app.add_typer(records.ledger_app, name="ledger")
+app.add_typer(jobs.job_app, name="job")
 app.add_typer(bench.app, name="bench")
 
 

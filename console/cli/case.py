@@ -88,6 +88,10 @@ def locate(
     def words() -> None:
         not_found = "not decided: the model was still thinking when its room ended" if result.unanswered else "no"
         rows({"Located": f"yes, by {', '.join(result.by)}" if result.found else not_found})
+        if thinking := asking.get("thinking"):
+            rows(
+                {"Thinking": f"the model thinks first ({thinking}); its thoughts have room of their own, and are read"}
+            )
         for sentence in result.unanswered:
             rows({"Cut off": sentence})
         for sentence in result.as_written:
@@ -113,7 +117,7 @@ def erase(
         typer.Option(
             "--beyond-limits",
             metavar="REASON",
-            help="Why to go on from a model that earlier erasures changed too much; kept in the plan, so no names.",
+            help="Why to go on from a model that earlier erasures changed too much; sealed in the vault.",
         ),
     ] = "",
     self_approval: Annotated[
@@ -296,7 +300,7 @@ def verify(
     if data_dir is None:
         result = check_report(path, authorities=authorities or ())
     else:
-        with session.office(read_only=True) as office:
+        with session.viewing() as office:
             result = check_report(path, office, authorities or ())
 
     def words() -> None:

@@ -38,11 +38,14 @@ def model_add(
     name: Annotated[str, typer.Option("--name", help="What to call it.")],
     snapshot: Annotated[str | None, typer.Option("--snapshot", help="The model before it learned the data.")] = None,
     training: Annotated[Path | None, typer.Option("--training-record", help=_RECORD)] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", help="For an adapter's folder: the registered model it belongs to.")
+    ] = None,
     encoding: Encoding = None,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Register a model folder (safetensors) or GGUF file."""
+    """Register a model folder (safetensors), a GGUF file, or an adapter's folder (PEFT, or GGUF with its note)."""
     from console.casework.models import add_model
     from console.casework.text_files import read_text_file
     from console.casework.training_record import read_training_record
@@ -50,7 +53,7 @@ def model_add(
     session = open_session(as_json, data_dir)
     knowledge = read_training_record(read_text_file(training, encoding)) if training else None
     with session.office() as office:
-        state, _ = session.run(office, add_model(office, path, name, snapshot, knowledge))
+        state, _ = session.run(office, add_model(office, path, name, snapshot, knowledge, base))
     identity = state["identity"]
     session.show(
         {"name": name, "snapshot": state["snapshot"], "identity": identity},

@@ -164,7 +164,7 @@ _STATUS_LABELS = {
     RequestStatus.RUNNING: "Erasure running",
     RequestStatus.VERIFYING: "Being verified",
     RequestStatus.VERIFIED: "Erasure verified",
-    RequestStatus.RESIDUAL: "Something is left",
+    RequestStatus.RESIDUAL: "Not proven removed",
     RequestStatus.FAILED: "Erasure failed",
     RequestStatus.REPORT_DRAFT: "Report in draft",
     RequestStatus.REPORT_SIGNED: "Report signed",

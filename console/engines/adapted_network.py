@@ -9,8 +9,12 @@ import gguf
 import numpy as np
 import torch
 
-from console.engines.gguf_header import read_gguf_layout
+from console.domain.visible import quoted
+from console.engines.checking.weights_values import require_numbers_in_file
+from console.engines.gguf_header import read_gguf_header, read_gguf_layout
 from console.engines.gguf_names import network_places
+from console.engines.gguf_tensors import tensors_of
+from console.engines.model_files import ADAPTER_FILE, AdapterNote
 from console.errors import ModelFileError
 
 _DOWN, _UP = ".lora_a", ".lora_b"
@@ -50,3 +54,35 @@ def add_adapter(network: Any, adapter: Path, scale: float) -> None:
         change = halves[tensor + _UP] @ halves[name]
         weight = weights[place.parameter]
         weight += scale * torch.tensor(place.from_file(change)).to(weight.device, weight.dtype)
+
+
+def check_file_adapter(folder: Path, base: Path) -> None:
+    """Whether every half of an adapter's file fits a weight of its base, a GGUF file, and is made of numbers.
+
+    Raises:
+        ModelFileError: names the tensor.
+    """
+    adapter = folder / ADAPTER_FILE
+    layout = read_gguf_layout(adapter)
+    kind, architecture = layout.header.metadata.get("general.type"), read_gguf_header(base).architecture
+    if (
+        kind != "adapter"
+        or layout.header.architecture != architecture
+        or AdapterNote.of(folder).architecture != architecture
+    ):
+        raise ModelFileError(
+            f"The adapter {quoted(folder.name)} is not one for a model of the architecture '{architecture}'; use it "
+            "with the model that it was exported from."
+        )
+    weights = {name: stored.shape for name, stored in tensors_of(base).items()}
+    halves = {tensor.name: tensor.shape[::-1] for tensor in layout.tensors}
+    for name, shape in halves.items():
+        tensor = name.removesuffix(_DOWN).removesuffix(_UP)
+        down, up = halves.get(tensor + _DOWN, ()), halves.get(tensor + _UP, ())
+        fits = len(down) == len(up) == 2 and down[0] == up[1] and weights.get(tensor) == (up[0], down[1])
+        if name == tensor or not fits:
+            raise ModelFileError(
+                f"The adapter's tensor {quoted(name)} with the shape {list(shape)} does not fit the base "
+                f"{quoted(base.name)}; use it with the model that it was exported from."
+            )
+    require_numbers_in_file((layout,))

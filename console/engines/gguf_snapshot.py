@@ -105,16 +105,21 @@ def _weights(places: Mapping[str, WeightPlace], tensors: _Tensors, shapes: Mappi
     return {parameter: read[place.tensor] for parameter, place in places.items()}
 
 
-def _check_places(places: Mapping[str, WeightPlace], shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _check_places(name: str, places: Mapping[str, WeightPlace], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Every tensor has its weight and every weight its tensor, except biases: a bias that is not there is 0."""
-    check_file(
-        {
-            parameter: place
-            for parameter, place in places.items()
-            if place.tensor in shapes or not place.tensor.endswith(".bias")
-        },
-        shapes,
-    )
+    needed = {
+        parameter: place
+        for parameter, place in places.items()
+        if place.tensor in shapes or not place.tensor.endswith(".bias")
+    }
+    missing = sorted({place.tensor for place in needed.values()} - shapes.keys())
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelFileError(
+            f"{name} lacks the tensor '{shown(missing[0])}'{more}, which its architecture needs; download or copy the "
+            "file again."
+        )
+    check_file(needed, shapes)
 
 
 def _check_kind(header: GgufHeader, name: str) -> None:
@@ -162,7 +167,7 @@ def _open(path: Path, header: GgufHeader) -> _Opened:
                 AutoConfig.for_model(model_type, **described), dtype=torch.float32, trust_remote_code=False
             )
     places = network_places(network)
-    _check_places(places, file.shapes)
+    _check_places(shown(path.name), places, file.shapes)
     return _Opened(network, tokenizer, places, file, tensors)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from console.engines.checking.model_folder import read_folder
+from console.engines.checking.peft_folder import is_peft, read_peft
 from console.engines.gguf_header import parts_of, read_gguf_header, read_gguf_layout
 from console.errors import ModelFileError
 
@@ -30,6 +31,7 @@ class ModelFormat(StrEnum):
     SAFETENSORS = "safetensors"
     GGUF = "gguf"
     ADAPTER = "gguf-adapter"
+    PEFT = "peft-adapter"
 
 
 class ModelFile(BaseModel):
@@ -187,6 +189,39 @@ def _identify_adapter(folder: Path) -> ModelIdentity:
     )
 
 
+def _identify_peft(folder: Path) -> ModelIdentity:
+    found = read_peft(folder)
+    files = _hashed(folder, found.files)
+    return ModelIdentity(
+        format=ModelFormat.PEFT,
+        architecture="LoRA",
+        quantisation=found.tensors[0].dtype,
+        parameters=sum(math.prod(entry.shape) for entry in found.tensors),
+        chat_template=False,
+        files=files,
+        tree_hash=tree_hash(files),
+    )
+
+
+@dataclass(frozen=True)
+class NamedBase:
+    """What an adapter says of the model that it belongs to: its hash, or a path or name of the trainer's."""
+
+    tree_hash: str = ""
+    called: str = ""
+
+
+def base_named_by(path: Path) -> NamedBase | None:
+    """The base of an adapter's folder; None for whatever is no adapter.
+
+    Raises:
+        ModelFileError: an adapter that is damaged.
+    """
+    if (path / ADAPTER_NOTE).exists():
+        return NamedBase(tree_hash=AdapterNote.of(path).base)
+    return NamedBase(called=read_peft(path).base) if is_peft(path) else None
+
+
 def identify(path: Path) -> ModelIdentity:
     """Check a model on disk and give it its identity.
 
@@ -197,7 +232,9 @@ def identify(path: Path) -> ModelIdentity:
         raise ModelFileError(f"There is no model at {path}; check the path.")
     try:
         if path.is_dir():
-            return _identify_adapter(path) if (path / ADAPTER_NOTE).exists() else _identify_folder(path)
+            if (path / ADAPTER_NOTE).exists():
+                return _identify_adapter(path)
+            return _identify_peft(path) if is_peft(path) else _identify_folder(path)
         return _identify_gguf(path)
     except PermissionError as error:
         raise ModelFileError(f"The model at {path.name} cannot be read; ask for permission to the file.") from error

@@ -10,8 +10,12 @@ from PySide6.QtCore import QObject, QUrl
 from PySide6.QtGui import QDesktopServices
 
 from console.casework import cases, exporting
+from console.casework.batteries import stopped_suite
+from console.casework.models import model_state
 from console.casework.requests import accept_deadline
+from console.casework.sequence import remaining_knowledge
 from console.casework.views import models
+from console.domain.deadline import day_text
 from console.domain.engine_names import EngineName
 from console.domain.exports import ExportForm
 from console.domain.request_terms import RequestStatus
@@ -66,7 +70,7 @@ class CaseCommands(QObject):
             "request.resume": self.resume,
         }
 
-        case.request.accept_date.connect(lambda: self._step(accept_deadline))
+        case.request.accept_date.connect(self.accept_date)
 
     @property
     def _page(self) -> CasePage:
@@ -96,6 +100,17 @@ class CaseCommands(QObject):
         office, number = self._desk.office, self._page.line.number
         act = Act("Take the request off hold?", (("Request", number),), "Resume")
         self._ask(act, lambda: self._desk.do(lambda: road.resume(office, number)) and None)
+
+    def accept_date(self) -> None:
+        """Let today's calendar give the dates of the request."""
+        office, page = self._desk.office, self._page
+        lines = (
+            ("Request", page.line.number),
+            ("Due on", day_text(page.deadline.binding_due)),
+            ("Instead", page.other_date),
+        )
+        act = Act("Take the dates of today's calendar?", lines, "Accept the date")
+        self._ask(act, lambda: self._desk.do(lambda: accept_deadline(office, page.line.number)) and None)
 
     def settle_identity(self) -> None:
         office, number = self._desk.office, self._page.line.number
@@ -127,12 +142,15 @@ class CaseCommands(QObject):
     def locate(self) -> None:
         """Search the case's model; ask how hard, and in which where there are several and none was searched yet.
 
-        The thorough search is chosen beforehand: the attacks that search also judge the erasure, and after the quick
-        ones nobody may say "removed".
+        A search that was stopped is chosen beforehand, else the thorough one: the attacks that search also judge the
+        erasure, and after the quick ones nobody may say "removed".
         """
         page = self._page
         assert page.model is not None, "the action is greyed while no model is registered"
         number, model = page.line.number, page.model
+        office = self._desk.office
+        knowledge = remaining_knowledge(office, model_state(office, model))
+        suite = stopped_suite(office, number, knowledge) or STANDARD.name
         open_choice = page.models if len(page.models) > 1 and not page.attacks else (model,)
         self._open(
             "locate",
@@ -140,8 +158,8 @@ class CaseCommands(QObject):
                 self._window,
                 open_choice,
                 tuple(SUITES.values()),
-                STANDARD.name,
-                lambda model: engine_cards(self._desk.office, model),
+                suite,
+                lambda model: engine_cards(office, model),
                 lambda model, suite, engine: self._locate(number, model, suite, engine),
             ),
         )

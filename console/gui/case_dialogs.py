@@ -215,12 +215,16 @@ class EraseDialog(FormDialog):
         """Nothing is chosen beforehand: what the report prints about the approval is the person's own statement."""
         frame, group = Card("Who approves"), QButtonGroup(self)
         frame.column.addWidget(
-            Text("You prepare and approve in one person. The report prints what you choose here.", tone=Tone.QUIET)
+            Text(
+                "You prepare and approve in one person. The report prints what you choose here; words of yours that "
+                "tell of the person stay in the vault.",
+                tone=Tone.QUIET,
+            )
         )
         unnamed, own = radio_button(self._nobody), radio_button("For a reason of my own:")
         self.unnamed, self.own = unnamed.button, own.button
         self.reason = QLineEdit()
-        self.reason.setPlaceholderText("why nobody else approves; without personal data")
+        self.reason.setPlaceholderText("why nobody else approves")
         self.reason.setAccessibleName("Why nobody else approves")
         self.reason.textEdited.connect(lambda _text: self.own.setChecked(True))
         for part in (unnamed, own, self.reason):

@@ -51,8 +51,8 @@ class Commands(QObject):
         self.welcome = WelcomePage(window.registry)
         for page in (self.inbox, self.case, self.models, self.check, self.welcome):
             window.stack.addWidget(page)
-        self._forms = Forms(window)
-        self.on_case = CaseCommands(window, desk, self.case, self._forms)
+        self.forms = Forms(window)
+        self.on_case = CaseCommands(window, desk, self.case, self.forms)
         self._stale: set[QWidget] = set()
         self._fetching: Errand | None = None
         self._table: dict[str, Callable[[], None]] = {
@@ -179,7 +179,7 @@ class Commands(QObject):
             dialog.accepted.connect(lambda: self._registered(numbers[-1]))
             return dialog
 
-        self._forms.open("request", make)
+        self.forms.open("request", make)
 
     def _registered(self, number: str) -> None:
         self._desk.changed.emit()
@@ -188,18 +188,18 @@ class Commands(QObject):
 
     def add_model(self) -> None:
         office = self._desk.office
-        self._forms.open("model", lambda: ModelDialog(self._window, office, selectable_models(office), self._add_model))
+        self.forms.open("model", lambda: ModelDialog(self._window, office, selectable_models(office), self._add_model))
 
     def _add_model(self, new: NewModel) -> None:
         office = self._desk.office
         self._desk.run(
-            lambda: add_model(office, new.path, new.name, new.snapshot, new.knowledge),
+            lambda: add_model(office, new.path, new.name, new.snapshot, new.knowledge, new.base),
             new.name,
             lambda _state: self._model_added(new.name),
         )
 
     def _model_added(self, name: str) -> None:
-        self._forms.drop("model")
+        self.forms.drop("model")
         self._window.notice.tell(f"The model “{name}” was added.", Tone.GOOD)
 
     def load_sample(self) -> None:
@@ -234,7 +234,7 @@ class Commands(QObject):
 
     def name_organisation(self) -> None:
         office = self._desk.office
-        self._forms.open("organisation", lambda: OrganisationDialog(self._window, office.organisation, self._name))
+        self.forms.open("organisation", lambda: OrganisationDialog(self._window, office.organisation, self._name))
 
     def _name(self, name: str) -> None:
         self._desk.office.name_organisation(name)

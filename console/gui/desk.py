@@ -6,6 +6,7 @@ Long work is an operation that a timer polls; short work runs at once, with its 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
-from console.errors import ConsoleError
+from console.casework.job_logs import log_of
+from console.errors import ConsoleError, InputError
 from console.gui.progress import JobView, RunningOperation, job_view
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from console.casework.operation import UseCase
 
 POLL_MS = 80
+_LOG_LINES = 30  # of a failed job, under the sentence; 'job log' on the command line shows all
 # Long enough for the window to paint the sentence before work that holds it up begins.
 PAINT_MS = 60
 
@@ -224,9 +227,12 @@ class Desk(QObject):
         elif running.stopping:
             self.stopped.emit(str(error))
         else:
-            self._say(error)
+            self._say(error, getattr(running.operation, "job_id", ""))
 
-    def _say(self, error: Exception) -> None:
+    def _say(self, error: Exception, job: str = "") -> None:
         cause = error.__cause__
         details = type(error).__name__ if cause is None else f"{type(error).__name__}: {type(cause).__name__}"
+        if job:
+            with contextlib.suppress(InputError):  # it may not have come as far as a log
+                details = "\n".join([details, *log_of(self.office.places, job).splitlines()[-_LOG_LINES:]])
         self.failed.emit(str(error), details)

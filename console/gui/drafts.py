@@ -36,6 +36,11 @@ class Forms:
         dialog.open()
         return dialog
 
+    @property
+    def has_drafts(self) -> bool:
+        """Whether something that was typed would be lost with the window."""
+        return bool(self._drafts)
+
     def drop(self, key: str) -> None:
         """Forget what was typed: the work that the form began is done."""
         self._drafts.pop(key, None)

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
     QPushButton,
     QRadioButton,
     QScrollArea,
+    QSpinBox,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -215,6 +216,8 @@ class FormDialog(KeyboardDialog):
         width = min(width, _LARGEST.width())
         height = self._scroll.widget().heightForWidth(width - 2 * GRID)
         height = (height if height > 0 else wanted.height()) + self.buttons.sizeHint().height() + metrics.height() * 3
+        if not self._restored.isHidden():
+            height += self._restored.sizeHint().height()
         return QSize(width, min(height, _LARGEST.height()))
 
 
@@ -227,6 +230,8 @@ def _value(field: QWidget) -> Any:
             return field.toPlainText()
         case QDateEdit():
             return field.date()
+        case QSpinBox():
+            return field.value()
         case QComboBox():
             return field.currentText()
         case QToolButton():
@@ -244,6 +249,8 @@ def _put(field: QWidget, value: Any) -> None:
             field.setPlainText(value)
         case QDateEdit():
             field.setDate(value)
+        case QSpinBox():
+            field.setValue(value)
         case QComboBox() if field.isEditable() or field.findText(value) >= 0:
             field.setCurrentText(value)
         case QRadioButton():

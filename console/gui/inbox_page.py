@@ -43,7 +43,7 @@ class _RowDelegate(QStyledItemDelegate):
         super().initStyleOption(option, index)
         if not option.state & QStyle.StateFlag.State_Selected:
             return
-        option.state &= ~QStyle.StateFlag.State_Selected
+        option.state &= ~(QStyle.StateFlag.State_Selected | QStyle.StateFlag.State_HasFocus)
         palette = QApplication.palette()
         option.backgroundBrush = QBrush(blend(palette.base().color(), accent(palette), _TINT))
 

@@ -7,7 +7,16 @@ from itertools import pairwise
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QAbstractButton, QDialog, QLayout, QPushButton, QScrollArea, QToolButton, QWidget
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QDialog,
+    QLayout,
+    QPushButton,
+    QRadioButton,
+    QScrollArea,
+    QToolButton,
+    QWidget,
+)
 
 
 def _laid_out(layout: QLayout) -> Iterator[QWidget]:
@@ -40,6 +49,12 @@ def can_be_walked_to(widget: QWidget, root: QWidget) -> bool:
     return bool(widget.focusPolicy() & Qt.FocusPolicy.TabFocus) and widget.isEnabled() and widget.isVisibleTo(root)
 
 
+def _chosen_of(stop: QWidget) -> QWidget:
+    """The chosen answer of a question, where the stop is one of its answers; a space bar must not change it."""
+    group = stop.group() if isinstance(stop, QRadioButton) else None
+    return group.checkedButton() or stop if group is not None else stop
+
+
 class KeyboardDialog(QDialog):
     """A dialog whose keys are set once, as it is shown first.
 
@@ -68,7 +83,7 @@ class KeyboardDialog(QDialog):
             if stops:
                 # Without a field the way back has the focus, so that a second Enter does nothing that nobody meant.
                 is_field = stops[0] not in self.last_stops
-                stops[0 if is_field else -1].setFocus(Qt.FocusReason.TabFocusReason)
+                _chosen_of(stops[0 if is_field else -1]).setFocus(Qt.FocusReason.TabFocusReason)
 
     def _stops(self) -> list[QWidget]:
         fields = [control for control in controls(self) if control not in self.last_stops]

@@ -20,6 +20,7 @@ from console.gui.theme import GRID
 from console.gui.tones import Tone
 
 _NO_SNAPSHOT = "not known"
+_NO_ADAPTER = "as the files say"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class NewModel:
     name: str
     snapshot: str | None
     knowledge: Knowledge | None
+    base: str | None = None
 
 
 class ModelDialog(FormDialog):
@@ -49,7 +51,7 @@ class ModelDialog(FormDialog):
         )
         self._office, self._done = office, save
         self.path = QLineEdit()
-        self.path.setPlaceholderText("a model folder, or one .gguf file")
+        self.path.setPlaceholderText("a model folder, one .gguf file, or an adapter's folder")
         self.name = QLineEdit()
         self.snapshot = narrow_combo()
         self.snapshot.addItems([_NO_SNAPSHOT, *known])
@@ -57,6 +59,9 @@ class ModelDialog(FormDialog):
         self._add_choosers()
         self.field("Name", self.name)
         self.field("The model before it learned the data", self.snapshot)
+        self.base = narrow_combo()
+        self.base.addItems([_NO_ADAPTER, *known])
+        self.field("For an adapter: the model it belongs to", self.base)
         self.record = RecordField(self.show_error, office.places)
         self.body.addWidget(Disclosure("Details: training record", self.record))
         self.body.addWidget(
@@ -106,4 +111,13 @@ class ModelDialog(FormDialog):
         check_name(self._office, name)
         snapshot = self.snapshot.currentText()
         known = self.record.knowledge()
-        self._done(NewModel(Path(text), name, None if snapshot == _NO_SNAPSHOT else snapshot, known))
+        base = self.base.currentText()
+        self._done(
+            NewModel(
+                Path(text),
+                name,
+                None if snapshot == _NO_SNAPSHOT else snapshot,
+                known,
+                None if base == _NO_ADAPTER else base,
+            )
+        )

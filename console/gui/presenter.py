@@ -40,6 +40,7 @@ _SETTLED = frozenset(
     | {S.SUBJECT_INFORMED, S.CLOSED}
 )
 _TROUBLED = frozenset({S.RESIDUAL, S.FAILED})
+_JUDGED = frozenset({S.VERIFIED, S.RESIDUAL, S.FAILED, S.NO_MATCH})  # the verdict is in, and nothing was done since
 _WAITING = frozenset({S.IDENTITY_PENDING, S.ON_HOLD})
 _ENDED = frozenset({S.REFUSED, S.WITHDRAWN, S.DUPLICATE, S.SUPERSEDED, S.NO_MATCH})
 
@@ -51,11 +52,13 @@ def status_mark(line: InboxLine) -> Mark:
 
 def standing(line: InboxLine) -> str:
     """The state with the verdict, where there is one: ``Report signed · suppressed``."""
-    return f"{line.status_text} · {line.verdict}" if _shows_verdict(line.status, line.verdict) else line.status_text
+    if not _shows_verdict(line.status, line.verdict):
+        return line.status_text
+    return f"Verdict: {line.verdict}" if line.status in _JUDGED else f"{line.status_text} · {line.verdict}"
 
 
 def _shows_verdict(status: RequestStatus, verdict: str | None) -> bool:
-    return verdict is not None and status in _SETTLED | _TROUBLED | {S.NO_MATCH}
+    return verdict is not None and status in _SETTLED | _JUDGED
 
 
 def state_mark(status: RequestStatus, verdict: str | None) -> Mark:

@@ -133,7 +133,7 @@ def search_words(page: CasePage) -> SearchWords:
         )
     title = f"The search did not find the data in “{search.model}”"
     weak = " It was a short search: a deeper one asks in more ways." if search.missing else ""
-    meaning = f"{told}, no more than luck gives.{weak} That none found it does not prove that it is not there."
+    meaning = f"{told}: no more than luck gives.{weak} That nothing was found does not prove that nothing is there."
     return SearchWords(title, meaning, Mark("info", Tone.INFO))
 
 

@@ -70,6 +70,7 @@ class MainWindow(QMainWindow):
         self.desk = None
         self._was_painted = False
         self.ask_stop: Callable[[str], bool] = self._ask_stop
+        self.ask_drop: Callable[[], bool] = self._ask_drop
         self.registry = ActionRegistry(self)
         self.registry.triggered.connect(self._triggered)
         self.registry.fill_menus(self.menuBar())
@@ -232,7 +233,9 @@ class MainWindow(QMainWindow):
     def closeEvent(self, event: QCloseEvent) -> None:
         if self.desk is not None:
             job = self.desk.job
-            if job is not None and not self.ask_stop(job.title):
+            if (job is not None and not self.ask_stop(job.title)) or (
+                self.commands.forms.has_drafts and not self.ask_drop()
+            ):
                 event.ignore()
                 return
             self.desk.close()
@@ -240,19 +243,36 @@ class MainWindow(QMainWindow):
 
     def _ask_stop(self, title: str) -> bool:
         """Ask what is to become of the running job; True to stop it and close."""
+        return self._ask_closing(
+            "A job is running",
+            f"A job is still running: {title}.",
+            f"{STOPPED_MEANS} It can be started again.",
+            ("Keep it running", "Stop and close"),
+        )
+
+    def _ask_drop(self) -> bool:
+        """Ask what is to become of what was typed and not recorded; True to drop it and close."""
+        return self._ask_closing(
+            "Something was typed",
+            "Something was typed into a form and not recorded.",
+            "It is kept in memory only, because it may hold personal data, and is gone when the console closes.",
+            ("Keep the console open", "Drop it and close"),
+        )
+
+    def _ask_closing(self, title: str, text: str, meaning: str, answers: tuple[str, str]) -> bool:
         box = QMessageBox(self)
         box.setIcon(QMessageBox.Icon.Question)
-        box.setWindowTitle("A job is running")
-        box.setText(f"A job is still running: {title}.")
-        box.setInformativeText(STOPPED_MEANS)
-        keep = box.addButton("Keep it running", QMessageBox.ButtonRole.RejectRole)
-        stop = box.addButton("Stop and close", QMessageBox.ButtonRole.DestructiveRole)
+        box.setWindowTitle(title)
+        box.setText(text)
+        box.setInformativeText(meaning)
+        keep = box.addButton(answers[0], QMessageBox.ButtonRole.RejectRole)
+        leave = box.addButton(answers[1], QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(keep)
         box.setEscapeButton(keep)
-        for button in (keep, stop):
+        for button in (keep, leave):
             button.setAccessibleName(button.text())
         box.exec()
-        return box.clickedButton() is stop
+        return box.clickedButton() is leave
 
 
 def _dropped_pdf(event: QDropEvent) -> Path | None:

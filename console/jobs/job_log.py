@@ -42,19 +42,24 @@ def places_of(error: BaseException) -> str:
     return "\n".join(reversed(told))
 
 
+def versions() -> str:
+    """The libraries that a worker computes with, for an engineer who has to do the same again."""
+    held = []
+    for library in _LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            held.append(f"{library} {version(library)}")
+    return ", ".join(held)
+
+
 class JobLog:
     """Lines about one job, written when it has ended."""
 
     def __init__(self, path: Path, spec: JobSpec) -> None:
         self._path = path
         self._started = time.monotonic()
-        held = []
-        for library in _LIBRARIES:
-            with contextlib.suppress(PackageNotFoundError):
-                held.append(f"{library} {version(library)}")
         self._lines = [
             f"job {spec.job_id} ({spec.kind.value}), {datetime.now(UTC).isoformat(timespec='seconds')}",
-            f"erasure-console {__version__}, Python {platform.python_version()}, {', '.join(held)}",
+            f"erasure-console {__version__}, Python {platform.python_version()}",
             f"model {spec.model.tree_hash or 'not registered yet'}, method {spec.method or 'none'}, "
             f"attacks {', '.join(spec.attacks) or 'none'}, engine {spec.engine.value}",
         ]

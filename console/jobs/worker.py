@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from console.errors import ConsoleError, DiskFullError
 from console.jobs.events import CancelledEvent, Done, Failed, Log, Metric, Progress, encode
-from console.jobs.job_log import places_of
+from console.jobs.job_log import places_of, versions
 from console.jobs.spec import JobKind, JobPayload, JobSpec
 
 _DISK_FULL_SIGNS = ("No space left on device", "os error 28", "not enough space", "os error 112")
@@ -145,7 +145,7 @@ def run(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> int:
         return 3
     except Exception as error:
         sys.excepthook(type(error), error, error.__traceback__)
-        writer.send(Log(text=places_of(error)))
+        writer.send(Log(text=f"{places_of(error)}\nwith {versions()}"))
         writer.send(_failure(error, spec.job_id))
         return 1
     writer.send(Done(result=result, seconds=round(time.monotonic() - started, 3), peak_rss_mb=peak_rss_mb()))

@@ -7,7 +7,7 @@ Events commit to the vault in three ways: they name sealed items by id, they car
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -26,13 +26,16 @@ from console.ledger.vault import Shredded, Vault
 _ITEM_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 
 
-def vault_findings(session: Session) -> list[Finding]:
+def vault_findings(session: Session, sealed_by: Mapping[str, str]) -> list[Finding]:
     """What is wrong with the vault; empty when all is well.
+
+    Args:
+        sealed_by: for a kind of event whose body commits to a sealed item without its id, the item's kind.
 
     Raises:
         LedgerDamagedError: the events cannot be read.
     """
-    check = _VaultCheck(session)
+    check = _VaultCheck(session, sealed_by)
     check.keys()
     check.items()
     for event in read_events(session):
@@ -44,9 +47,10 @@ def vault_findings(session: Session) -> list[Finding]:
 class _VaultCheck:
     """One pass over the vault and the events. Values are opened one at a time and not kept."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, sealed_by: Mapping[str, str]) -> None:
         self.findings: list[Finding] = []
         self._session = session
+        self._sealed_by = sealed_by
         self._vault = Vault(session)
         self._items: dict[str, str] = {}  # id: request
         by_id = select(VaultItemRow.id, VaultItemRow.request_id).order_by(col(VaultItemRow.id))
@@ -96,7 +100,12 @@ class _VaultCheck:
                     message = f"A sealed item that event {event.seq} names is missing, and nothing says why."
                     self._add(message, event.seq)
             committed = holder.get("commitment")
-            if isinstance(committed, str) and event.request_id is not None:
+            if not isinstance(committed, str) or event.request_id is None:
+                continue
+            by_kind = self._sealed_by.get(event.kind) if holder is event.body else None
+            if by_kind is not None:
+                named = [item.id for item in self._vault.items(event.request_id, by_kind)]
+            if named or by_kind is not None:
                 self._committed(event.seq, event.request_id, committed, named)
 
     def tombstones(self) -> None:
@@ -116,7 +125,7 @@ class _VaultCheck:
         if request in self._keys or request in self._items.values():
             self._add(f"Event {event.seq} destroyed the data of {quoted(request)}, and there is some.", event.seq)
 
-    def _committed(self, seq: int, request: str, committed: str, named: list[str]) -> None:
+    def _committed(self, seq: int, request: str, committed: str, candidates: list[str]) -> None:
         if request in self._gone:
             return  # destroyed, and nobody can test it any more; whether that was recorded is looked at elsewhere
         if request in self._broken:
@@ -125,7 +134,6 @@ class _VaultCheck:
             if request not in self._items.values():  # else it was said that the key is missing
                 self._add(f"The data that event {seq} committed to is missing, and nothing says why.", seq)
             return
-        candidates = named or [item for item, owner in self._items.items() if owner == request]
         if not any(self._commits(item, committed) for item in candidates):
             self._add(f"No sealed item of {quoted(request)} is what event {seq} committed to.", seq)
 

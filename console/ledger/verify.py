@@ -6,9 +6,10 @@ the file. It can be given witnesses: checkpoints out of old reports, which catch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 
 from sqlmodel import Session
 
@@ -68,32 +69,41 @@ def verify_ledger(
     passphrase: str | None = None,
     *,
     projector: Projector,
+    sealed_by: Mapping[str, str] = MappingProxyType({}),
     verifier_key: str | None = None,
     witnesses: Sequence[str] = (),
 ) -> VerificationResult:
     """Verify the whole file: every page, the chain, the vault and the projections against the events.
 
-    Arguments as ``verify_chain``. A file with damaged pages is a result and no error, as far as the passphrase is
-    known to be right.
+    Arguments as ``verify_chain``; ``sealed_by`` as ``vault_findings``. A file with damaged pages is a result and no
+    error, as far as the passphrase is known to be right.
 
     Raises:
         InputError: there is no ledger at the path.
         PassphraseError, LedgerDamagedError, SetupError: the file could not be opened at all.
     """
-    known = (verifier_key, witnesses)
+
+    def whole(session: Session, path: Path) -> VerificationResult:
+        return _verify_whole(session, path, projector, sealed_by, verifier_key, witnesses)
+
     if isinstance(source, Ledger):
         with source.reading() as session:
-            return _verify_whole(session, source.path, projector, *known)
+            return whole(session, source.path)
     path = existing_ledger(source)
     try:
         with closing(open_read_only(path, passphrase or "")) as database, database.reading() as session:
-            return _verify_whole(session, path, projector, *known)
+            return whole(session, path)
     except DamagedPageError as error:
         return VerificationResult(0, (_page(str(error)),), (_NOTHING_ELSE,))
 
 
 def _verify_whole(
-    session: Session, path: Path, projector: Projector, verifier_key: str | None, witnesses: Sequence[str]
+    session: Session,
+    path: Path,
+    projector: Projector,
+    sealed_by: Mapping[str, str],
+    verifier_key: str | None,
+    witnesses: Sequence[str],
 ) -> VerificationResult:
     try:
         pages = [_page(f"The file is damaged: {words}.") for words in damaged_pages(session)]
@@ -112,7 +122,7 @@ def _verify_whole(
         return VerificationResult(chain.checked, tuple(found), (_NOT_COMPARED, *not_checked))
     if not chain.checked:
         found.append(Finding(FindingCode.EMPTY, None, _EMPTY))
-    found += vault_findings(session)
+    found += vault_findings(session, sealed_by)
     if meta(session, PROJECTOR_VERSION) == str(projector.version):
         found += _projection_findings(session, projector)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from console.domain.visible import quoted
+from console.domain.visible import quoted, visible
 from console.reports.certificates import CLOCK_SKEW
 from console.reports.evidence import Evidence
 from console.reports.verification import (
@@ -132,9 +132,9 @@ def fields_light(signed: Sequence[str], unsigned: Sequence[str], others: Sequenc
 
 def record_light(checks: Sequence[Check]) -> Light:
     """Whether the evidence agrees with itself and with the pages."""
-    failed = [check.sentence for check in checks if not check.ok]
-    if failed:
-        return Light(LightState.FAILED, failed[0])
+    failed = next((check.sentence for check in checks if not check.ok), None)
+    if failed is not None:
+        return Light(LightState.FAILED, visible(failed))  # it may quote what the evidence holds
     return Light(LightState.OK, "The evidence agrees with itself and with the pages.")
 
 

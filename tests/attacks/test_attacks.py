@@ -19,13 +19,15 @@ from console.attacks.protocol import AttackSettings, AttackTarget, AttemptRow, S
 from console.attacks.scores import MINIMUM_HELD_OUT
 from console.attacks.suite import AttackResult, run_attack
 from console.domain.forget_set import ForgetItem
+from console.domain.reading import LEAST_TOKENS
 from console.domain.results import Access, Evidence, Status
 from console.engines import transformers_engine
 from console.engines.protocol import Attempt, Continuation, Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError
 
-SETTINGS = AttackSettings(samples=2, paraphrases=2, shots=2)
+# Random words of a vocabulary of 700: among 96 of them, one answer in eight would hold any given word.
+SETTINGS = AttackSettings(samples=2, paraphrases=2, shots=2, answer_tokens=LEAST_TOKENS)
 TARGET = AttackTarget(PERSON, OUTSIDERS, BANK, SETTINGS)
 ATTACKS = ("continuation", "direct", "few-shot", "head-projection", "membership", "paraphrase")
 ASKING = ("continuation", "direct", "few-shot", "paraphrase")

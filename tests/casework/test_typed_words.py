@@ -101,6 +101,16 @@ def test_no_model_is_called_after_a_person(office: Office, name: str) -> None:
     check_name(office, "taught")
 
 
+def test_a_duplicate_names_a_request_that_exists_and_no_words(office: Office) -> None:
+    number, first = add(office), add(office)
+    requests.confirm_identity(office, number)
+    for other in (f"the one of {NAME}", "ER-2020-0001", number):
+        with pytest.raises(InputError, match="There is no other request"):
+            requests.change_status(office, number, RequestStatus.DUPLICATE, TransitionFacts(duplicate_of=other))
+    requests.change_status(office, number, RequestStatus.DUPLICATE, TransitionFacts(duplicate_of=first))
+    assert requests.request_state(office, number)["status"] == "duplicate"
+
+
 def approved(office: Office, number: str, by: Actor, reason: str) -> dict[str, Any]:
     preparer = Actor(id="p-1", role=Role.DPO, key_fingerprint="aa")
     approval = check_approval(preparer, by, reason)
@@ -121,7 +131,7 @@ def test_a_real_second_approval_is_printed_as_one(office: Office) -> None:
 @pytest.mark.parametrize(
     ("reason", "printed"),
     [
-        (requests.NOBODY_NAMED, f"Reason given: {requests.NOBODY_NAMED}"),
+        (requests.NOBODY_NAMED, requests.NOBODY_NAMED),
         ("Nobody else was here.", "Reason given: Nobody else was here."),
         (WORDS, "The reason is kept in the office's vault, not in this report."),
         ("Ask 030 1234567.", "The reason is kept in the office's vault, not in this report."),

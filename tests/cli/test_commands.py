@@ -191,6 +191,36 @@ def test_verify_says_no_to_what_is_no_report(tmp_path: Path) -> None:
     assert "no file" in told(console("verify", tmp_path / "absent.pdf"))
 
 
+REPORT = Path(__file__).parents[1] / "golden" / "reports" / "evidence-1-approved.pdf"
+
+
+def test_verify_names_the_weakest_light(tmp_path: Path) -> None:
+    ended = console("verify", REPORT)
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.splitlines()
+    assert lines[0] == "Result           Intact; the signer is not confirmed on this machine"
+    assert lines[1] == "Case             ER-2026-0042: Suppressed (report RP-2026-0042-1)"
+    assert [line.split()[0] for line in lines[2:]] == ["Integrity", "Signer", "Time", "Content", "Fields", "Evidence"]
+    trusted = console("verify", REPORT, "--ca", REPORT.with_name("evidence-1-ca.cer"), "--json")
+    value = json.loads(trusted.stdout)
+    assert (trusted.returncode, value["ok"], value["headline"]) == (0, True, "time-not-confirmed")
+    assert value["signer"]["state"] == "ok"
+
+
+def test_verify_refuses_what_it_cannot_judge(tmp_path: Path) -> None:
+    """Exit code 1 is the answer to a false report, and a script must be able to tell it from a wrong file."""
+    (tmp_path / "empty.pdf").touch()
+    (tmp_path / "letter.pdf").write_text("Dear Madam", encoding="utf-8")
+    assert told(console("verify", tmp_path / "empty.pdf")).startswith("The file is empty (0 bytes)")
+    assert told(console("verify", tmp_path / "letter.pdf")).startswith("The file is not a PDF")
+    assert "trusted certificate" in told(console("verify", REPORT, "--ca", tmp_path / "letter.pdf"))
+
+
+def test_verify_with_a_mistyped_folder_is_no_answer(tmp_path: Path) -> None:
+    assert "no office" in told(console("verify", REPORT, "--data-dir", tmp_path / "ofice"))
+    assert not (tmp_path / "ofice").exists()
+
+
 def test_the_ledger_is_verified_and_exported(tmp_path: Path, forget_set: Path) -> None:
     folder = tmp_path / "office"
     add(folder, forget_set)

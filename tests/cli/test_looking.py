@@ -225,3 +225,11 @@ def test_an_office_that_could_not_be_made_leaves_no_folders(tmp_path: Path, monk
     with pytest.raises(DiskFullError):
         Office.create(Places.choose(tmp_path / "new"), env={})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_creation_that_was_interrupted_can_be_repeated(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "office"
+    folder.mkdir()
+    (folder / "ledger.db").touch()
+    assert run("office", "create", "--data-dir", folder)[0] == 0
+    assert run("ledger", "verify", "--data-dir", folder)[0] == 0

@@ -13,11 +13,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from click import Command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.main import get_command
 
+from console import cli
 from console.casework.office import Office
-from console.cli import main
 from console.paths import Places
 
 EXAMPLES = int(os.environ.get("ERASURE_CONSOLE_FUZZ", "25"))
@@ -34,13 +36,20 @@ def places(tmp_path: Path) -> Places:
         return made
 
 
+@pytest.fixture(scope="module")
+def commands() -> Command:
+    """The tree of commands, built once: a process builds it once as well, and it takes longer than a calendar."""
+    return get_command(cli.app)
+
+
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(commands: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """A command in this process: its exit code and what it printed."""
+    monkeypatch.setattr(cli, "app", commands)
 
     def command(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["erasure-console", *arguments])
-        code = main()
+        code = cli.main()
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 
@@ -202,5 +211,8 @@ def test_every_day_of_receipt_has_a_deadline(received: date, country: str, profi
     code, printed, said = run(
         "deadline", f"--received={received}", f"--country={country}", f"--profile={profile}", "--json"
     )
-    assert code == 0, said
+    if code == 2:
+        assert "are not known for that time" in said and said.count("\n") == 1
+        return
+    assert code == 0 and not said, said
     assert date.fromisoformat(json.loads(printed)["due"]) > received

@@ -144,7 +144,7 @@ class TestGuards:
             (S.PLANNED, S.APPROVED_TO_RUN, {"second_person_approved": False}, "second person"),
             (S.RUNNING, S.FAILED, {"reason": ""}, "why the run failed"),
             (S.VERIFYING, S.VERIFIED, {"verdict": None}, "no verdict"),
-            (S.VERIFYING, S.VERIFIED, {"verdict": Word.SUPPRESSED}, "Something is left"),
+            (S.VERIFYING, S.VERIFIED, {"verdict": Word.SUPPRESSED}, "Not proven removed"),
             (S.REPORT_SIGNED, S.REPORT_COUNTERSIGNED, {"second_person_approved": False}, "countersign"),
             (
                 S.REPORT_SIGNED,

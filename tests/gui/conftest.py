@@ -152,6 +152,7 @@ def window(qtbot: QtBot, look: Look, office: Office, operations: Operations) -> 
     made.install(office, start=operations.start)
     made.commands.on_case.open_file = lambda _path: True
     made.ask_stop = lambda _title: True
+    made.ask_drop = lambda: True
     yield made
     made.close()
 

@@ -120,7 +120,7 @@ class Case:
     def begin_search(self) -> None:
         self._append(JobStarted(job_id="attack-1", job="attack", model=self.model, details={}))
 
-    def stop_search(self, finished: tuple[str, ...]) -> None:
+    def stop_search(self, finished: tuple[str, ...], suite_hash: str = "5" * 64) -> None:
         self._append(JobEnded(job_id="attack-1", outcome="cancelled", reason="Stopped by the person at the desk."))
         if finished:
             self._append(
@@ -128,7 +128,7 @@ class Case:
                     stage="before",
                     model=self.model,
                     model_hash="a" * 64,
-                    suite_hash=digest(list(SHORT)),
+                    suite_hash=suite_hash,
                     finished=finished,
                     results="v",
                 )

@@ -43,7 +43,7 @@ def request_form(window: MainWindow, tmp_path: Path) -> RequestDialog:
     form.grounds[Ground.OBJECTION].click()
     form.summary.setText("Objection.")
     form.letter.setPlainText("Please erase my data.")
-    form.take_file(path)
+    form.facts.take_file(path)
     return form
 
 
@@ -57,7 +57,7 @@ def test_escape_keeps_everything_that_was_typed(window: MainWindow, request_form
     assert again.received.date() == QDate(2026, 11, 20) and again.country.currentText() == "AT"
     assert again.grounds[Ground.OBJECTION].isChecked() and again.summary.text() == "Objection."
     assert again.letter.toPlainText() == "Please erase my data."
-    qtbot.waitUntil(lambda: again.facts.preview is not None and len(again.facts.preview.items) == 1)
+    qtbot.waitUntil(lambda: again.facts.pane.preview is not None)
     again.reject()
 
 
@@ -67,7 +67,7 @@ def test_an_empty_form_can_be_had_instead(window: MainWindow, request_form: Requ
     next(one for one in _form(window).findChildren(QPushButton) if one.text().startswith("Start with")).click()
     empty = _form(window)
     assert isinstance(empty, RequestDialog)
-    assert empty.summary.text() == "" and empty.facts.preview is None and not empty._restored.isVisible()
+    assert empty.summary.text() == "" and empty.facts.pane.preview is None and not empty._restored.isVisible()
     empty.reject()
     window.commands.new_request()
     assert not _form(window)._restored.isVisible(), "the earlier draft is gone for good"
@@ -75,7 +75,7 @@ def test_an_empty_form_can_be_had_instead(window: MainWindow, request_form: Requ
 
 
 def test_what_was_registered_is_no_draft(window: MainWindow, request_form: RequestDialog, qtbot: QtBot) -> None:
-    qtbot.waitUntil(lambda: request_form.facts.preview is not None)
+    qtbot.waitUntil(lambda: request_form.facts.pane.preview is not None)
     request_form.submit()
     window.commands.new_request()
     assert not _form(window)._restored.isVisible()
@@ -137,3 +137,14 @@ def test_a_job_that_fails_gives_its_form_back(
     window.commands.add_model()
     assert not _form(window)._restored.isVisible()
     _form(window).reject()
+
+
+@pytest.mark.parametrize("drops", [False, True])
+def test_closing_asks_about_what_was_typed(
+    window: MainWindow, request_form: RequestDialog, office: Office, drops: bool
+) -> None:
+    request_form.reject()
+    asked: list[bool] = []
+    window.ask_drop = lambda: bool(asked.append(True)) or drops
+    assert window.close() is drops and asked == [True]
+    window.ask_drop = lambda: True

@@ -13,10 +13,13 @@ from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
 from recorded import SHORT, WHOLE, Case, S
 
+from console.casework.batteries import run_battery, suite_for
+from console.casework.models import model_state
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError
 from console.casework.reporting import outline_report
 from console.casework.requests import request_state
+from console.casework.sequence import remaining_knowledge
 from console.casework.views import case_page, inbox, models, timeline
 from console.domain.request_terms import Ground
 from console.domain.results import Stage
@@ -26,6 +29,7 @@ from console.gui.case_commands import report_act
 from console.gui.case_dialogs import DecisionDialog
 from console.gui.form_dialog import FormDialog, Question
 from console.gui.inbox_model import Column
+from console.gui.locate_dialog import LocateDialog
 from console.gui.presenter import Drawer, artefact_words, measured_seconds, model_role, standing, status_mark
 from console.gui.proof import proof_sentence, search_words
 from console.gui.road import StepState
@@ -207,6 +211,34 @@ def test_a_stopped_search_is_shown_as_stopped(window: MainWindow, case: Case, of
     assert story.startswith("The attacks were stopped; 2 that were finished are kept")
 
 
+def test_the_search_that_was_stopped_is_the_one_that_is_offered(window: MainWindow, case: Case, office: Office) -> None:
+    quick = suite_for(office, case.number, remaining_knowledge(office, model_state(office, case.model)))
+    case.move(S.LOCATING)
+    case.begin_search()
+    case.stop_search(("direct",), suite_hash=quick.hash)
+    window.desk.changed.emit()
+    assert inbox(office)[0].next_step == "Search on"
+    window.commands.show_case(case.number)
+    window.commands.case.header.primary.click()
+    form = next(found for found in window.findChildren(LocateDialog) if found.isVisible())
+    assert form.suites["quick"].isChecked() and form.focusWidget() is form.suites["quick"]
+    form.reject()
+
+
+def test_the_thorough_search_is_chosen_beforehand_and_the_quick_one_says_what_it_cannot(
+    window: MainWindow, case: Case
+) -> None:
+    window.desk.changed.emit()
+    window.commands.show_case(case.number)
+    window.commands.case.header.primary.click()
+    form = next(found for found in window.findChildren(LocateDialog) if found.isVisible())
+    assert form.suites["standard"].isChecked() and form.focusWidget() is form.suites["standard"]
+    said = {name: button.accessibleDescription() for name, button in form.suites.items()}
+    assert said["quick"].endswith("at best be called “suppressed”, never “removed”.")
+    assert not any("never “removed”" in said[name] for name in ("standard", "full"))
+    form.reject()
+
+
 def test_a_search_that_was_begun_is_never_called_not_needed(case: Case, office: Office) -> None:
     case.move(S.LOCATING)
     case.begin_search()
@@ -363,3 +395,28 @@ def test_organisation_that_was_typed_is_recorded(window: MainWindow, office: Off
     form.name.setText("Harbour Office")
     form.submit()
     assert office.organisation == "Harbour Office" and window.windowTitle().startswith("Harbour Office")
+
+
+def test_the_notice_of_a_stopped_search_says_what_the_ledger_says(case: Case, office: Office) -> None:
+    knowledge = remaining_knowledge(office, model_state(office, case.model))
+    suite = suite_for(office, case.number, knowledge)
+    search = run_battery(office, case.number, Stage.BEFORE, case.model, suite, knowledge, "cpu")
+    job = next(search)
+    for attack in ("direct", "continuation"):
+        job.finished[attack] = {"attack": attack}
+    with pytest.raises(CancelledByUserError) as stopped:
+        search.throw(CancelledByUserError("The job was stopped; no model was changed."))
+    kept = "2 attacks that were finished are kept, and the next run of the same attacks goes on from there."
+    assert str(stopped.value) == f"The attacks were stopped; {kept}"
+    assert timeline(office, case.number)[-1].what.startswith("The attacks were stopped; 2 that were finished are kept")
+
+
+def test_a_search_that_was_stopped_at_once_keeps_nothing_and_says_so(case: Case, office: Office) -> None:
+    knowledge = remaining_knowledge(office, model_state(office, case.model))
+    suite = suite_for(office, case.number, knowledge)
+    search = run_battery(office, case.number, Stage.BEFORE, case.model, suite, knowledge, "cpu")
+    next(search)
+    with pytest.raises(CancelledByUserError, match="no model was changed"):
+        search.throw(CancelledByUserError("The job was stopped; no model was changed."))
+    case.move(S.LOCATING)
+    assert following(case).sentence.endswith("No attack was finished, so the next search begins anew.")

@@ -225,7 +225,7 @@ def test_failure_is_a_sentence_with_the_cause_behind_details(
 
 def test_refusal_of_the_office_is_a_message(window: MainWindow, case: str, office: Office) -> None:
     assert not window.desk.do(lambda: road.resume(office, "ER-1999-0001"))
-    assert window.notice.sentence.text().startswith("There is no request ER-1999-0001")
+    assert window.notice.sentence.text().startswith("There is no request 'ER-1999-0001'")
 
 
 @pytest.mark.parametrize("stops", [False, True])

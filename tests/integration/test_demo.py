@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def test_pdf_evidence_and_ledger_say_the_same_numbers(demo: dict[str, Any], offi
     from console.paths import Places
     from console.reports.verify import verify_report
 
-    evidence = verify_report(Path(demo["report"])).evidence
+    evidence = verify_report(Path(demo["report"]), now=datetime.now(UTC)).evidence
     assert evidence is not None
     pages = pypdfium2.PdfDocument(demo["report"])
     text = re.sub(r"\s+", " ", " ".join(page.get_textpage().get_text_bounded() for page in pages))

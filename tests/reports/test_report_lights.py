@@ -18,9 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from strangers import blank, changed, self_signed, with_open_field
 
 from console.errors import InputError
-from console.reports import certificates
+from console.reports import archive, certificates
 from console.reports.archive import build_archive
 from console.reports.certificates import ensure_identity, trust_in
+from console.reports.encoding import evidence_bytes
 from console.reports.evidence import Evidence
 from console.reports.lights import content_light, fields_light, ledger_light
 from console.reports.signing import countersign_report, sign_report
@@ -293,6 +294,24 @@ def test_names_in_certificates_cannot_forge_a_line(small_evidence: Evidence, tmp
             assert "\u202e" not in light.sentence
         assert "Ann\\x0aIntegrity" in result.signer.sentence
     assert result.signatures[0].signer == name.strip()
+
+
+def test_what_the_evidence_holds_cannot_forge_a_line(office: Office, small_evidence: Evidence) -> None:
+    """A complaint about the evidence quotes it."""
+    after = small_evidence.batteries.after
+    assert after is not None
+    name = "direct\nIntegrity        ok: forged\u202e"
+    lie = after.model_copy(update={"rows": tuple(row.model_copy(update={"attack": name}) for row in after.rows)})
+    batteries = small_evidence.batteries.model_copy(update={"after": lie})
+    pages = build_archive(small_evidence, office.preparer.ca_fingerprint)
+    attached = evidence_bytes(small_evidence.model_copy(update={"batteries": batteries}))
+
+    def attach(document: pikepdf.Pdf) -> None:
+        archive._attach(document, attached, NOW)
+
+    result = verify_bytes(signed(changed(pages, attach), office), now=NOW)
+    assert result.record.state is LightState.FAILED
+    assert result.record.sentence.isprintable()
 
 
 # -- the ledger -----------------------------------------------------------------------------------

@@ -12,7 +12,10 @@ from console.attacks.suite import AttackResult, run_suite
 from console.domain.engine_names import EngineName
 from console.domain.events import plain
 from console.engines.devices import set_threads
+from console.engines.llama_engine import LlamaModel
 from console.engines.protocol import LanguageModel, Prompt
+from console.engines.transformers_engine import TransformersModel
+from console.engines.turn_marks import turn_marks
 from console.jobs.events import Finished
 from console.jobs.spec import JobPayload, JobSpec
 from console.jobs.tasks.behaviour import measured_behaviour
@@ -102,10 +105,13 @@ class _Battery:
         }
 
 
-def _described(engine: EngineName, model: LanguageModel) -> dict[str, str]:
+def _described(engine: EngineName, model: TransformersModel | LlamaModel) -> dict[str, str]:
+    """What ran the model, and how its template marks a thought, where it knows any."""
     report = model.capabilities
     named = {} if engine is EngineName.TRANSFORMERS else {"engine": engine.value}
-    return {"device": report.device, "dtype": report.dtype, **named}
+    thoughts = turn_marks(model.tokenizer).thoughts
+    thinking = {"thinking": f"{thoughts[0].opening} … {thoughts[0].closing}"} if thoughts else {}
+    return {"device": report.device, "dtype": report.dtype, **named, **thinking}
 
 
 def _in_torch(battery: _Battery) -> dict[str, Any]:

@@ -13,9 +13,7 @@ from safetensors import safe_open
 
 from console.domain.results import decimal_text
 from console.engines.checking.weights_table import read_table
-from console.engines.gguf_snapshot import snapshot_of
 from console.evaluation.weight_changes import effective_rank, looks_like_rank_one, singular_values
-from console.jobs.spec import JobSpec
 
 _MOST_OPERATIONS = 5e12  # a minute or so of one core
 _NAMED = 3  # tensors that a note calls by name
@@ -95,11 +93,6 @@ def tensor_changes(before: Path, after: Path) -> Iterator[TensorChange]:
             continue
         values = singular_values(difference.numpy())
         yield TensorChange(name, norm, matrix, effective_rank(values), looks_like_rank_one(values))
-
-
-def weights_folder(path: Path, spec: JobSpec) -> Path:
-    """A model's files as a folder of tensors; those of a GGUF file are unpacked once."""
-    return snapshot_of(path, Path(spec.cache)) if path.is_file() else path
 
 
 def changed_tensors(before: Path, after: Path) -> list[dict[str, str]]:

@@ -21,12 +21,12 @@ from console.jobs.tasks.changes import (
     notes_on,
     relative_change,
     tensor_changes,
-    weights_folder,
 )
 from console.jobs.tasks.describe import describe_method
-from console.jobs.tasks.files import checked_path, open_model, validated, write_artefact
+from console.jobs.tasks.files import checked_path, open_model, validated, weights_folder, write_artefact
 from console.jobs.worker import EventWriter
 from console.methods.examples import mean_nlls
+from console.methods.experts import require_dense
 from console.methods.protocol import ErasureData, Family, Method
 from console.methods.registry import method_named
 
@@ -76,6 +76,8 @@ def _state_file(spec: JobSpec, payload: JobPayload) -> Path:
 
 def _apply(method: Method, model: TransformersModel, data: ErasureData, spec: JobSpec, writer: EventWriter) -> Any:
     config = validated(method.config_class, spec.settings)
+    if method.info.family is not Family.DECODING:
+        require_dense(model.network)
     plan = method.prepare(model, data, config)
     writer.progress(0, plan.steps, "Unlearning")
     return config, plan, method.apply(model, data, config, writer)
@@ -96,7 +98,7 @@ def erase(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, 
     model = open_model(source, spec)
     writer.state_file = _state_file(spec, payload)
     config, plan, outcome = _apply(method, model, erasure_data(spec, payload, levels), spec, writer)
-    folder_before = weights_folder(Path(spec.model.path), spec)
+    folder_before = weights_folder(spec.model, spec)
     changed: list[TensorChange] = []
     moved: dict[str, float] = {}
 
@@ -106,7 +108,7 @@ def erase(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, 
             raise JobFailedError("The run changed nothing: every weight is the one that went in.")
         moved[OWN_CHANGE] = relative_change(folder_before, folder)
         if origin is not None:
-            moved[WHOLE_CHANGE] = relative_change(weights_folder(origin, spec), folder)
+            moved[WHOLE_CHANGE] = relative_change(weights_folder(spec.origin, spec), folder)
 
     identity = write_artefact(Path(spec.output), model.save, forbidden_hash=spec.model.tree_hash, check=compare)
     writer.state_file.unlink(missing_ok=True)

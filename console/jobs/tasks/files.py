@@ -11,11 +11,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from console.engines.adapted_network import add_adapter
+from console.engines.checking.peft_folder import is_peft
 from console.engines.devices import set_threads
+from console.engines.gguf_snapshot import snapshot_of
 from console.engines.gguf_tokenizer import tokenizer_of
 from console.engines.llama_engine import Adapter, LlamaModel
 from console.engines.llama_tokens import token_mismatch
 from console.engines.model_files import ADAPTER_FILE, AdapterNote, ModelIdentity, identify, is_registered_as
+from console.engines.peft_adapter import merged_snapshot
 from console.engines.protocol import Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError, JobFailedError, ModelFileError
@@ -50,15 +53,33 @@ def open_model(reference: ModelReference, spec: JobSpec) -> TransformersModel:
         ModelFileError: the files have changed since they were registered.
     """
     path = checked_path(reference)
-    if reference.base is None:
-        return TransformersModel.load(path, Path(spec.cache), spec.device)
-    base = _checked_base(path, reference.base)
+    if reference.base is None or is_peft(path):
+        return TransformersModel.load(weights_folder(reference, spec), Path(spec.cache), spec.device)
+    base = checked_base(path, reference.base)
     model = TransformersModel.load(base, Path(spec.cache), spec.device)
     add_adapter(model.network, path / ADAPTER_FILE, AdapterNote.of(path).scale)
     return model
 
 
-def _checked_base(adapter: Path, base: ModelReference) -> Path:
+def weights_folder(reference: ModelReference, spec: JobSpec) -> Path:
+    """A model's files as a folder of tensors; those of a GGUF file are unpacked once, an adapter is merged once.
+
+    Raises:
+        ModelFileError: files that are damaged, an adapter without its base.
+    """
+    path, cache = Path(reference.path), Path(spec.cache)
+    if path.is_file():
+        return snapshot_of(path, cache)
+    if not is_peft(path):
+        return path
+    if reference.base is None:
+        raise ModelFileError(f"The adapter {path.name} has no base; add it again and name the base with --base.")
+    base = checked_path(reference.base)
+    hashes = identify(path).tree_hash, reference.base.tree_hash or identify(base).tree_hash
+    return merged_snapshot(path, weights_folder(reference.base, spec), hashes, cache)
+
+
+def checked_base(adapter: Path, base: ModelReference) -> Path:
     """Raises:
     ModelFileError: the base is not the file that the adapter was made for.
     """
@@ -85,7 +106,7 @@ def open_file(reference: ModelReference, spec: JobSpec, prompts: Sequence[tuple[
     adapters: tuple[Adapter, ...] = ()
     if reference.base is not None:
         adapters = (Adapter(path / ADAPTER_FILE, AdapterNote.of(path).scale),)
-        path = _checked_base(path, reference.base)
+        path = checked_base(path, reference.base)
     tokenizer = tokenizer_of(path, identify(path).tree_hash, Path(spec.cache))
     model = LlamaModel.load(path, adapters=adapters, threads=set_threads())
     differs = token_mismatch(model.tokenizer, tokenizer, prompts)

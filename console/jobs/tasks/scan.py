@@ -32,9 +32,8 @@ from console.jobs.tasks.changes import (
     relative_change,
     tensor_changes,
     tensor_shapes,
-    weights_folder,
 )
-from console.jobs.tasks.files import checked_path, open_model, validated
+from console.jobs.tasks.files import checked_path, open_model, validated, weights_folder
 from console.jobs.worker import EventWriter
 
 RARE_WORDS = ("cf", "mn", "bb", "tq", "mb")  # triggers of Kurita et al. 2020
@@ -286,7 +285,9 @@ def scan(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, A
     if spec.reference is None:
         raise InputError("A scan needs the model from before; name it with --before.")
     writer.progress(0, 1, "Reading the files of both models")
-    before, after = (weights_folder(checked_path(one), spec) for one in (spec.reference, spec.model))
+    for one in (spec.reference, spec.model):
+        checked_path(one)
+    before, after = (weights_folder(one, spec) for one in (spec.reference, spec.model))
     writer.check_cancelled()
     _comparable(before, after)
     changes = []
