@@ -73,7 +73,7 @@ def test_tofu_forgets_a_split_of_the_whole(data: Path) -> None:
     found = tofu(data)
     assert {item.subject for item in found.forget} == {FACTS[0].subject}
     assert len(found.retain) == 9 and len(found.measured.retain) == 9
-    with pytest.raises(InputError, match=r"forget05\.jsonl cannot be read"):
+    with pytest.raises(InputError, match=r"forget05\.jsonl' cannot be read"):
         tofu(data, "forget05")
     with pytest.raises(InputError, match="no split 'forget99'"):
         tofu(data, "forget99")
@@ -209,7 +209,7 @@ def test_a_name_is_needed_for_the_same_method_twice() -> None:
         ({"methods": ("npo",), "settings": {"ga": {"steps": 1}}}, "settings for 'ga', which is no line"),
         ({"methods": ("npo",), "settings": {"npo": 3}}, r"--set npo\.KEY=VALUE"),
         ({"on": "mini-tofu"}, "name it with --data"),
-        ({"on": "mini-tofu", "options": BenchOptions(data=Path("nowhere"))}, r"forget01_tasks\.jsonl cannot be read"),
+        ({"on": "mini-tofu", "options": BenchOptions(data=Path("nowhere"))}, r"forget01_tasks\.jsonl' cannot be read"),
         ({"options": BenchOptions(rows=3)}, "office uses no --rows"),
         ({"on": "tofu", "options": BenchOptions(suite="quick")}, "tofu uses no --suite"),
         ({"options": BenchOptions(suite="gentle")}, "no suite"),

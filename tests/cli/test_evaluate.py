@@ -93,7 +93,7 @@ def test_what_cannot_be_used_is_told_in_one_sentence(
         ("tofu", (), {}, "Name the files of tofu with --file; it reads forget, retain"),
         ("tofu", ("FILE",), {}, "What 'mine.jsonl' is for cannot be told"),
         ("tofu", ("forget=nowhere.jsonl",), {}, "cannot be read"),
-        ("tofu", ("forget=BINARY",), {}, "'binary.jsonl': The file is not text"),
+        ("tofu", ("forget=BINARY",), {}, "The file 'binary.jsonl' is not text"),
         ("tofu", ("forget=FILE",), {"before": Path("x")}, "uses no --before"),
         ("evoke", ("FILE",), {"reference": Path("x")}, "uses no --reference"),
         ("traces", (), {"model": Path("nowhere")}, "There is no model at nowhere"),
