@@ -59,7 +59,7 @@ def test_the_lines_say_what_the_attacks_find(
 
     again: list[str] = []
     assert lines(places, taught_folder, untaught_folder, knowledge, again) == [filtered, retrained]
-    assert len(again) == 6 and all(line.endswith("kept from before") for line in again)
+    assert len(again) == 7 and all(line.endswith("kept from before") for line in again)
 
 
 def test_a_method_that_refuses_is_no_line_and_the_next_one_runs(
