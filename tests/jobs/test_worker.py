@@ -19,7 +19,10 @@ from pydantic import BaseModel
 from tiny_gguf import write_tiny_gguf
 
 from console import errors
+from console.attacks.own_places import SECTION
+from console.casework.knowledge import bank_payload
 from console.domain.benchmark_files import EvokeFiles, OverfitPrompt
+from console.domain.own_places import PlaceCounts
 from console.domain.results import AttackRow, Status
 from console.engines.checking.weights_table import read_table
 from console.engines.model_files import identify
@@ -50,6 +53,7 @@ PAYLOAD = JobPayload(
         paraphrases=BANK.paraphrases,
         wrappers=BANK.wrappers,
         shots=tuple((shot.fact_type, shot.question, shot.answer) for shot in BANK.shots),
+        sections={SECTION: bank_payload().sections[SECTION]},
     ),
 )
 LORA = {"rank": 8, "alpha": 16}
@@ -151,6 +155,14 @@ class TestJobs:
         assert isinstance(ran.final, Done) and ran.code == 0, ran.final
         assert ran.final.seconds >= 0 and ran.final.peak_rss_mb > 20
         assert ran.of(Progress) and all(event.label and event.step <= event.steps for event in ran.of(Progress))
+
+    def test_listening_says_where_the_model_puts_the_facts(self, spec: Make) -> None:
+        """This one begins its answers with the secret, so nothing has to be added."""
+        found = run(spec(JobKind.OWN_PLACES)).result
+        assert found["counts"]["facts"] == found["counts"]["answered_first"] == 3
+        assert PlaceCounts.model_validate(found["counts"]).own_words == len(
+            [key for key in found["places"] if key in {item.id for item in PERSON}]
+        )
 
     def test_inspect_gives_the_identity(self, spec: Make, taught_folder: Path) -> None:
         assert run(spec(JobKind.INSPECT)).result == {"identity": identify(taught_folder).model_dump(mode="json")}
