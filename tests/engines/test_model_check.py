@@ -97,6 +97,7 @@ def set_values(name: str, value: float) -> Callable[[dict[str, torch.Tensor]], N
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "hole": (header(hole, bytes(64)), "there is a hole before"),
     "unknown type": (header(lambda told: told[QUERY].update(dtype="F13")), "unknown type 'F13'"),
+    "type that is a list": (header(lambda told: told[QUERY].update(dtype=["F32"])), "unknown type"),
     "type does not fit": (header(lambda told: told[QUERY].update(dtype="F16")), "not as many bytes"),
     "metadata of numbers": (header(lambda told: told.update(__metadata__={"a": 1})), "metadata hold something else"),
     "a pointer of LFS": (

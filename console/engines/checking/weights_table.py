@@ -86,7 +86,7 @@ def _entry(path: Path, name: str, declared: object, begin: int) -> TableEntry:
     if not isinstance(declared, dict):
         raise _refusal(path, f"{told} is not declared by type, shape and place")
     dtype, shape, offsets = (declared.get(key) for key in ("dtype", "shape", "data_offsets"))
-    if dtype not in BITS:
+    if not isinstance(dtype, str) or dtype not in BITS:
         raise _refusal(path, f"{told} is of the unknown type {quoted(str(dtype))}")
     if not _are_sizes(shape) or len(shape) > _MOST_DIMENSIONS:
         raise _refusal(path, f"{told} has no shape")
