@@ -22,7 +22,8 @@ from console.casework.requests import (
     request_state,
 )
 from console.casework.sequence import recorded_rechecks
-from console.casework.views import is_second_person, latest_batteries, timeline
+from console.casework.story import is_second_person, timeline
+from console.casework.views import latest_batteries
 from console.domain.case_state import REQUESTS
 from console.domain.engine_names import EngineName
 from console.domain.events import ArtefactExported, BatteryRecorded, ErasureRun, ReportSigned, VerdictReached

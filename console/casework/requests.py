@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import secrets
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -23,7 +20,7 @@ from console.domain.case_clock import (
     recorded_deadline,
 )
 from console.domain.case_state import REQUESTS, foreseen
-from console.domain.clock import check_received, compute_deadline
+from console.domain.clock import check_received
 from console.domain.deadline import Deadline, day_text
 from console.domain.events import (
     Approved,
@@ -37,15 +34,8 @@ from console.domain.events import (
     StatusChanged,
 )
 from console.domain.forget_set import ForgetItem, ForgetSet, known_types
-from console.domain.holiday_calendar import HolidayCalendar
-from console.domain.jurisdiction import (
-    JurisdictionProfile,
-    Period,
-    PeriodUnit,
-    SuspensionReason,
-    profile_for_place,
-    resolve_profile,
-)
+from console.domain.jurisdiction import SuspensionReason
+from console.domain.place_law import deadline_under, law_of_place
 from console.domain.request_terms import Channel, Exception17, Ground, RefusalBasis, RequestStatus, language_code
 from console.domain.requests import ErasureRequest, TransitionFacts, check_transition, next_request_number
 from console.domain.roles import Duty, check_approval
@@ -55,144 +45,6 @@ from console.ledger import Transaction
 
 FORGET_SET, LETTER = "forget-set", "letter"
 NOBODY_NAMED = "No second person was named to approve."  # all that is known where nobody gives a reason
-_YEARS_AHEAD = 10
-_LONGEST_PUBLISHED = 366  # days
-
-
-def parse_basis(text: str) -> RefusalBasis:
-    """What a refusal rests on, by its code.
-
-    Raises:
-        InputError: unknown.
-    """
-    try:
-        return RefusalBasis(text.strip().lower())
-    except ValueError as error:
-        known = ", ".join(member.value for member in RefusalBasis)
-        raise InputError(f"Name what the refusal rests on with --basis ({known}).") from error
-
-
-def parse_exception(text: str) -> Exception17:
-    """An exception from ``17(3)(e)`` or just ``e``.
-
-    Raises:
-        InputError: not one of the five.
-    """
-    written = text.strip().lower()
-    return _parse(Exception17, f"17(3)({written})" if len(written) == 1 else written, "exception of Art. 17(3)")
-
-
-def parse_suspension(text: str) -> SuspensionReason:
-    """What the person is asked for, by its code.
-
-    Raises:
-        InputError: unknown.
-    """
-    return _parse(SuspensionReason, text.strip().lower(), "thing that the person can be asked for")
-
-
-@dataclass(frozen=True)
-class Law:
-    """Where a request is answered and by which law: all codes as they are kept.
-
-    Attributes:
-        chosen_by_place: nobody named the law; it is the one of the place.
-    """
-
-    profile: JurisdictionProfile
-    calendar: HolidayCalendar
-    chosen_by_place: bool
-
-    @property
-    def words(self) -> str:
-        """The law for a listing, and how it was chosen."""
-        how = "the law of the place" if self.chosen_by_place else "as you chose"
-        return f"{self.profile.title} [{self.profile.id}], {how}"
-
-
-def law_of_place(
-    profiles: Mapping[str, JurisdictionProfile],
-    country: str,
-    subdivision: str | None = None,
-    profile_id: str | None = None,
-    published_days: int | None = None,
-) -> Law:
-    """The law and the calendar for a place.
-
-    Args:
-        profile_id: the law, where somebody names it; None for the one of the place.
-        published_days: the office's own period, for a law that sets none.
-
-    Raises:
-        InputError: an unknown country, subdivision or profile, or a place whose law no profile knows.
-    """
-    calendar = HolidayCalendar.for_place(country, subdivision)
-    profile = (
-        profile_for_place(profiles, calendar.country, calendar.subdivision)
-        if profile_id is None
-        else resolve_profile(profiles, profile_id.strip().lower())
-    )
-    if published_days is not None:
-        if not 1 <= published_days <= _LONGEST_PUBLISHED:
-            raise InputError(f"An own period has 1 to {_LONGEST_PUBLISHED} days, not {published_days}.")
-        profile = profile.with_published_period(Period(count=published_days, unit=PeriodUnit.DAYS))
-    return Law(profile, calendar, chosen_by_place=profile_id is None)
-
-
-def calculated_deadline(received: date, law: Law, today: date) -> Deadline:
-    """The legal clock as a calculator: for any plausible day of receipt, also one that is still to come.
-
-    Raises:
-        InputError: no plausible year, too far ahead for anybody to know the holidays, or the law sets no period.
-    """
-    if received.year > today.year + _YEARS_AHEAD:
-        last = today.year + _YEARS_AHEAD
-        raise InputError(f"Nobody knows the holidays of {received.year} yet: give a day of receipt up to {last}.")
-    return _computed(received, law)
-
-
-def _computed(received: date, law: Law) -> Deadline:
-    """The deadline of a receipt, from holidays that are known.
-
-    Raises:
-        InputError: the calendar warns that it does not know the holidays of that time, such as movable ones.
-    """
-    with warnings.catch_warnings(record=True) as doubts:
-        warnings.simplefilter("always")
-        deadline = compute_deadline(received, law.profile, law.calendar)
-    if doubts:
-        raise InputError(
-            f"The holidays of {law.calendar.country} are not known for that time ({doubts[0].message}): "
-            "check the day of receipt."
-        )
-    return deadline
-
-
-def _parse(kind: Any, value: str, what: str) -> Any:
-    try:
-        return kind(value)
-    except ValueError as error:
-        known = ", ".join(str(member.value) for member in kind)
-        raise InputError(f"{quoted(value)} is not a {what}; choose one of {known}.") from error
-
-
-def parse_ground(text: str) -> Ground:
-    """A ground from ``17(1)(b)`` or just ``b``.
-
-    Raises:
-        InputError: not one of the six.
-    """
-    written = text.strip().lower()
-    return _parse(Ground, f"17(1)({written})" if len(written) == 1 else written, "ground of Art. 17(1)")
-
-
-def parse_channel(text: str) -> Channel:
-    """A channel by its code.
-
-    Raises:
-        InputError: unknown.
-    """
-    return _parse(Channel, re.sub(r"[-\s]+", "_", text.strip().lower()), "channel")
 
 
 def register(
@@ -230,7 +82,7 @@ def register(
     forget_set = ForgetSet(items=tuple(items)).require_nonempty()
     law = law_of_place(office.profiles, country, subdivision, profile_id, published_days)
     check_received(received, office.today())
-    deadline = _computed(received, law)
+    deadline = deadline_under(received, law)
     with office.ledger.transaction() as transaction:
         number = next_request_number(office.ledger.projection(REQUESTS), office.today().year)
         request = ErasureRequest(

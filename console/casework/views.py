@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 import regex
@@ -13,21 +13,18 @@ from console.casework.models import knowledge_of, model_state
 from console.casework.notes import note_text
 from console.casework.office import Office
 from console.casework.requests import clock_entries, deadline_difference, deadline_of, forget_items, request_state
+from console.casework.story import TimelineLine, timeline
 from console.domain.case_state import JOBS, MODELS, REQUESTS
 from console.domain.deadline import Deadline, Urgency, days_left, urgency
 from console.domain.events import BatteryInterrupted, BatteryRecorded, VerdictReached
-from console.domain.exports import ExportForm
 from console.domain.request_terms import Channel, Ground, RequestStatus
 from console.domain.results import AttackRow, Battery, Behaviour, Evidence, Stage, Status
-from console.domain.roles import Separation
 from console.domain.tally import Tally, tally
 from console.domain.verdict import located, missing_kinds
 from console.domain.visible import visible
 from console.errors import ConsoleError, InputError, NotPossibleError
-from console.ledger import Event
 
 S = RequestStatus
-IN_THE_VAULT = "reason sealed in the vault"
 _ANSWERED = frozenset({S.SUBJECT_INFORMED, S.CLOSED, S.WITHDRAWN, S.SUPERSEDED, S.DUPLICATE})
 
 _NEXT_STEP = {
@@ -93,17 +90,6 @@ class InboxLine:
     problem: str = ""
     verdict: str | None = None
     is_stopped: bool = False
-
-
-@dataclass(frozen=True)
-class TimelineLine:
-    """One entry of a case's story; ``at`` is in the office's time zone, ``what`` a sentence that may hold a reason."""
-
-    seq: int
-    at: datetime
-    what: str
-    actor: str
-    hash: str
 
 
 @dataclass(frozen=True)
@@ -358,106 +344,6 @@ def inbox(office: Office) -> list[InboxLine]:
         except (ConsoleError, ValueError, KeyError) as error:
             lines.append(_line_with_problem(office, number, state, error))
     return sorted(lines, key=lambda line: (not line.problem, line.due is None, line.due or line.received, line.number))
-
-
-def sentence_of(kind: str, body: dict[str, Any], note: str = "") -> str:
-    """A ledger event as a sentence for the story.
-
-    Args:
-        note: what somebody typed with it, opened; or a word on where it lies.
-    """
-    match kind:
-        case "request_registered":
-            return f"Request registered with {body['items']} facts to look for; due on {body['due']}."
-        case "status_changed":
-            reason = f" ({note})" if note else ""
-            return f"Now: {S(body['to']).label}{reason}."
-        case "clock_suspended":
-            # Whether the wait moves the due date is the law's to say: the steps of the date say it.
-            return f"The person was asked on {body['starts_on']}; the office waits for the answer."
-        case "clock_resumed":
-            return f"The person answered on {body['ends_on']}; the office waits no longer."
-        case "extension_notified":
-            return f"The person was told on {body['notified_on']} that the answer takes longer: {note}."
-        case "clock_entry_withdrawn":
-            return f"Entry {body['entry']} was recorded in error and no longer counts: {note}."
-        case "deadline_accepted":
-            return (
-                f"The dates by today's calendar were accepted: due on {body['binding_due']} in place of "
-                f"{body['binding_due_before']}."
-            )
-        case "office_timezone_set":
-            return f"The office counts its days in the time zone {body['timezone']}."
-        case "job_started":
-            return f"A job began: {_JOB_WORDS.get(body['job'], body['job'])} (model {body['model']})."
-        case "job_ended":
-            if body["outcome"] == "done":
-                return f"The job ended after {body['seconds']} s."
-            ended = "was cancelled" if body["outcome"] == "cancelled" else "failed"
-            return f"The job {ended}: {note}"
-        case "battery_interrupted":
-            return (
-                f"The attacks were stopped; {len(body['finished'])} that were finished are kept, and the next run "
-                "of the same attacks goes on from there."
-            )
-        case "battery_recorded":
-            battery = Battery.model_validate(body["battery"])
-            return f"{_STAGE_WORDS[battery.stage]}: {tally(battery.rows).words}."
-        case "plan_fixed":
-            return f"Method '{body['method']}' and the thresholds were fixed (hash {body['thresholds_hash'][:12]}…)."
-        case "approved":
-            how = "by a second person." if is_second_person(body) else f"by the person who prepared it: {note}"
-            return f"The {body['what']} was approved {how}"
-        case "erasure_run":
-            return f"Erased with {body['steps']} steps; {body['changed_count']} tensors changed."
-        case "artefact_exported":
-            form = ExportForm(body["form"]).label
-            return f"Written as {body['artefact']} ({form}) and read back; {body['rewritten_count']} tensors are new."
-        case "verdict_reached":
-            return f"Verdict: {body['verdict']['word']} (rule {body['verdict']['rule']})."
-        case "earlier_rechecked":
-            return f"Searched again in the later model {body['artefact']}: {body['standing']}."
-        case "report_signed":
-            return f"Report {body['report_id']} signed and written."
-        case "vault_shredded":
-            return "The person's data was destroyed in the vault."
-    return kind.replace("_", " ")
-
-
-_JOB_WORDS = {
-    "attack": "attacking",
-    "erase": "erasing",
-    "export": "writing the file that is deployed",
-    "inspect": "reading model files",
-    "own-places": "listening where the model puts the facts",
-    "prepare-questions": "letting the helper write questions",
-    "teach": "teaching the sample model",
-}
-_STAGE_WORDS = {
-    Stage.BEFORE: "Attacked before the erasure",
-    Stage.AFTER: "Attacked after the erasure",
-    Stage.REFERENCE: "Attacked a model that never knew the data",
-}
-
-
-def is_second_person(approval: dict[str, Any]) -> bool:
-    """Whether somebody else approved than the person who prepared it."""
-    return approval["mode"] == Separation.SECOND_PERSON.value
-
-
-def timeline(office: Office, number: str, *, opened: bool = True) -> tuple[TimelineLine, ...]:
-    """The story of a case, oldest first.
-
-    Args:
-        opened: with what people typed; else a word that it lies sealed, for a story that leaves the house.
-    """
-
-    def line(event: Event) -> TimelineLine:
-        note = note_text(office, event.body)
-        said = sentence_of(event.kind, event.body, note if opened or not note else IN_THE_VAULT)
-        return TimelineLine(event.seq, office.local(event.at), said, event.actor, event.hash)
-
-    return tuple(line(event) for event in office.ledger.events(number))
 
 
 def _body_at(office: Office, seq: int) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def deadline(
     if not received or not country:
         raise InputError("Name the day of receipt and the country (--received, --country), or a request (--request).")
     from console.casework.office import load_profiles, system_clock
-    from console.casework.requests import calculated_deadline, law_of_place
+    from console.domain.place_law import calculated_deadline, law_of_place
 
     law = law_of_place(load_profiles(), country, subdivision, profile, published_days)
     found = calculated_deadline(parse_day(received), law, system_clock().date())

@@ -23,7 +23,9 @@ from console.cli.session import (
     rows,
 )
 from console.cli.speaking import say
+from console.domain.place_law import law_of_place
 from console.domain.request_terms import language_code
+from console.domain.typed_terms import parse_basis, parse_channel, parse_exception, parse_ground, parse_suspension
 from console.domain.visible import quoted, visible
 from console.errors import InputError
 from console.out_file import OutFile
@@ -62,10 +64,10 @@ def request_add(
     from console.casework.office import load_profiles
 
     session = open_session(as_json, data_dir)
-    received_on, came_by = parse_day(received), requests.parse_channel(channel)
-    grounds = tuple(requests.parse_ground(entry) for entry in ground or ())
+    received_on, came_by = parse_day(received), parse_channel(channel)
+    grounds = tuple(parse_ground(entry) for entry in ground or ())
     language_code(language)
-    law = requests.law_of_place(load_profiles(), country, subdivision, profile, published_days)
+    law = law_of_place(load_profiles(), country, subdivision, profile, published_days)
     found = read_facts_file(forget_set, subject, encoding)
     name = quoted(forget_set.name)
     if not found.items:
@@ -235,9 +237,9 @@ def request_decide(
     from console.casework import requests
 
     session = open_session(as_json, data_dir)
-    grounds = tuple(requests.parse_ground(entry) for entry in ground or ())
-    exceptions = tuple(requests.parse_exception(entry) for entry in exception or ())
-    parsed = None if grant else requests.parse_basis(basis)
+    grounds = tuple(parse_ground(entry) for entry in ground or ())
+    exceptions = tuple(parse_exception(entry) for entry in exception or ())
+    parsed = None if grant else parse_basis(basis)
     with session.office() as office:
         if parsed is None:
             requests.grant(office, number, grounds)
@@ -263,7 +265,7 @@ def request_ask(
     from console.casework import requests
 
     session = open_session(as_json, data_dir)
-    reason, day = requests.parse_suspension(what), parse_day(on) if on else None
+    reason, day = parse_suspension(what), parse_day(on) if on else None
     with session.office() as office:
         requests.suspend_clock(office, number, day or office.today(), reason)
         _show_due(session, office, number)

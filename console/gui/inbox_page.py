@@ -21,7 +21,8 @@ from PySide6.QtWidgets import (
 )
 
 from console.casework.office import Office
-from console.casework.views import InboxLine, inbox, timeline
+from console.casework.story import timeline
+from console.casework.views import InboxLine, inbox
 from console.domain.deadline import Urgency
 from console.gui.action_button import ActionButton
 from console.gui.actions import ActionRegistry

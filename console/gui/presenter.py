@@ -11,7 +11,8 @@ from importlib.metadata import entry_points
 from console.casework.models import model_state
 from console.casework.office import Office
 from console.casework.requests import request_state
-from console.casework.views import CasePage, InboxLine, ModelLine, TimelineLine
+from console.casework.story import TimelineLine
+from console.casework.views import CasePage, InboxLine, ModelLine
 from console.domain.advice import default_method
 from console.domain.case_state import MODELS
 from console.domain.deadline import Urgency, day_text

@@ -17,10 +17,11 @@ from PySide6.QtWidgets import (
 )
 
 from console.casework.office import Office
-from console.casework.requests import Law, law_of_place, register
+from console.casework.requests import register
 from console.domain.clock import check_received, compute_deadline
 from console.domain.deadline import day_text
 from console.domain.jurisdiction import PUBLISHED
+from console.domain.place_law import Law, law_of_place
 from console.domain.request_terms import Channel, Ground
 from console.errors import ConsoleError
 from console.gui.choices import check_box, ground_words

@@ -6,7 +6,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from console.casework.office import Office
-from console.casework.views import CasePage, TimelineLine
+from console.casework.story import TimelineLine
+from console.casework.views import CasePage
 from console.gui.choices import check_box
 from console.gui.pieces import Card, Text, clear
 from console.gui.presenter import by_whom, days_of, local_time, technical_line

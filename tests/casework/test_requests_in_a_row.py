@@ -21,7 +21,7 @@ from console.casework.operation import Operation, UseCase
 from console.casework.records import verify_records
 from console.casework.replay import replay
 from console.casework.reporting import make_report
-from console.casework.views import timeline
+from console.casework.story import timeline
 from console.cli.sequence import chain_words, earlier_json, earlier_words
 from console.domain.case_state import JOBS, MODELS, REQUESTS
 from console.domain.events import EarlierRechecked, ErasureRun, PlanFixed

@@ -16,7 +16,8 @@ from console.casework.notes import DESTROYED
 from console.casework.office import Office
 from console.casework.records import clear_words, export_records
 from console.casework.reporting import _approvals
-from console.casework.views import IN_THE_VAULT, case_page, inbox, timeline
+from console.casework.story import IN_THE_VAULT, timeline
+from console.casework.views import case_page, inbox
 from console.cli.records import export_sentence
 from console.domain.case_state import REQUESTS
 from console.domain.events import Approved, StatusChanged

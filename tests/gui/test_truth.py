@@ -20,7 +20,8 @@ from console.casework.operation import CancelledByUserError
 from console.casework.reporting import outline_report
 from console.casework.requests import request_state
 from console.casework.sequence import remaining_knowledge
-from console.casework.views import case_page, inbox, models, timeline
+from console.casework.story import timeline
+from console.casework.views import case_page, inbox, models
 from console.domain.request_terms import Ground
 from console.domain.results import Stage
 from console.domain.verdict import Word
