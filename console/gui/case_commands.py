@@ -34,7 +34,7 @@ from console.gui.proof import search_words
 from console.gui.tones import Tone
 
 if TYPE_CHECKING:
-    from console.casework.reporting import ReportOutline
+    from console.casework.case_evidence import ReportOutline
     from console.casework.views import CasePage
     from console.gui.window import MainWindow
 
@@ -261,7 +261,9 @@ class CaseCommands(QObject):
         office, page = self._desk.office, self._page
 
         def outline() -> ReportOutline:
-            from console.casework.reporting import outline_report  # brings in the PDF libraries, seconds after start
+            from console.casework.case_evidence import (
+                outline_report,  # brings in the PDF libraries, seconds after start
+            )
 
             return outline_report(office, page.line.number)
 

@@ -12,6 +12,7 @@ import pytest
 from invented import PERSON
 
 from console.casework import cases, requests
+from console.casework.case_evidence import build_evidence
 from console.casework.checking import check_report
 from console.casework.engine_choice import chosen_engine
 from console.casework.exporting import ExportResult, export_model, gguf_base_of
@@ -20,7 +21,7 @@ from console.casework.models import add_model, model_state
 from console.casework.office import Office
 from console.casework.operation import Operation, UseCase
 from console.casework.replay import replay
-from console.casework.reporting import build_evidence, make_report
+from console.casework.reporting import make_report
 from console.domain.engine_names import EngineName
 from console.domain.exports import ExportForm, Place
 from console.domain.request_terms import Ground

@@ -12,8 +12,8 @@ import pytest
 from invented import PERSON
 
 from console.casework import requests
+from console.casework.case_evidence import _clock
 from console.casework.office import Office
-from console.casework.reporting import _clock
 from console.casework.views import case_page, inbox
 from console.domain.case_state import REQUESTS, CaseProjector
 from console.domain.deadline import Urgency

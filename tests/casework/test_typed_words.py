@@ -11,11 +11,11 @@ import pytest
 from invented import PERSON
 
 from console.casework import requests
+from console.casework.case_evidence import _approvals
 from console.casework.models import check_name, refuse_names
 from console.casework.notes import DESTROYED
 from console.casework.office import Office
 from console.casework.records import clear_words, export_records
-from console.casework.reporting import _approvals
 from console.casework.story import IN_THE_VAULT, timeline
 from console.casework.views import case_page, inbox
 from console.cli.records import export_sentence

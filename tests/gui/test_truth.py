@@ -14,10 +14,10 @@ from pytestqt.qtbot import QtBot
 from recorded import SHORT, WHOLE, Case, S
 
 from console.casework.batteries import run_battery, suite_for
+from console.casework.case_evidence import outline_report
 from console.casework.models import model_state
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError
-from console.casework.reporting import outline_report
 from console.casework.requests import request_state
 from console.casework.sequence import remaining_knowledge
 from console.casework.story import timeline
