@@ -137,7 +137,8 @@ def _telling(operation: Operation, *, quiet: bool) -> Iterator[Callable[[], None
 def _tell(lines: StepLines, operation: Operation) -> None:
     status = operation.status
     if status.title:
-        lines.tell(": ".join(part for part in (status.title, status.label) if part), status.fraction)
+        parts = dict.fromkeys(part for part in (status.title, status.label) if part)  # a short job has one word for both
+        lines.tell(": ".join(parts), status.fraction)
 
 
 def _ask_passphrase() -> str | None:
