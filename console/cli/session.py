@@ -137,7 +137,7 @@ def _telling(operation: Operation, *, quiet: bool) -> Iterator[Callable[[], None
 def _tell(lines: StepLines, operation: Operation) -> None:
     status = operation.status
     if status.title:
-        parts = dict.fromkeys(part for part in (status.title, status.label) if part)  # short jobs have one word for both
+        parts = dict.fromkeys(part for part in (status.title, status.label) if part)  # one word for both, if short
         lines.tell(": ".join(parts), status.fraction)
 
 

@@ -1,6 +1,6 @@
 """Many small damages to a model's files, and what the check of a model makes of each.
 
-    python tests/engines/model_mutations.py --count 2000
+    PYTHONPATH=tests python tests/engines/model_mutations.py --count 2000
 
 For every format: flipped, inserted, cut and doubled bytes, and JSON values replaced by others of the same and of other
 kinds. Each ends in a refusal in one sentence, or in a model that reads exactly as the sound one: the same tensors, and
