@@ -159,13 +159,23 @@ def _attacks(battery: BatteryRecorded) -> tuple[parts.AttackDescription, ...]:
 def _verdict(
     office: Office, state: dict[str, Any], batteries: dict[str, BatteryRecorded]
 ) -> tuple[Verdict, Any, Thresholds]:
-    """The recorded verdict; where nothing was erased, what the search alone allows to say."""
+    """The recorded verdict; where nothing was erased, that the search did not find the data.
+
+    Raises:
+        NotPossibleError: the search found it, or could not tell, and no erased model was attacked: every word that the
+            rules have would then speak of an erasure that never was.
+    """
     if state["verdict"] is not None:
         reached = VerdictReached.model_validate(_event_body(office, state["verdict"]["seq"]))
         return reached.verdict, reached.utility, Thresholds.model_validate(state["plan"]["thresholds"])
     before, reference = batteries["before"], batteries.get("reference")
     thresholds = Thresholds()
     verdict = decide(before.battery, before.battery, reference.battery if reference else None, None, thresholds)
+    if verdict.word is not Word.NOT_LOCATED:
+        raise NotPossibleError(
+            f"No erased model of {state['number']} was attacked yet, and the search did not say that there is nothing "
+            "to erase: a report would speak of an erasure that never was. Erase and attack first."
+        )
     return verdict, None, thresholds
 
 

@@ -410,6 +410,8 @@ def _blocked(office: Office, state: dict[str, Any], artefact: str | None) -> dic
         blocked["verify"] = "There is no erased model yet."
     if not located:
         blocked["report"] = "Nothing has been measured yet: locate the data first."
+    elif state["verdict"] is None and (search := search_of(office, state)) is not None and search.found:
+        blocked["report"] = "The search found the data, and no erased model was attacked yet: erase and attack first."
     return blocked
 
 
