@@ -15,7 +15,10 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import GemmaConfig, GemmaForCausalLM
 
+from console.engines.checking.model_folder import require_loadable
+from console.engines.checking.weights_table import TableEntry
 from console.engines.checking.whole_model import check_model
 from console.engines.model_files import identify
 from console.engines.transformers_engine import TransformersModel
@@ -94,6 +97,21 @@ def set_values(name: str, value: float) -> Callable[[dict[str, torch.Tensor]], N
     return lambda tensors: tensors[name].view(-1)[:1].fill_(value) and None
 
 
+def to_zero(chosen: Callable[[str], bool]) -> Callable[[Path], None]:
+    """Zeros of both signs, as a multiplication by zero leaves them."""
+
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        for name, tensor in tensors.items():
+            if chosen(name):
+                tensor.mul_(0)
+
+    return weights(change)
+
+
+def whole_numbers(told: dict[str, Any]) -> None:
+    told[QUERY]["dtype"] = "I32"
+
+
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "hole": (header(hole, bytes(64)), "there is a hole before"),
     "unknown type": (header(lambda told: told[QUERY].update(dtype="F13")), "unknown type 'F13'"),
@@ -144,6 +162,12 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         f"other shapes .*'{QUERY}'",
     ),
     "tied, and two of it": (set_in(CONFIG, tie_word_embeddings=True), "two different ones"),
+    "weights of whole numbers": (header(whole_numbers), f"'{QUERY}' is stored as I32, but weights are decimal"),
+    "a head of zeros of either sign": (to_zero(lambda name: "lm_head" in name), "'lm_head.weight' .* are all zero"),
+    "an embedding of zeros": (to_zero(lambda name: "embed" in name), "'model.embed_tokens.weight' .* are all zero"),
+    "a last norm of zeros": (to_zero(lambda name: name == "model.norm.weight"), "'model.norm.weight' .* are all zero"),
+    "a layer of zeros": (to_zero(lambda name: "layers.1." in name), "'model.layers.1.*' .* are all zero"),
+    "values that overflow": (weights(lambda tensors: tensors[QUERY].mul_(1e30)), "beyond what can be computed with"),
     "unknown architecture": (set_in(CONFIG, model_type="no-such"), "cannot be loaded: its configuration"),
 }
 
@@ -163,6 +187,29 @@ def test_a_sound_folder_passes_and_nothing_is_written(folder: Path) -> None:
     before = sorted(path.name for path in folder.parent.rglob("*"))
     check_model(folder)
     assert sorted(path.name for path in folder.parent.rglob("*")) == before
+
+
+def test_a_single_matrix_or_bias_of_zeros_may_be_meant(folder: Path) -> None:
+    to_zero(lambda name: name == QUERY or name.endswith(".bias"))(folder)
+    check_model(folder)
+
+
+def test_a_norm_that_stores_its_weight_less_one_may_be_zero(folder: Path) -> None:
+    rows = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["vocab_size"]
+    config = GemmaConfig(
+        vocab_size=rows, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, max_position_embeddings=64, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    GemmaForCausalLM(config).save_pretrained(folder)
+    assert not load_file(folder / WEIGHTS)["model.norm.weight"].any()
+    check_model(folder)
+
+
+def test_a_mask_that_was_stored_beside_the_weights_is_no_weight() -> None:
+    require_loadable([TableEntry("h.0.attn.bias", "U8", (1, 1, 8, 8), 8, 72)])
+    with pytest.raises(ModelFileError, match="is stored as U8"):
+        require_loadable([TableEntry("h.0.attn.bias", "U8", (8,), 8, 16)])
 
 
 def test_tied_weights_that_are_one_may_stand_in_the_file_twice(folder: Path) -> None:

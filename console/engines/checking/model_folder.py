@@ -8,7 +8,7 @@ class with files of its own is compared with this list before it is trusted (``c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from console.domain.visible import quoted
 from console.engines.checking.chat_template import require_usable
 from console.engines.checking.model_json import read_object
 from console.engines.checking.plain_files import part_name, require_file, require_inside
-from console.engines.checking.weights_table import PACKED, TableEntry, read_table
+from console.engines.checking.weights_table import FLOATS, PACKED, TableEntry, read_table
 from console.engines.output_filter import FILE_NAME as FILTER_FILE
 from console.errors import ModelFileError
 
@@ -44,6 +44,8 @@ _OTHER_WEIGHTS = {
     "a GGUF model is one file: name that": ("*.gguf",),
 }
 _TEMPLATE_FOLDER = "additional_chat_templates"
+_BUFFERS = frozenset(("position_ids", "masked_bias", "num_batches_tracked"))
+_MASK_DIMENSIONS = 4  # GPT-2, GPT-J and GPT-NeoX call the triangle of what attention may see its "bias"
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|layer)\.(\d+)\.")
 _LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _WIDTHS = ("hidden_size", "n_embd", "d_model", "vocab_size", "intermediate_size", "n_inner", "ffn_dim")
@@ -86,7 +88,7 @@ def read_folder(folder: Path) -> ModelFolder:
     template = _check_templates(folder)
     tensors = tuple((path, entry) for path in weights for entry in read_table(path))
     _require_index(folder, tensors)
-    _require_loadable(tensors)
+    require_loadable(entry for _, entry in tensors)
     _require_config_fits(folder, config, [entry for _, entry in tensors])
     return ModelFolder(folder, config, tuple(files), tensors, template)
 
@@ -256,16 +258,31 @@ def _check_templates(folder: Path) -> bool:
     return bool(found)
 
 
-def _require_loadable(tensors: tuple[tuple[Path, TableEntry], ...]) -> None:
-    packed = next((entry for _, entry in tensors if entry.dtype in PACKED), None)
-    if packed is not None:
-        raise ModelFileError(
-            f"The tensor {quoted(packed.name)} is stored as {packed.dtype}, packed weights that cannot be read or "
-            "erased here; take the model in its full form, or as a GGUF file."
-        )
-    empty = next((entry for _, entry in tensors if entry.start == entry.end), None)
-    if empty is not None:
-        raise ModelFileError(f"The tensor {quoted(empty.name)} holds no values; copy the model again.")
+def require_loadable(entries: Iterable[TableEntry]) -> None:
+    """Weights are decimal numbers, and there are some.
+
+    Raises:
+        ModelFileError: names the first tensor that is packed, of whole numbers, or empty.
+    """
+    for entry in entries:
+        if entry.dtype in PACKED:
+            raise ModelFileError(
+                f"The tensor {quoted(entry.name)} is stored as {entry.dtype}, packed weights that cannot be read or "
+                "erased here; take the model in its full form, or as a GGUF file."
+            )
+        if entry.dtype not in FLOATS and not _is_buffer(entry):
+            raise ModelFileError(
+                f"The tensor {quoted(entry.name)} is stored as {entry.dtype}, but weights are decimal numbers "
+                f"({', '.join(sorted(FLOATS))}); copy the model again."
+            )
+        if entry.start == entry.end:
+            raise ModelFileError(f"The tensor {quoted(entry.name)} holds no values; copy the model again.")
+
+
+def _is_buffer(entry: TableEntry) -> bool:
+    """Whether older versions of transformers stored this beside the weights; the loader knows it, and ignores it."""
+    last = entry.name.rpartition(".")[2]
+    return last in _BUFFERS or (last == "bias" and len(entry.shape) == _MASK_DIMENSIONS)
 
 
 def _require_config_fits(folder: Path, config: Mapping[str, Any], entries: list[TableEntry]) -> None:

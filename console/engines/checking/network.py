@@ -21,6 +21,7 @@ from console.domain.visible import quoted
 from console.engines.checking.chat_template import limit_rendering
 from console.engines.checking.model_folder import INDEX, ModelFolder
 from console.engines.checking.weights_table import TableEntry
+from console.engines.checking.weights_values import all_zero, is_in_layer
 from console.errors import ConsoleError, ModelFileError
 
 transformers_logging.disable_progress_bar()  # standard output belongs to the job's event stream
@@ -118,6 +119,32 @@ def _require_tied(found: ModelFolder, network: Any) -> None:
                 "(tie_word_embeddings), but its weights hold two different ones; set the flag as the model was "
                 "trained, or copy the model again."
             )
+
+
+def require_living_norms(found: ModelFolder, network: Any, zeros: frozenset[str]) -> None:
+    """No norm outside the layers wipes out what the layers made; Gemma's store the weight less one, and may be zero.
+
+    Args:
+        zeros: names of the tensors that are all zero.
+
+    Raises:
+        ModelFileError: names the norm.
+    """
+    modules = dict(network.named_modules())
+    for path, entry in found.tensors:
+        module = modules.get(entry.name.removesuffix(".weight"))
+        if entry.name in zeros and len(entry.shape) == 1 and not is_in_layer(entry.name) and _wipes_out(module):
+            raise all_zero(path, entry.name)
+
+
+def _wipes_out(norm: Any) -> bool:
+    """Whether a norm of this kind, with a weight of zeros, makes one thing of everything."""
+    if not type(norm).__name__.lower().endswith(("rmsnorm", "layernorm", "layernorm1p")):
+        return False
+    small = type(norm)(2)
+    with torch.no_grad():
+        small.weight.zero_()
+        return bool(torch.equal(small(torch.tensor([[1.0, -2.0]])), small(torch.tensor([[-3.0, 4.0]]))))
 
 
 def _same_bytes(left: tuple[Path, TableEntry], right: tuple[Path, TableEntry]) -> bool:

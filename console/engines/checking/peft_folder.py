@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from console.domain.visible import quoted
-from console.engines.checking.model_folder import CONFIG, PEFT_CONFIG, PEFT_WEIGHTS, WHOLE
+from console.engines.checking.model_folder import CONFIG, PEFT_CONFIG, PEFT_WEIGHTS, WHOLE, require_loadable
 from console.engines.checking.model_json import read_object
 from console.engines.checking.plain_files import require_file, require_inside
 from console.engines.checking.weights_table import TableEntry, read_table
@@ -61,6 +61,7 @@ def read_peft(folder: Path) -> PeftFolder:
             "run code); save the adapter again in that form."
         )
     tensors = read_table(require_inside(folder, require_file(folder / PEFT_WEIGHTS, "The weights file")))
+    require_loadable(tensors)
     return PeftFolder(folder, settings, tensors, str(settings.get("base_model_name_or_path") or ""))
 
 
