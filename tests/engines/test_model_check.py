@@ -168,7 +168,33 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a last norm of zeros": (to_zero(lambda name: name == "model.norm.weight"), "'model.norm.weight' .* are all zero"),
     "a layer of zeros": (to_zero(lambda name: "layers.1." in name), "'model.layers.1.*' .* are all zero"),
     "values that overflow": (weights(lambda tensors: tensors[QUERY].mul_(1e30)), "beyond what can be computed with"),
-    "unknown architecture": (set_in(CONFIG, model_type="no-such"), "cannot be loaded: its configuration"),
+    **{
+        f"{name} of {value}": (set_in(CONFIG, **{name: value}), f"'{name}' in config.json .*{says}")
+        for name, value, says in (
+            ("rms_norm_eps", float("nan"), "NaN or infinite"),
+            ("rms_norm_eps", 1e30, "between zero and one"),
+            ("rms_norm_eps", 0, "between zero and one"),
+            ("rope_theta", 0.0, "above zero"),
+            ("rope_theta", float("-inf"), "NaN or infinite"),
+            ("num_attention_heads", -4, "is -4, no whole number above zero"),
+            ("num_attention_heads", 0, "is 0, no whole number above zero"),
+            ("num_key_value_heads", 0, "above zero"),
+            ("head_dim", "wide", "'wide', no whole number"),
+            ("eos_token_id", 10**9, "is 1,000,000,000, which is no number of one of the"),
+            ("eos_token_id", [2, -1], "is -1, which"),
+            ("initializer_range", float("inf"), "NaN or infinite"),
+        )
+    },
+    "a nested setting": (
+        set_in(CONFIG, rope_parameters={"rope_type": "default", "rope_theta": -1.0}),
+        "'rope_theta' .* above zero",
+    ),
+    "an end that is no token": (write("generation_config.json", b'{"eos_token_id": 9999999}'), "in generation_config"),
+    "how to generate": (
+        write("generation_config.json", b'{"suppress_tokens": [0, 1], "forced_eos_token_id": 0}'),
+        "its generation_config.json is not what the library expects",
+    ),
+    "unknown architecture": (set_in(CONFIG, model_type="no-such"), "architecture 'no-such' is not known"),
 }
 
 
@@ -235,11 +261,29 @@ def test_a_token_without_a_row(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-@pytest.mark.parametrize("name", [WEIGHTS, "tokenizer_config.json"])
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, "tokenizer.json", "tokenizer_config.json", "adapter.json"])
 def test_a_pipe_is_not_waited_for(folder: Path, name: str) -> None:
-    (folder / name).unlink()
+    (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
     with pytest.raises(ModelFileError, match="is a pipe, socket or device"):
+        identify(folder)
+
+
+@pytest.mark.parametrize("name", [CONFIG, "tokenizer.json", WEIGHTS, "generation_config.json", "chat_template.jinja"])
+def test_a_link_out_of_the_folder_is_not_read(folder: Path, name: str) -> None:
+    other = folder.parent / "other"
+    other.write_text("no JSON", encoding="utf-8")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(other)
+    with pytest.raises(ModelFileError, match=f"'{name}' .* is a link to a file outside"):
+        identify(folder)
+
+
+@pytest.mark.parametrize("name", [CONFIG, "tokenizer.json"])
+def test_what_is_no_file_is_called_what_it_is(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(ModelFileError, match=f"'{name}' is a folder and not a file"):
         identify(folder)
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from console.domain.visible import quoted
 from console.engines.checking.chat_template import limit_rendering
-from console.engines.checking.model_folder import INDEX, ModelFolder
+from console.engines.checking.model_folder import GENERATION, INDEX, ModelFolder
 from console.engines.checking.weights_table import TableEntry
 from console.engines.checking.weights_values import all_zero, is_in_layer
 from console.errors import ConsoleError, ModelFileError
@@ -36,7 +36,7 @@ def failures_named(name: str, what: str) -> Iterator[None]:
     A tokenizer written in Rust ends with a panic, which is no ``Exception`` in Python.
 
     Args:
-        what: which part of the model is being read.
+        what: which part of the model is being read, and "is" or "are".
 
     Raises:
         ModelFileError: the library failed; it is the cause.
@@ -57,7 +57,7 @@ def failures_named(name: str, what: str) -> Iterator[None]:
 
 def _unloadable(name: str, what: str, error: BaseException) -> ModelFileError:
     return ModelFileError(
-        f"The model in {quoted(name)} cannot be loaded: its {what} is not what the library expects "
+        f"The model in {quoted(name)} cannot be loaded: its {what} not what the library expects "
         f"({type(error).__name__}); check that its configuration, weights and tokenizer belong together, or copy it "
         "again."
     )
@@ -72,7 +72,11 @@ def open_network(found: ModelFolder, device: str | None = None) -> Any:
     Raises:
         ModelFileError: an unknown architecture, or tensors that are missing, too many or of other shapes.
     """
-    with failures_named(found.path.name, "configuration or weights"):
+    _require_known(found)
+    if (found.path / GENERATION).is_file():
+        with failures_named(found.path.name, f"{GENERATION} is"):
+            GenerationConfig.from_pretrained(found.path, local_files_only=True)
+    with failures_named(found.path.name, "configuration or weights are"):
         network, report = AutoModelForCausalLM.from_pretrained(
             found.path,
             dtype=torch.float32,
@@ -86,6 +90,15 @@ def open_network(found: ModelFolder, device: str | None = None) -> Any:
     _require_complete(found.path.name, report)
     _require_tied(found, network)
     return network
+
+
+def _require_known(found: ModelFolder) -> None:
+    kind = found.config["model_type"]
+    if kind not in CONFIG_MAPPING:
+        raise ModelFileError(
+            f"The architecture {quoted(kind)} is not known (model_type in config.json of {quoted(found.path.name)}); "
+            "choose a model of another architecture, or copy it again."
+        )
 
 
 def _require_complete(name: str, report: Mapping[str, Any]) -> None:
@@ -171,7 +184,7 @@ def open_tokenizer(found: ModelFolder, rows: int) -> Any:
         ModelFileError: it cannot be read, reads files that the model's hash does not cover, or has tokens beyond
             ``rows``.
     """
-    with failures_named(found.path.name, "tokenizer"):
+    with failures_named(found.path.name, "tokenizer is"):
         tokenizer = AutoTokenizer.from_pretrained(found.path, local_files_only=True, trust_remote_code=False)
         _without_rowless(tokenizer, rows)
         largest = max(tokenizer.get_vocab().values(), default=-1)
