@@ -21,6 +21,8 @@ from console.engines.checking.model_folder import require_loadable
 from console.engines.checking.weights_table import TableEntry
 from console.engines.checking.whole_model import check_model
 from console.engines.model_files import identify
+from console.engines.prompts import prompt_ids
+from console.engines.protocol import Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.errors import ModelFileError
 
@@ -207,6 +209,58 @@ def test_a_fault_is_refused_by_its_cause(folder: Path, spoil: Callable[[Path], o
     assert str(refused.value).isprintable() and len(str(refused.value)) < 700
     with pytest.raises(ModelFileError, match=says):
         TransformersModel.load(folder, folder.parent / "cache", "cpu")
+
+
+MESSAGE = "{% for m in messages %}{% if m.role == 'user' %}MESSAGE{% endif %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("hello", "leaves out the user's message"),
+        ("", "writes nothing"),
+        ("{% if messages %} {% endif %}", "writes nothing"),
+        ("{% if messages|length == 1 %}{{ messages[0].content }}{% else %}hello{% endif %}", "leaves out the user's"),
+        ("{{ messages[0].content }}{{ [1] * 99999999999999999999 }}", "makes too much of a value"),
+        ("{{ messages[0].content }}{{ ''.join([]).zfill(1) }}", "unsafe"),
+        ("{{ messages[0].content }}{{ range(10**30)|list }}", "it repeats a text too often"),
+        ("{% for %}", "not written in the language of templates"),
+        ("{{ raise_exception('no') }}", "refuses the conversation"),
+        ("{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "calls itself without end"),
+    ],
+)
+def test_a_template_that_cannot_be_used(folder: Path, source: str, says: str) -> None:
+    (folder / "chat_template.jinja").write_text(source, encoding="utf-8")
+    with pytest.raises(ModelFileError, match=f"chat_template.jinja of 'model': .*{says}") as refused:
+        identify(folder)
+    assert "Error" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        MESSAGE.replace("MESSAGE", "{{ m.content | trim }}"),
+        MESSAGE.replace("MESSAGE", "{{ m.content.strip().upper() }}"),
+        MESSAGE.replace("MESSAGE", "{{ m.content.split()|join(' ') }}"),
+        "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        + MESSAGE.replace("MESSAGE", "{{ m.content }}"),
+    ],
+)
+def test_a_template_may_trim_what_is_said_and_know_no_system(folder: Path, source: str) -> None:
+    (folder / "chat_template.jinja").write_text(source, encoding="utf-8")
+    check_model(folder)
+
+
+def test_a_template_that_does_not_end_with_some_texts_ends_in_a_sentence(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}{% if 'Ottilie' in m.content %}{% for a in range(90000) %}{% for b in range(90000) %}"
+        "{% endfor %}{% endfor %}{% endif %}{{ m.content }}{% endfor %}",
+        encoding="utf-8",
+    )
+    tokenizer = TransformersModel.load(folder, folder, "cpu").tokenizer
+    assert prompt_ids(tokenizer, Prompt("q", "Who is it?", chat=True))
+    with pytest.raises(ModelFileError, match=r"chat template cannot be used \(the template does not end"):
+        prompt_ids(tokenizer, Prompt("q", "Who is Ottilie?", chat=True))
 
 
 def test_a_sound_folder_passes_and_nothing_is_written(folder: Path) -> None:
