@@ -374,3 +374,18 @@ def test_what_is_no_number_is_found_in_a_gguf_file(untaught: TransformersModel, 
     path.write_bytes(raw)
     with pytest.raises(ModelFileError, match=f"'{tensor.name}' .* no numbers"):
         check_model(path)
+
+
+@pytest.mark.parametrize("kind", ["F32", "Q8_0"])
+@pytest.mark.parametrize("chosen", ["token_embd.weight", "output_norm.weight", "blk.0."])
+def test_zeros_are_found_in_a_gguf_file(untaught: TransformersModel, tmp_path: Path, kind: str, chosen: str) -> None:
+    from console.engines.gguf_header import read_gguf_layout
+
+    path = tiny.write_gguf(untaught, tmp_path / "m.gguf", kind=kind)
+    raw = bytearray(path.read_bytes())
+    for tensor in read_gguf_layout(path).tensors:
+        if tensor.name.startswith(chosen):
+            raw[tensor.offset : tensor.offset + tensor.size] = bytes(tensor.size)
+    path.write_bytes(raw)
+    with pytest.raises(ModelFileError, match=f"'{chosen}.* all zero"):
+        check_model(path)

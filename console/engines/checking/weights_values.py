@@ -92,27 +92,40 @@ def require_weights(tensors: Sequence[tuple[Path, TableEntry]]) -> frozenset[str
     return zeros
 
 
-def require_weights_in_file(layouts: Iterable[GgufLayout]) -> None:
-    """The same for a GGUF model: its plain tensors, and the scales of its packed ones.
+def require_numbers_in_file(layouts: Iterable[GgufLayout]) -> frozenset[str]:
+    """``require_numbers`` for GGUF files: their plain tensors, and the scales of their packed ones.
+
+    Raises:
+        ModelFileError: as ``require_numbers``.
+    """
+    bytes_of = {name: size for name, _, size in BLOCKS.values()}
+    zeros = set()
+    for layout in layouts:
+        for tensor in layout.tensors:
+            begin, end, kind = tensor.offset, tensor.offset + tensor.size, tensor.type_name
+            number, places = _numbers_of(kind)
+            if places and not _holds_something(layout.path, tensor.name, begin, end, number, bytes_of[kind], places):
+                zeros.add(tensor.name)
+    return frozenset(zeros)
+
+
+def _numbers_of(kind: str) -> tuple[str, tuple[int, ...]]:
+    """The type of the numbers in a block of one of ggml's types, and where they lie in it; nowhere in some."""
+    if kind in _BITS:
+        return kind, (0,)
+    return ("F32", (0,)) if kind == "Q8_K" else ("F16", _SCALES.get(kind, ()))
+
+
+def require_weights_in_file(layouts: Sequence[GgufLayout]) -> None:
+    """``require_weights`` for a whole GGUF model.
 
     Raises:
         ModelFileError: as ``require_weights``.
     """
-    bytes_of = {name: size for name, _, size in BLOCKS.values()}
-    zeros: set[str] = set()
-    read: list[tuple[Path, str, int]] = []
-    for layout in layouts:
-        for tensor in layout.tensors:
-            begin, end, kind = tensor.offset, tensor.offset + tensor.size, tensor.type_name
-            number, places = ("F32", (0,)) if kind == "Q8_K" else ("F16", _SCALES.get(kind, (0,)))
-            if kind in _BITS:
-                number = kind
-            elif kind not in _SCALES and kind != "Q8_K":
-                continue
-            read.append((layout.path, tensor.name, len(tensor.shape)))
-            if not _holds_something(layout.path, tensor.name, begin, end, number, bytes_of[kind], places):
-                zeros.add(tensor.name)
-    _require_living(read, frozenset(zeros))
+    zeros = require_numbers_in_file(layouts)
+    _require_living(
+        ((layout.path, tensor.name, len(tensor.shape)) for layout in layouts for tensor in layout.tensors), zeros
+    )
 
 
 def _require_living(tensors: Iterable[tuple[Path, str, int]], zeros: frozenset[str]) -> None:
