@@ -151,7 +151,7 @@ def request_list(as_json: Json = False, data_dir: DataDir = None) -> None:
             "number": line.number,
             "person": line.person,
             "status": line.status.value,
-            "received": line.received.isoformat(),
+            "received": line.received.isoformat() if line.received else None,
             "due": line.due.isoformat() if line.due else None,
             "days_left": line.days_left,
             "urgency": line.urgency.value,
