@@ -134,7 +134,7 @@ def test_a_real_second_approval_is_printed_as_one(office: Office) -> None:
 @pytest.mark.parametrize(
     ("reason", "printed"),
     [
-        (NOBODY_NAMED, requests.NOBODY_NAMED),
+        (NOBODY_NAMED, NOBODY_NAMED),
         ("Nobody else was here.", "Reason given: Nobody else was here."),
         (WORDS, "The reason is kept in the office's vault, not in this report."),
         ("Ask 030 1234567.", "The reason is kept in the office's vault, not in this report."),
