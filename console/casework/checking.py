@@ -79,6 +79,8 @@ def named_trust(authorities: Iterable[Path]) -> Trust | None:
     for path in paths:
         try:
             known |= trust_in([path.read_bytes()], f"the one in {quoted(path.name)}, which you trust").authorities
+        except InputError as error:
+            raise InputError(f"{quoted(path.name)} holds no certificate; give the authority's .cer file.") from error
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise InputError(

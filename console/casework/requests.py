@@ -44,7 +44,6 @@ from console.errors import InputError, NotPossibleError
 from console.ledger import Transaction
 
 FORGET_SET, LETTER = "forget-set", "letter"
-NOBODY_NAMED = "No second person was named to approve."  # all that is known where nobody gives a reason
 
 
 def register(

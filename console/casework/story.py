@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from console.casework.notes import note_text
+from console.casework.notes import OWN_SENTENCES, note_text
 from console.casework.office import Office
 from console.domain.exports import ExportForm
 from console.domain.request_terms import RequestStatus
@@ -123,7 +123,8 @@ def timeline(office: Office, number: str, *, opened: bool = True) -> tuple[Timel
 
     def line(event: Event) -> TimelineLine:
         note = note_text(office, event.body)
-        said = sentence_of(event.kind, event.body, note if opened or not note else IN_THE_VAULT)
+        shown = opened or not note or note in OWN_SENTENCES
+        said = sentence_of(event.kind, event.body, note if shown else IN_THE_VAULT)
         return TimelineLine(event.seq, office.local(event.at), said, event.actor, event.hash)
 
     return tuple(line(event) for event in office.ledger.events(number))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from console.cli.session import (
     DataDir,
@@ -37,7 +38,7 @@ def model_add(
     path: Path,
     name: Annotated[str, typer.Option("--name", help="What to call it.")],
     snapshot: Annotated[str | None, typer.Option("--snapshot", help="The model before it learned the data.")] = None,
-    training: Annotated[Path | None, typer.Option("--training-record", help=_RECORD)] = None,
+    training: Annotated[Path | None, typer.Option("--training-record", help=escape(_RECORD))] = None,
     base: Annotated[
         str | None, typer.Option("--base", help="For an adapter's folder: the registered model it belongs to.")
     ] = None,

@@ -141,5 +141,5 @@ def test_a_named_authority_confirms_the_signer(tmp_path: Path) -> None:
     assert found.headline is Headline.TIME_NOT_CONFIRMED
     with pytest.raises(InputError, match="cannot be read"):
         checked(report, authorities=[tmp_path / "absent.cer"])
-    with pytest.raises(InputError, match="The trusted certificate is none"):
+    with pytest.raises(InputError, match="holds no certificate"):
         checked(report, authorities=[report])

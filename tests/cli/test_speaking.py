@@ -99,3 +99,11 @@ def test_a_full_output_is_one_sentence() -> None:
 def test_the_help_names_the_exit_codes() -> None:
     ended = subprocess.run([sys.executable, "-m", "console", "--help"], capture_output=True, text=True, check=False)
     assert " ".join(EXIT_CODES.split()) in " ".join(ended.stdout.split())
+
+
+def test_the_help_keeps_brackets() -> None:
+    """Help is mark-up for its printer, in which brackets would vanish."""
+    line = [sys.executable, "-m", "console", "model", "add", "--help"]
+    ended = subprocess.run(line, capture_output=True, text=True, encoding="utf-8", check=False)
+    shown = re.sub(r"[\s│]+", " ", ended.stdout)
+    assert '"controls": [items that no model was taught]' in shown
