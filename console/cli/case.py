@@ -19,6 +19,7 @@ from console.cli.session import (
     SampleModel,
     Session,
     battery_words,
+    free_text,
     named_out,
     open_session,
     parse_settings,
@@ -28,7 +29,6 @@ from console.cli.speaking import say, step_teller
 from console.domain.advice import AUTO
 from console.domain.engine_names import EngineName
 from console.domain.reading import ANSWER_TOKENS
-from console.domain.visible import visible
 from console.paths import Places
 
 app = typer.Typer()
@@ -124,6 +124,7 @@ def erase(
         str,
         typer.Option(
             "--self-approval",
+            callback=free_text,
             metavar="REASON",
             help="Why you prepare and approve in one person. The report prints it, so no names; without it, the report "
             "says that no second person was named.",
@@ -307,7 +308,7 @@ def verify(
         rows({"Result": result.headline.sentence})
         if result.evidence is not None:
             case = f"{result.evidence.request.number}: {VERDICTS[result.evidence.verdict.word].title}"
-            rows({"Case": visible(f"{case} (report {result.evidence.report_id})")})  # one line, whatever it holds
+            rows({"Case": f"{case} (report {result.evidence.report_id})"})
         for name, light in result.lights.items():
             rows({name.value.capitalize(): f"{light.state.value}: {light.sentence}"})
 

@@ -18,7 +18,6 @@ from console.cli.session import (
     rows,
 )
 from console.cli.speaking import say, step_teller
-from console.domain.visible import visible
 from console.out_file import OutFile
 
 _RECORD = (
@@ -80,7 +79,7 @@ def model_training_record(
 
     session = open_session(as_json, data_dir)
     save_example(OutFile.named(out, session.places, replace=force))
-    session.show({"path": str(out)}, lambda: rows({"Written": visible(str(out))}))
+    session.show({"path": str(out)}, lambda: rows({"Written": out}))
 
 
 @model_app.command("list")

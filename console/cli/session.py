@@ -190,9 +190,21 @@ def write_json(out: OutFile | None, value: Any) -> None:
 
 
 def rows(values: Mapping[str, Any], width: int = 16) -> None:
-    """Print pairs in two columns."""
+    """Print pairs in two columns, each on one line: a line break in a value would forge another pair."""
     for key, value in values.items():
-        say(f"{key:<{width}} {value}\n")
+        say(f"{key:<{width}} {visible(str(value))}\n")
+
+
+def free_text(context: typer.Context, parameter: typer.CallbackParam, value: str) -> str:
+    """What somebody typed into an option, as text: for ``typer.Option(callback=…)``.
+
+    Raises:
+        InputError: the shell gave bytes that are not UTF-8; the sentence names the option.
+    """
+    if any("\ud800" <= sign <= "\udfff" for sign in value or ""):
+        what = str(parameter.name).replace("_", " ")
+        raise InputError(f"The {what} holds bytes that are not UTF-8: type it again, or set the terminal to UTF-8.")
+    return value
 
 
 def open_session(as_json: bool, data_dir: Path | None) -> Session:
@@ -207,9 +219,13 @@ def parse_day(text: str) -> date:
         InputError: anything but year-month-day.
     """
     try:
-        return date.fromisoformat(text.strip())
-    except ValueError as error:
-        raise InputError(f"{quoted(text)} is not a date; write year-month-day, such as 2025-01-31.") from error
+        day = date.fromisoformat(text.strip())
+    except ValueError:
+        day = None
+    # Python also takes 20250131, and the week and its day: forms that a person more easily gets wrong.
+    if day is None or day.isoformat() != text.strip():
+        raise InputError(f"{quoted(text)} is not a date; write year-month-day, such as 2025-01-31.")
+    return day
 
 
 def _ways_words(row: Mapping[str, Any]) -> None:

@@ -54,6 +54,16 @@ ENCODINGS: dict[str, str] = {
     "big5": "Big5 (Chinese)",
     "cp949": "EUC-KR (Korean)",
 }
+# Encodings that another one holds whole; a byte-order mark is taken off in any case.
+_HELD_BY = {
+    "utf-8-sig": "utf-8",
+    "ascii": "utf-8",
+    "shift_jis": "cp932",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "euc_kr": "cp949",
+    "iso8859-9": "cp1254",
+}
 _UNICODE = frozenset({"utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32"})
 # A guess is made among these; the ISO forms add nothing that their Windows forms do not hold.
 _GUESSED = [name for name in ENCODINGS if name not in _UNICODE and not name.startswith("iso")]
@@ -181,6 +191,7 @@ def encoding_named(name: str) -> str:
         wanted = codecs.lookup(name).name
     except (LookupError, ValueError):  # ValueError: a name with a zero byte
         wanted = ""
+    wanted = _HELD_BY.get(wanted, wanted)
     for known in ENCODINGS:
         if codecs.lookup(known).name == wanted:
             return known

@@ -83,6 +83,11 @@ class TestEncoding:
     def test_a_name_that_is_no_encoding(self, name: str) -> None:
         assert "There is no encoding" in refusal(b"x", encoding=name)
 
+    @pytest.mark.parametrize("name", ["utf-8-sig", "utf_8_sig", "U8", "ascii", "latin1", "shift_jis", "euc-kr", "gbk"])
+    def test_the_names_that_python_knows_are_taken(self, name: str) -> None:
+        data = "id,prompt\n1,Mira\n".encode(name)
+        assert open_text(data, "facts.csv", name).text == "id,prompt\n1,Mira\n"
+
     def test_every_encoding_can_be_named(self) -> None:
         assert [encoding_named(name.upper()) for name in ENCODINGS] == list(ENCODINGS)
 
