@@ -25,7 +25,7 @@ from console.cli.session import (
     parse_settings,
     rows,
 )
-from console.cli.speaking import say, step_teller
+from console.cli.speaking import say, say_line, step_teller
 from console.domain.advice import AUTO
 from console.domain.engine_names import EngineName
 from console.domain.reading import ANSWER_TOKENS
@@ -216,7 +216,7 @@ def attack(
     def words() -> None:
         rows({"Verdict": f"{verdict.word.value} (rule {verdict.rule})"})
         for line in (*verdict.reasons, *verdict.caps, *verdict.not_counted):
-            say(f"  - {line}\n")
+            say_line(f"  - {line}")
         battery_words(value["after"])
         behaviour_words(*behaved, _STAGES)
         earlier_words(result.earlier)
@@ -247,7 +247,7 @@ def transcript(
         for line in lines:
             mark = "HIT " if line.hit else "    "
             said = " ".join(line.said.split())
-            say(f"{mark} {line.attack} · {line.fact} · attempt {line.attempt + 1}\n")
+            say_line(f"{mark} {line.attack} · {line.fact} · attempt {line.attempt + 1}")
             say(f"       asked: {' '.join(line.asked.split())}\n       said:  {said}\n")
 
     session.show([asdict(line) for line in lines], words)
@@ -350,12 +350,12 @@ def demo(
     def words() -> None:
         rows({"Request": result.number, "Verdict": f"{value['verdict']} (rule {value['rule']})"})
         for line in (*value["reasons"], *value["caps"], *value["not_counted"]):
-            say(f"  - {line}\n")
+            say_line(f"  - {line}")
         say("Before\n")
         battery_words(value["before"])
         say("After\n")
         battery_words(value["after"])
         rows({"Report": value["report"], "Took": f"{value['seconds']:.0f} s, {value['peak_rss_mb']} MB at most"})
-        say(f"Check it: erasure-console verify {value['report']}\n")
+        say_line(f"Check it: erasure-console verify {value['report']}")
 
     session.show(value, words)

@@ -24,7 +24,7 @@ from console.cli.session import (
     parse_day,
     rows,
 )
-from console.cli.speaking import say
+from console.cli.speaking import say_line
 from console.domain.place_law import law_of_place
 from console.domain.request_terms import language_code
 from console.domain.typed_terms import parse_basis, parse_channel, parse_exception, parse_ground, parse_suspension
@@ -115,9 +115,9 @@ def request_add(
         rows({"Read as": found.reading, "Due": state["due"], "Law": law.words})
         for title, lines in (("refused", found.errors), ("weak", found.warnings)):
             for line in lines:
-                say(f"  {title}: {name}, {line.where}, {visible(line.field)}: {line.message}\n")
+                say_line(f"  {title}: {name}, {line.where}, {visible(line.field)}: {line.message}")
         for note in found.notes:
-            say(f"  note: {note}\n")
+            say_line(f"  note: {note}")
 
     session.show(value, words)
     if found.refused:
@@ -169,9 +169,9 @@ def request_list(as_json: Json = False, data_dir: DataDir = None) -> None:
 
     def words() -> None:
         for line in lines:
-            say(f"{line.number}  {line.person:<9} {line.status_text:<30} {line.due_text:<32} {line.next_step}\n")
+            say_line(f"{line.number}  {line.person:<9} {line.status_text:<30} {line.due_text:<32} {line.next_step}")
             if line.problem:
-                say(f"    {line.problem}\n")
+                say_line(f"    {line.problem}")
 
     session.show(value, words)
     if any(line.problem for line in lines):
@@ -212,7 +212,7 @@ def request_show(number: str, as_json: Json = False, data_dir: DataDir = None) -
             rows({"Verdict": f"{page.verdict_word} (rule {page.verdict_rule})"})
         for line in page.timeline:
             what = " ".join(line.what.split())
-            say(f"  {line.seq:>5}  {line.at:%Y-%m-%d %H:%M}  {what}\n")
+            say_line(f"  {line.seq:>5}  {line.at:%Y-%m-%d %H:%M}  {what}")
 
     session.show(value, words)
 

@@ -21,6 +21,11 @@ def say(text: str) -> None:
     sys.stdout.write(visible(text, keep="\n\t"))
 
 
+def say_line(text: str) -> None:
+    """Print one line on standard output: a line break in a name or a reason would forge another."""
+    sys.stdout.write(visible(text) + "\n")
+
+
 def say_beside(line: str) -> None:
     """Print a line on standard error, where it does not mix with a result; nowhere, if it cannot be written to.
 

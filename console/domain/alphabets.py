@@ -25,7 +25,7 @@ _ALPHABETS: dict[str, tuple[str, ...]] = {
     "mac-roman": ("äöüß", "àâçéèêëîïôœùûü", "áéíñóúü", "àèéìòù", "åäöéü", "æøåéöäü"),
 }  # fmt: skip
 LATIN = tuple(_ALPHABETS)
-_BETWEEN_WORDS = "\u00a0–—‘’‚“”„…«»‹›€£§°¿¡·•©®™º²³½"  # fmt: skip
+_BETWEEN_WORDS = "\u00a0–—‘’‚“”„…«»‹›€£§°¿¡·•©®™º²³½"
 _WORD = re.compile(r"[^\s!-/:-@\[-`{-~]+")  # between blanks and the punctuation of ASCII
 _LINES, _LONGEST_LINE = 200, 2_000  # looked at for a sample
 

@@ -91,6 +91,7 @@ def _records(lines: Sequence[str], separator: str, first: int) -> Iterator[Recor
     """Every record that is not blank; ``first`` is the number of the first line."""
     reader = csv.reader(lines, delimiter=separator, strict=True)
     heading: tuple[str, ...] = ()
+    is_quoted = False  # the heading, by a program that then does so with every cell
     while True:
         start = reader.line_num
         try:
@@ -105,32 +106,34 @@ def _records(lines: Sequence[str], separator: str, first: int) -> Iterator[Recor
                 return
             yield _unread(lines[start:end], start + first)
         else:
-            heading = heading or tuple(cells)
             own = lines[start : reader.line_num]
-            if _holds_rows(own, cells, separator, heading):
+            if not heading:
+                heading, is_quoted = tuple(cells), _all_quoted(own, cells, separator)
+            is_written = is_quoted and len(cells) == len(heading) and _all_quoted(own, cells, separator)
+            if not is_written and _holds_rows(own, separator, heading):
                 # With its cells: they tell the separator of a heading.
                 yield replace(_unread(own, start + first, swallowed=True), cells=tuple(cells))
             elif any(cell.strip() for cell in cells):
                 yield Record(start + first, tuple(cells), last_line=reader.line_num + first - 1)
 
 
-def _holds_rows(lines: Sequence[str], cells: Sequence[str], separator: str, heading: Sequence[str]) -> bool:
+def _holds_rows(lines: Sequence[str], separator: str, heading: Sequence[str]) -> bool:
     """Whether a record of several lines holds lines that look like rows: a quotation mark was left open in the first.
 
     A row has the heading's number of separators; in prose a blank follows each of them.
     """
     width = len(heading)
-    if len(lines) < 2 or width < 2 or _all_quoted(lines, cells, separator, width):
+    if len(lines) < 2 or width < 2:
         return False
     is_spaced = any(name.startswith(" ") for name in heading[1:])
     between = re.compile(re.escape(separator) + ("" if is_spaced else "(?! )"))
     return any(len(between.findall(line)) >= width - 1 for line in lines[1:])
 
 
-def _all_quoted(lines: Sequence[str], cells: Sequence[str], separator: str, width: int) -> bool:
-    """Whether a record has every cell, and every one in quotation marks, as programs write: none was forgotten."""
+def _all_quoted(lines: Sequence[str], cells: Sequence[str], separator: str) -> bool:
+    """Whether every cell of a record stands in quotation marks, as programs write: none was forgotten."""
     written = separator.join('"' + cell.replace('"', '""') + '"' for cell in cells)
-    return len(cells) == width and "".join(lines).rstrip("\r\n") == written
+    return "".join(lines).rstrip("\r\n") == written
 
 
 def _unread(lines: Sequence[str], line: int, *, to_the_end: bool = False, swallowed: bool = False) -> Record:
@@ -150,8 +153,7 @@ def _unread(lines: Sequence[str], line: int, *, to_the_end: bool = False, swallo
     elif swallowed:
         fault = (
             f"Lines {line} to {last} were read as one row and hold what looks like rows: a quotation mark is not "
-            "closed. Close it in its own cell; if the lines are one cell, put every cell of the row in quotation marks "
-            "or use JSON lines."
+            "closed. Close it in its own cell; if the lines are one cell, use JSON lines."
         )
     elif rows > 1:
         fault = (

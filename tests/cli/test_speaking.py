@@ -15,7 +15,7 @@ import typer
 
 from console.cli import app
 from console.cli.session import rows
-from console.cli.speaking import SILENT_AT_MOST_S, StepLines, json_text, step_teller
+from console.cli.speaking import SILENT_AT_MOST_S, StepLines, json_text, say_line, step_teller
 from console.cli.topics import EXIT_CODES, TOPICS
 
 CLI = Path(__file__).parents[2] / "console" / "cli"
@@ -123,6 +123,11 @@ def test_a_wrong_option_is_json_as_well(arguments: list[str], said: str) -> None
 def test_a_value_stays_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
     rows({"Office": "Firm\nLedger           whole"})
     assert capsys.readouterr().out == "Office           Firm\\x0aLedger           whole\n"
+
+
+def test_a_line_of_a_list_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    say_line("  one\r\ntwo\x1b")
+    assert capsys.readouterr().out == "  one\\x0d\\x0atwo\\x1b\n"
 
 
 def test_the_help_names_the_exit_codes() -> None:

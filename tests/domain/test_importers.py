@@ -185,6 +185,10 @@ class TestCsvFaults:
         result = read_csv('"subject","prompt","answer"\n"Mira","Where is Mira?","a,b,c\nd,e,f"\n')
         assert [item.answer for item in result.items] == ["a,b,c\nd,e,f"]
 
+    def test_quotation_marks_around_one_row_alone_prove_nothing(self) -> None:
+        result = read_csv('subject,prompt,answer\n"Mira","Where is Mira?","Kiel\nMira,Where was Mira?,Bonn"\n')
+        assert (result.items, result.total, result.refused) == ((), 2, 2)
+
     def test_a_heading_that_swallows_a_row_is_refused(self) -> None:
         with pytest.raises(InputError, match="check its quotation marks"):
             read_csv('subject,prompt,"answer\nMira,Where is Mira?,Kiel"\n')
