@@ -94,7 +94,9 @@ def test_a_ledger_of_version_1_says_which_entries_hold_clear_words(office: Offic
     assert f"1 entry of an older console holds words that people typed, in the clear ({seq})" in export_sentence((seq,))
 
 
-@pytest.mark.parametrize("name", [NAME.replace(" ", "-").lower(), f"lora.{NAME.split()[-1]}"])
+@pytest.mark.parametrize(
+    "name", [NAME.replace(" ", "-").lower(), NAME.replace(" ", "").lower(), f"lora.{NAME.split()[-1]}"]
+)
 def test_no_model_is_called_after_a_person(office: Office, name: str) -> None:
     number = add(office)
     with pytest.raises(InputError, match=f"the name of the person of request {number}.*choose another"):
