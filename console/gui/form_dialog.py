@@ -113,13 +113,13 @@ class FormDialog(KeyboardDialog):
         self.default_button = self.submit_button
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         self.back = self.buttons.button(QDialogButtonBox.StandardButton.Cancel)
-        self.last_stops = (self.submit_button, self.back)
         self.buttons.addButton(self.submit_button, QDialogButtonBox.ButtonRole.ActionRole)
         self.buttons.rejected.connect(self.reject)
         self.buttons.setContentsMargins(2 * GRID, 0, 2 * GRID, PADDING)
         for standard in self.buttons.buttons():
             standard.setAccessibleName(standard.text().replace("&", ""))
         self._restored = self._restored_line()
+        self.last_stops = (self.submit_button, self.back, self._anew)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self._scroll, 1)
@@ -136,6 +136,15 @@ class FormDialog(KeyboardDialog):
         if hint:
             widget.setAccessibleDescription(hint)
         self.form.addRow(name, widget)
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        for field in self._fields().values():
+            _tell_of_changes(field, self._forget_error)
+
+    def _forget_error(self, *_what: object) -> None:
+        """What was wrong was said of the fields as they were."""
+        self.show_error("")
 
     def show_error(self, sentence: str) -> None:
         self.error.say(sentence)
@@ -179,11 +188,11 @@ class FormDialog(KeyboardDialog):
         row = QHBoxLayout(line)
         row.setContentsMargins(2 * GRID, 0, 2 * GRID, 0)
         row.addWidget(IconMark("info", Tone.INFO), 0, Qt.AlignmentFlag.AlignTop)
-        row.addWidget(Text("This is what you typed before.", tone=Tone.INFO), 1)
-        anew = QPushButton("Start with an empty form")
-        anew.setAccessibleName("Start with an empty form")
-        anew.clicked.connect(self.wants_new)
-        row.addWidget(anew)
+        row.addWidget(Text("This is what you entered before.", tone=Tone.INFO), 1)
+        self._anew = QPushButton("Start with an empty form…")
+        self._anew.setAccessibleName("Start with an empty form")
+        self._anew.clicked.connect(self.wants_new)
+        row.addWidget(self._anew)
         line.hide()
         return line
 
@@ -200,6 +209,11 @@ class FormDialog(KeyboardDialog):
         """Everything that was typed and chosen, by field."""
         values = {name: _value(field) for name, field in self._fields().items()}
         return {name: value for name, value in values.items() if value is not None}
+
+    def typed(self) -> dict[str, str]:
+        """The texts that were written, by field; what was only chosen is not among them."""
+        fields = self._fields().items()
+        return {name: _value(field) for name, field in fields if isinstance(field, QLineEdit | QPlainTextEdit)}
 
     def restore(self, draft: dict[str, Any]) -> None:
         """Put back what was typed; a field or choice that is no longer there is passed over."""
@@ -239,6 +253,20 @@ def _value(field: QWidget) -> Any:
         case QAbstractButton() if field.isCheckable():
             return field.isChecked()
     return None
+
+
+def _tell_of_changes(field: QWidget, tell: Callable[..., None]) -> None:
+    match field:
+        case QLineEdit() | QPlainTextEdit():
+            field.textChanged.connect(tell)
+        case QDateEdit():
+            field.dateChanged.connect(tell)
+        case QSpinBox():
+            field.valueChanged.connect(tell)
+        case QComboBox():
+            field.currentTextChanged.connect(tell)
+        case QAbstractButton() if field.isCheckable():
+            field.toggled.connect(tell)
 
 
 def _put(field: QWidget, value: Any) -> None:

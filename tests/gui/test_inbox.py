@@ -108,7 +108,7 @@ def test_reload_keeps_the_selection(window: MainWindow, office: Office, numbers:
     confirm_identity(office, numbers["fresh"])
     window.desk.changed.emit()
     assert page.selected() == numbers["fresh"]
-    assert page.preview.status.text == "Being sorted"
+    assert page.preview.status.text == "Checked, not yet searched"
 
 
 def test_enter_opens_the_selected_request(window: MainWindow, numbers: dict[str, str], qtbot: QtBot) -> None:
