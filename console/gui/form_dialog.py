@@ -113,13 +113,13 @@ class FormDialog(KeyboardDialog):
         self.default_button = self.submit_button
         self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         self.back = self.buttons.button(QDialogButtonBox.StandardButton.Cancel)
+        self.last_stops = (self.submit_button, self.back)
         self.buttons.addButton(self.submit_button, QDialogButtonBox.ButtonRole.ActionRole)
         self.buttons.rejected.connect(self.reject)
         self.buttons.setContentsMargins(2 * GRID, 0, 2 * GRID, PADDING)
         for standard in self.buttons.buttons():
             standard.setAccessibleName(standard.text().replace("&", ""))
         self._restored = self._restored_line()
-        self.last_stops = (self.submit_button, self.back, self._anew)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self._scroll, 1)
@@ -189,8 +189,10 @@ class FormDialog(KeyboardDialog):
         row.setContentsMargins(2 * GRID, 0, 2 * GRID, 0)
         row.addWidget(IconMark("info", Tone.INFO), 0, Qt.AlignmentFlag.AlignTop)
         row.addWidget(Text("This is what you entered before.", tone=Tone.INFO), 1)
-        self._anew = QPushButton("Start with an empty form…")
+        self._anew = QPushButton("Start with an &empty form…")
         self._anew.setAccessibleName("Start with an empty form")
+        # By its letter (Alt+E) or the mouse: as a stop of Tab it would lie between the last field and the buttons.
+        self._anew.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self._anew.clicked.connect(self.wants_new)
         row.addWidget(self._anew)
         line.hide()

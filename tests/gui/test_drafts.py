@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Operations, agree
-from PySide6.QtCore import QDate
+from PySide6.QtCore import QDate, Qt
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
@@ -79,11 +79,18 @@ def test_an_empty_form_can_be_had_instead(window: MainWindow, request_form: Requ
     _form(window).reject()
 
 
-def test_the_way_to_an_empty_form_is_the_last_stop(window: MainWindow, request_form: RequestDialog) -> None:
+def test_the_way_to_an_empty_form_is_no_stop_of_tab_and_has_a_key(
+    window: MainWindow, request_form: RequestDialog, qtbot: QtBot
+) -> None:
     request_form.reject()
     window.commands.new_request()
     form = _form(window)
-    assert form._stops()[-3:] == [form.submit_button, form.back, form._anew]
+    form.summary.setFocus()
+    for expected in (form.letter, form.submit_button, form.back):
+        qtbot.keyClick(form.focusWidget(), Qt.Key.Key_Tab)
+        assert form.focusWidget() is expected
+    qtbot.keyClick(form, Qt.Key.Key_E, Qt.KeyboardModifier.AltModifier)
+    agree(form, goes_back=True)
     form.reject()
 
 
