@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Operations, agree
 from PySide6.QtCore import QDate, Qt
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
 from console.casework.office import Office
@@ -17,7 +17,7 @@ from console.errors import ModelFileError
 from console.gui import road
 from console.gui.case_dialogs import DecisionDialog
 from console.gui.drafts import KEPT
-from console.gui.form_dialog import FormDialog
+from console.gui.form_dialog import FormDialog, Question
 from console.gui.model_dialog import ModelDialog
 from console.gui.request_dialog import RequestDialog
 from console.gui.window import MainWindow
@@ -89,7 +89,10 @@ def test_the_way_to_an_empty_form_is_no_stop_of_tab_and_has_a_key(
     for expected in (form.letter, form.submit_button, form.back):
         qtbot.keyClick(form.focusWidget(), Qt.Key.Key_Tab)
         assert form.focusWidget() is expected
-    qtbot.keyClick(form, Qt.Key.Key_E, Qt.KeyboardModifier.AltModifier)
+    form.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is form)
+    qtbot.keyClick(form.focusWidget(), Qt.Key.Key_E, Qt.KeyboardModifier.AltModifier)
+    qtbot.waitUntil(lambda: any(one.isVisible() for one in form.findChildren(Question)))
     agree(form, goes_back=True)
     form.reject()
 
