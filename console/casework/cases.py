@@ -105,11 +105,11 @@ def locate(
     questions = None
     if helper is not None:
         questions = yield from prepared_questions(office, number, helper, knowledge, device)
-    places = yield from collected_places(office, number, state["name"], knowledge, engine, device)
-    suite = suite_for(office, number, knowledge, plan, questions, engine, places)
     searching = RequestStatus(request["status"]) in {S.TRIAGE, S.LOCATING}
     if RequestStatus(request["status"]) is S.TRIAGE:
         _move(office, number, S.LOCATING)
+    places = yield from collected_places(office, number, state["name"], knowledge, engine, device)
+    suite = suite_for(office, number, knowledge, plan, questions, engine, places)
     seq, before = yield from run_battery(office, number, Stage.BEFORE, state["name"], suite, knowledge, device)
     reference = yield from reference_battery(office, number, state, suite, knowledge, device)
     found = located(before.battery, reference[1].battery if reference else None)

@@ -27,7 +27,8 @@ from console.errors import ConsoleError, InputError, LedgerDamagedError, NotPoss
 S = RequestStatus
 # What reading a state raises that no event made: somebody else wrote into the file.
 _UNREADABLE = (ConsoleError, ValueError, KeyError, TypeError, AttributeError)
-_ANSWERED = frozenset({S.SUBJECT_INFORMED, S.CLOSED, S.WITHDRAWN, S.SUPERSEDED, S.DUPLICATE})
+_ENDED_UNANSWERED = frozenset({S.WITHDRAWN, S.SUPERSEDED, S.DUPLICATE})
+_ANSWERED = _ENDED_UNANSWERED | {S.SUBJECT_INFORMED, S.CLOSED}
 
 _NEXT_STEP = {
     S.RECEIVED: "Confirm identity",
@@ -182,11 +183,11 @@ class ModelLine:
     verdict: str | None = None
 
 
-def _due_text(deadline: Deadline, how: Urgency, today: date) -> str:
+def _due_text(deadline: Deadline, status: RequestStatus, how: Urgency, today: date) -> str:
     day = f"{deadline.binding_due.day} {deadline.binding_due:%b} {deadline.binding_due.year}"
     left = days_left(deadline, today)
     if how is Urgency.ANSWERED:
-        return "answered"
+        return "no longer due" if status in _ENDED_UNANSWERED else "answered"
     if how is Urgency.PAUSED:
         return f"paused · at the earliest {day}"
     if left < 0:
@@ -297,7 +298,7 @@ def inbox_line(office: Office, state: dict[str, Any]) -> InboxLine:
         due=deadline.binding_due if open_ else None,
         days_left=days_left(deadline, today) if open_ else None,
         urgency=how,
-        due_text=_due_text(deadline, how, today),
+        due_text=_due_text(deadline, status, how, today),
         next_step=next_step(office, state),
         summary=note_text(office, state, "summary"),
         verdict=state["verdict"]["word"] if state["verdict"] else None,
