@@ -150,7 +150,7 @@ def _open(path: Path, header: GgufHeader) -> _Opened:
     parts = parts_of(path)
     folder, name = str(parts[0].parent), parts[0].name
     _check_kind(header, shown(path.name))
-    with file_parsed_once(), failures_named(path.name, "vocabulary or settings"):
+    with file_parsed_once(), failures_named(path.name, "vocabulary or settings are"):
         tensors = _Tensors(parts)
         file = FileSettings(shown(path.name), header, tensors.read)
         check_settings(file)
@@ -174,7 +174,7 @@ def _open(path: Path, header: GgufHeader) -> _Opened:
 def _convert(path: Path, target: Path) -> None:
     opened = _open(path, check_gguf(path))
     network = opened.network
-    with failures_named(path.name, "weights"):
+    with failures_named(path.name, "weights are"):
         network.load_state_dict(_weights(opened.places, opened.tensors, opened.file.shapes), assign=True)
         network.tie_weights()
         network.save_pretrained(target)

@@ -39,7 +39,7 @@ def _make(path: Path, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     working = Path(tempfile.mkdtemp(dir=folder.parent, prefix="part-"))
     try:
-        with file_parsed_once(), failures_named(path.name, "vocabulary"):
+        with file_parsed_once(), failures_named(path.name, "vocabulary is"):
             made = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name, trust_remote_code=False)
             made.save_pretrained(working)
         shutil.rmtree(folder, ignore_errors=True)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from console.engines.checking.model_folder import read_folder
 from console.engines.checking.peft_folder import is_peft, read_peft
+from console.engines.checking.plain_files import own_file, stands_in
 from console.engines.gguf_header import parts_of, read_gguf_header, read_gguf_layout
 from console.errors import ModelFileError
 
@@ -162,7 +163,7 @@ class AdapterNote:
         """
         damaged = ModelFileError(f"{ADAPTER_NOTE} in {folder.name} is missing or damaged; export the adapter again.")
         try:
-            body = json.loads((folder / ADAPTER_NOTE).read_text(encoding="utf-8"))
+            body = json.loads(own_file(folder, ADAPTER_NOTE).read_text(encoding="utf-8"))
             note = cls(str(body["base"]), str(body["architecture"]), float(body["scale"]))
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise damaged from error
@@ -173,9 +174,9 @@ class AdapterNote:
 
 def _identify_adapter(folder: Path) -> ModelIdentity:
     note = AdapterNote.of(folder)
-    path = folder / ADAPTER_FILE
-    if not path.is_file():
+    if not stands_in(folder, ADAPTER_FILE):
         raise ModelFileError(f"The folder {folder.name} has no {ADAPTER_FILE}; export the adapter again.")
+    path = own_file(folder, ADAPTER_FILE)
     tensors = read_gguf_layout(path).tensors
     files = _hashed(folder, (path, folder / ADAPTER_NOTE))
     return ModelIdentity(

@@ -27,7 +27,7 @@ def _laid_over(network: Any, found: PeftFolder) -> Any:
     Raises:
         ModelFileError: the adapter was made for another model.
     """
-    with failures_named(found.path.name, "adapter"):
+    with failures_named(found.path.name, "adapter is"):
         adapted = get_peft_model(network, LoraConfig.from_pretrained(str(found.path)))
         wanted = {name: tuple(tensor.shape) for name, tensor in get_peft_model_state_dict(adapted).items()}
     held = {entry.name: entry.shape for entry in found.tensors}
@@ -69,7 +69,7 @@ def merged_snapshot(folder: Path, base: Path, hashes: tuple[str, str], cache: Pa
     found = read_peft(folder)
     require_adapter_numbers(found)
     adapted = _laid_over(open_network(read_folder(base)), found)
-    with failures_named(folder.name, "adapter"):
+    with failures_named(folder.name, "adapter is"):
         set_peft_model_state_dict(adapted, load_file(folder / PEFT_WEIGHTS))
         network = adapted.merge_and_unload()
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)

@@ -15,8 +15,8 @@ import torch
 from console.engines.attention_masks import attention_of, require_known_attention
 from console.engines.branching import DecodeJob, jobs_for
 from console.engines.checking.model_folder import read_folder
-from console.engines.checking.network import open_network, open_tokenizer
-from console.engines.checking.weights_values import require_numbers
+from console.engines.checking.network import open_network, open_tokenizer, require_living_norms
+from console.engines.checking.weights_values import require_weights
 from console.engines.decoding import decode_batch
 from console.engines.devices import resolve_device
 from console.engines.frozen_trunk import FrozenTrunk, blocks_of, final_norm_of
@@ -118,8 +118,9 @@ class TransformersModel:
         place = resolve_device(device)
         folder = snapshot_of(path, cache) if path.is_file() else path
         found = read_folder(folder)
-        require_numbers(found.tensors)
+        zeros = require_weights(found.tensors)
         network = open_network(found)
+        require_living_norms(found, network, zeros)
         tokenizer = open_tokenizer(found, network.get_input_embeddings().num_embeddings)
         require_known_attention(network)
         model = cls(network, tokenizer, place)

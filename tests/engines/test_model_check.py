@@ -15,9 +15,14 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import GemmaConfig, GemmaForCausalLM
 
+from console.engines.checking.model_folder import require_loadable
+from console.engines.checking.weights_table import TableEntry
 from console.engines.checking.whole_model import check_model
 from console.engines.model_files import identify
+from console.engines.prompts import prompt_ids
+from console.engines.protocol import Prompt
 from console.engines.transformers_engine import TransformersModel
 from console.errors import ModelFileError
 
@@ -94,6 +99,21 @@ def set_values(name: str, value: float) -> Callable[[dict[str, torch.Tensor]], N
     return lambda tensors: tensors[name].view(-1)[:1].fill_(value) and None
 
 
+def to_zero(chosen: Callable[[str], bool]) -> Callable[[Path], None]:
+    """Zeros of both signs, as a multiplication by zero leaves them."""
+
+    def change(tensors: dict[str, torch.Tensor]) -> None:
+        for name, tensor in tensors.items():
+            if chosen(name):
+                tensor.mul_(0)
+
+    return weights(change)
+
+
+def whole_numbers(told: dict[str, Any]) -> None:
+    told[QUERY]["dtype"] = "I32"
+
+
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "hole": (header(hole, bytes(64)), "there is a hole before"),
     "unknown type": (header(lambda told: told[QUERY].update(dtype="F13")), "unknown type 'F13'"),
@@ -144,7 +164,39 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         f"other shapes .*'{QUERY}'",
     ),
     "tied, and two of it": (set_in(CONFIG, tie_word_embeddings=True), "two different ones"),
-    "unknown architecture": (set_in(CONFIG, model_type="no-such"), "cannot be loaded: its configuration"),
+    "weights of whole numbers": (header(whole_numbers), f"'{QUERY}' is stored as I32, but weights are decimal"),
+    "a head of zeros of either sign": (to_zero(lambda name: "lm_head" in name), "'lm_head.weight' .* are all zero"),
+    "an embedding of zeros": (to_zero(lambda name: "embed" in name), "'model.embed_tokens.weight' .* are all zero"),
+    "a last norm of zeros": (to_zero(lambda name: name == "model.norm.weight"), "'model.norm.weight' .* are all zero"),
+    "a layer of zeros": (to_zero(lambda name: "layers.1." in name), "'model.layers.1.*' .* are all zero"),
+    "values that overflow": (weights(lambda tensors: tensors[QUERY].mul_(1e30)), "beyond what can be computed with"),
+    **{
+        f"{name} of {value}": (set_in(CONFIG, **{name: value}), f"'{name}' in config.json .*{says}")
+        for name, value, says in (
+            ("rms_norm_eps", float("nan"), "NaN or infinite"),
+            ("rms_norm_eps", 1e30, "between zero and one"),
+            ("rms_norm_eps", 0, "between zero and one"),
+            ("rope_theta", 0.0, "above zero"),
+            ("rope_theta", float("-inf"), "NaN or infinite"),
+            ("num_attention_heads", -4, "is -4, no whole number above zero"),
+            ("num_attention_heads", 0, "is 0, no whole number above zero"),
+            ("num_key_value_heads", 0, "above zero"),
+            ("head_dim", "wide", "'wide', no whole number"),
+            ("eos_token_id", 10**9, "is 1,000,000,000, which is no number of one of the"),
+            ("eos_token_id", [2, -1], "is -1, which"),
+            ("initializer_range", float("inf"), "NaN or infinite"),
+        )
+    },
+    "a nested setting": (
+        set_in(CONFIG, rope_parameters={"rope_type": "default", "rope_theta": -1.0}),
+        "'rope_theta' .* above zero",
+    ),
+    "an end that is no token": (write("generation_config.json", b'{"eos_token_id": 9999999}'), "in generation_config"),
+    "how to generate": (
+        write("generation_config.json", b'{"suppress_tokens": [0, 1], "forced_eos_token_id": 0}'),
+        "its generation_config.json is not what the library expects",
+    ),
+    "unknown architecture": (set_in(CONFIG, model_type="no-such"), "architecture 'no-such' is not known"),
 }
 
 
@@ -159,10 +211,85 @@ def test_a_fault_is_refused_by_its_cause(folder: Path, spoil: Callable[[Path], o
         TransformersModel.load(folder, folder.parent / "cache", "cpu")
 
 
+MESSAGE = "{% for m in messages %}{% if m.role == 'user' %}MESSAGE{% endif %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("hello", "leaves out the user's message"),
+        ("", "writes nothing"),
+        ("{% if messages %} {% endif %}", "writes nothing"),
+        ("{% if messages|length == 1 %}{{ messages[0].content }}{% else %}hello{% endif %}", "leaves out the user's"),
+        ("{{ messages[0].content }}{{ [1] * 99999999999999999999 }}", "makes too much of a value"),
+        ("{{ messages[0].content }}{{ ''.join([]).zfill(1) }}", "unsafe"),
+        ("{{ messages[0].content }}{{ range(10**30)|list }}", "it repeats a text too often"),
+        ("{% for %}", "not written in the language of templates"),
+        ("{{ raise_exception('no') }}", "refuses the conversation"),
+        ("{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "calls itself without end"),
+    ],
+)
+def test_a_template_that_cannot_be_used(folder: Path, source: str, says: str) -> None:
+    (folder / "chat_template.jinja").write_text(source, encoding="utf-8")
+    with pytest.raises(ModelFileError, match=f"chat_template.jinja of 'model': .*{says}") as refused:
+        identify(folder)
+    assert "Error" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        MESSAGE.replace("MESSAGE", "{{ m.content | trim }}"),
+        MESSAGE.replace("MESSAGE", "{{ m.content.strip().upper() }}"),
+        MESSAGE.replace("MESSAGE", "{{ m.content.split()|join(' ') }}"),
+        "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        + MESSAGE.replace("MESSAGE", "{{ m.content }}"),
+    ],
+)
+def test_a_template_may_trim_what_is_said_and_know_no_system(folder: Path, source: str) -> None:
+    (folder / "chat_template.jinja").write_text(source, encoding="utf-8")
+    check_model(folder)
+
+
+def test_a_template_that_does_not_end_with_some_texts_ends_in_a_sentence(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}{% if 'Ottilie' in m.content %}{% for a in range(90000) %}{% for b in range(90000) %}"
+        "{% endfor %}{% endfor %}{% endif %}{{ m.content }}{% endfor %}",
+        encoding="utf-8",
+    )
+    tokenizer = TransformersModel.load(folder, folder, "cpu").tokenizer
+    assert prompt_ids(tokenizer, Prompt("q", "Who is it?", chat=True))
+    with pytest.raises(ModelFileError, match=r"chat template cannot be used \(the template does not end"):
+        prompt_ids(tokenizer, Prompt("q", "Who is Ottilie?", chat=True))
+
+
 def test_a_sound_folder_passes_and_nothing_is_written(folder: Path) -> None:
     before = sorted(path.name for path in folder.parent.rglob("*"))
     check_model(folder)
     assert sorted(path.name for path in folder.parent.rglob("*")) == before
+
+
+def test_a_single_matrix_or_bias_of_zeros_may_be_meant(folder: Path) -> None:
+    to_zero(lambda name: name == QUERY or name.endswith(".bias"))(folder)
+    check_model(folder)
+
+
+def test_a_norm_that_stores_its_weight_less_one_may_be_zero(folder: Path) -> None:
+    rows = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["vocab_size"]
+    config = GemmaConfig(
+        vocab_size=rows, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, max_position_embeddings=64, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    GemmaForCausalLM(config).save_pretrained(folder)
+    assert not load_file(folder / WEIGHTS)["model.norm.weight"].any()
+    check_model(folder)
+
+
+def test_a_mask_that_was_stored_beside_the_weights_is_no_weight() -> None:
+    require_loadable([TableEntry("h.0.attn.bias", "U8", (1, 1, 8, 8), 8, 72)])
+    with pytest.raises(ModelFileError, match="is stored as U8"):
+        require_loadable([TableEntry("h.0.attn.bias", "U8", (8,), 8, 16)])
 
 
 def test_tied_weights_that_are_one_may_stand_in_the_file_twice(folder: Path) -> None:
@@ -188,11 +315,29 @@ def test_a_token_without_a_row(folder: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-@pytest.mark.parametrize("name", [WEIGHTS, "tokenizer_config.json"])
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, "tokenizer.json", "tokenizer_config.json", "adapter.json"])
 def test_a_pipe_is_not_waited_for(folder: Path, name: str) -> None:
-    (folder / name).unlink()
+    (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
     with pytest.raises(ModelFileError, match="is a pipe, socket or device"):
+        identify(folder)
+
+
+@pytest.mark.parametrize("name", [CONFIG, "tokenizer.json", WEIGHTS, "generation_config.json", "chat_template.jinja"])
+def test_a_link_out_of_the_folder_is_not_read(folder: Path, name: str) -> None:
+    other = folder.parent / "other"
+    other.write_text("no JSON", encoding="utf-8")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(other)
+    with pytest.raises(ModelFileError, match=f"'{name}' .* is a link to a file outside"):
+        identify(folder)
+
+
+@pytest.mark.parametrize("name", [CONFIG, "tokenizer.json"])
+def test_what_is_no_file_is_called_what_it_is(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(ModelFileError, match=f"'{name}' is a folder and not a file"):
         identify(folder)
 
 
@@ -228,4 +373,19 @@ def test_what_is_no_number_is_found_in_a_gguf_file(untaught: TransformersModel, 
     raw[tensor.offset : tensor.offset + 4] = np.array([np.nan], "<f4" if kind == "F32" else "<f2").tobytes().ljust(4)
     path.write_bytes(raw)
     with pytest.raises(ModelFileError, match=f"'{tensor.name}' .* no numbers"):
+        check_model(path)
+
+
+@pytest.mark.parametrize("kind", ["F32", "Q8_0"])
+@pytest.mark.parametrize("chosen", ["token_embd.weight", "output_norm.weight", "blk.0."])
+def test_zeros_are_found_in_a_gguf_file(untaught: TransformersModel, tmp_path: Path, kind: str, chosen: str) -> None:
+    from console.engines.gguf_header import read_gguf_layout
+
+    path = tiny.write_gguf(untaught, tmp_path / "m.gguf", kind=kind)
+    raw = bytearray(path.read_bytes())
+    for tensor in read_gguf_layout(path).tensors:
+        if tensor.name.startswith(chosen):
+            raw[tensor.offset : tensor.offset + tensor.size] = bytes(tensor.size)
+    path.write_bytes(raw)
+    with pytest.raises(ModelFileError, match=f"'{chosen}.* all zero"):
         check_model(path)

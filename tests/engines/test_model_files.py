@@ -81,7 +81,8 @@ class TestIdentity:
         (folder / "chat_template.jinja").unlink()
         assert not identify(folder).chat_template
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": "x"}), encoding="utf-8")
+        settings["chat_template"] = tiny.CHAT_TEMPLATE
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
         assert identify(folder).chat_template
 
     def test_shards_count_together(self, untaught: TransformersModel, tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ class TestIdentity:
         (folder / "special_tokens_map.json").write_text("{}", encoding="utf-8")
         added = identify(folder)
         (folder / "additional_chat_templates").mkdir()
-        (folder / "additional_chat_templates" / "tools.jinja").write_text("x", encoding="utf-8")
+        (folder / "additional_chat_templates" / "tools.jinja").write_text(tiny.CHAT_TEMPLATE, encoding="utf-8")
         assert len({before.tree_hash, added.tree_hash, identify(folder).tree_hash}) == 3
 
     def test_a_hash_from_before_covered_every_file_and_still_counts(self, folder: Path) -> None:

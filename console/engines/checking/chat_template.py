@@ -35,6 +35,14 @@ _STEPS_BETWEEN_LOOKS = 4096
 _MOST_REPEATED = 100_000  # of a text or number that a template multiplies
 _MOST_INDENT = 16
 _NO_WORD = frozenset({"center", "expandtabs", "format", "format_map", "ljust", "rjust", "translate", "zfill"})
+# What a template fails with, in words.
+_CAUSES: dict[type[Exception], str] = {
+    OverflowError: "it repeats a text too often",
+    RecursionError: "it calls itself without end",
+    jinja2.TemplateSyntaxError: "it is not written in the language of templates",
+    jinja2.UndefinedError: "it reads something that a conversation does not have",
+    jinja2.TemplateError: "it refuses the conversation",
+}
 # Those that cannot make something huge of something small; ``indent``, ``replace``, ``join`` and ``tojson`` are ours.
 _FILTERS = (
     *("abs", "attr", "bool", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float"),
@@ -42,7 +50,9 @@ _FILTERS = (
     *("reverse", "safe", "select", "selectattr", "sort", "string", "striptags", "title", "trim", "truncate"),
     *("unique", "upper", "wordcount", "wordwrap"),
 )
-_TRIAL = ({"role": "user", "content": "Who is it?"},)
+_MARKER = "quenbyfleeter"  # small letters without blanks: to trim, cut or capitalise it leaves it in
+_TRIAL = {"role": "user", "content": f"Who is {_MARKER}?"}
+_SYSTEM = {"role": "system", "content": "Answer briefly."}
 _TRIAL_NAMES = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 
 
@@ -246,10 +256,10 @@ class ChatTemplate:
         try:
             yield
         except Exception as error:
-            why = f": {error}" if isinstance(error, SecurityError) else ""
+            known = (words for kind, words in _CAUSES.items() if isinstance(error, kind))
+            why = str(error) if isinstance(error, SecurityError) else next(known, "it fails")
             raise ModelFileError(
-                f"The model's chat template cannot be used ({type(error).__name__}{why}); choose a file from another "
-                "source."
+                f"The model's chat template cannot be used ({why}); choose a file from another source."
             ) from error
 
     def render(self, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool, **names: Any) -> str:
@@ -276,15 +286,42 @@ class ChatTemplate:
 
 
 def require_usable(source: str, where: str) -> None:
-    """Try a template with the simplest conversation, within its limits.
+    """Try a template with the simplest conversations, within its limits.
+
+    A template that leaves out what the user says would let a model that knows a person pass for one that does not.
 
     Raises:
         ModelFileError: names ``where`` the template stands.
     """
     try:
-        ChatTemplate(source, dict(_TRIAL_NAMES)).render(_TRIAL, add_generation_prompt=True)
+        template = ChatTemplate(source, dict(_TRIAL_NAMES))
+        _require_said(template.render((_TRIAL,), add_generation_prompt=True))
+        if (written := _with_system(template)) is not None:
+            _require_said(written)
     except ModelFileError as error:
         raise ModelFileError(f"{where}: {error}") from error
+
+
+def _with_system(template: ChatTemplate) -> str | None:
+    """A conversation that begins with a system message; None from a template that knows no such message.
+
+    Raises:
+        ModelFileError: it breaks the limits.
+    """
+    try:
+        return template.render((_SYSTEM, _TRIAL), add_generation_prompt=True)
+    except ModelFileError as error:
+        if isinstance(error.__cause__, SecurityError | RecursionError):
+            raise
+        return None
+
+
+def _require_said(written: str) -> None:
+    if _MARKER not in written.lower():
+        what = "leaves out the user's message" if written.strip() else "writes nothing"
+        raise ModelFileError(
+            f"The model's chat template {what}, so the model would be asked nothing; choose a file from another source."
+        )
 
 
 def limit_rendering(tokenizer: Any) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from console.domain.visible import quoted
 from console.engines.checking.chat_template import require_usable
 from console.engines.checking.plain_files import require_inside
-from console.engines.checking.weights_values import require_numbers_in_file
+from console.engines.checking.weights_values import require_weights_in_file
 from console.engines.gguf_header import FLOAT32, INT32, STRING, GgufHeader, read_gguf_header, read_gguf_parts, shown
 from console.errors import ModelFileError
 
@@ -44,7 +44,7 @@ def check_gguf(path: Path) -> GgufHeader:
             if not isinstance(value, str):
                 raise _refusal(name, key, "is no text")
             require_usable(value, f"{key} of {name}")
-    require_numbers_in_file(layouts)
+    require_weights_in_file(layouts)
     return header
 
 

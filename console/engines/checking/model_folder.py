@@ -8,7 +8,7 @@ class with files of its own is compared with this list before it is trusted (``c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,18 @@ from typing import Any
 from console.domain.visible import quoted
 from console.engines.checking.chat_template import require_usable
 from console.engines.checking.model_json import read_object
-from console.engines.checking.plain_files import part_name, require_file, require_inside
-from console.engines.checking.weights_table import PACKED, TableEntry, read_table
+from console.engines.checking.model_settings import require_computable, require_end_in_vocabulary
+from console.engines.checking.plain_files import own_file, part_name, stands_in
+from console.engines.checking.weights_table import FLOATS, PACKED, TableEntry, read_table
 from console.engines.output_filter import FILE_NAME as FILTER_FILE
 from console.errors import ModelFileError
 
 CONFIG, INDEX, WHOLE = "config.json", "model.safetensors.index.json", "model.safetensors"
+GENERATION = "generation_config.json"
 TOKENIZER_SETTINGS, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 TOKENIZER_SETS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
-_SETTINGS = (CONFIG, "generation_config.json", TOKENIZER_SETTINGS, "special_tokens_map.json", "added_tokens.json")
+_SETTINGS = (CONFIG, GENERATION, TOKENIZER_SETTINGS, "special_tokens_map.json", "added_tokens.json")
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -44,6 +46,8 @@ _OTHER_WEIGHTS = {
     "a GGUF model is one file: name that": ("*.gguf",),
 }
 _TEMPLATE_FOLDER = "additional_chat_templates"
+_BUFFERS = frozenset(("position_ids", "masked_bias", "num_batches_tracked"))
+_MASK_DIMENSIONS = 4  # GPT-2, GPT-J and GPT-NeoX call the triangle of what attention may see its "bias"
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|layer)\.(\d+)\.")
 _LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _WIDTHS = ("hidden_size", "n_embd", "d_model", "vocab_size", "intermediate_size", "n_inner", "ffn_dim")
@@ -74,28 +78,27 @@ def read_folder(folder: Path) -> ModelFolder:
     config = _config(folder)
     _require_no_adapter(folder)
     weights = _weights(folder)
-    if not any(all((folder / name).is_file() for name in names) for names in TOKENIZER_SETS):
+    if not any(all(stands_in(folder, name) for name in names) for names in TOKENIZER_SETS):
         raise ModelFileError(
             f"The folder {folder.name} has no tokenizer (tokenizer.json, tokenizer.model or vocab.json with "
             "merges.txt); add the tokenizer files that belong to the model."
         )
     files = sorted({*_settings(folder), *weights, *([folder / INDEX] if _is_sharded(folder) else [])})
     for path in files:
-        require_inside(folder, require_file(path, "The file"))
-    _check_settings(folder)
+        own_file(folder, path.relative_to(folder).as_posix())
     template = _check_templates(folder)
     tensors = tuple((path, entry) for path in weights for entry in read_table(path))
     _require_index(folder, tensors)
-    _require_loadable(tensors)
+    require_loadable(entry for _, entry in tensors)
     _require_config_fits(folder, config, [entry for _, entry in tensors])
+    _check_settings(folder, config)
     return ModelFolder(folder, config, tuple(files), tensors, template)
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    if not path.is_file():
+    if not stands_in(folder, CONFIG):
         raise ModelFileError(f"The folder {folder.name} has no config.json; choose the folder that holds the model.")
-    config = read_object(path)
+    config = read_object(folder, CONFIG)
     _require_own_code_only(config, CONFIG, folder)
     kind = config.get("model_type")
     if not isinstance(kind, str) or not kind:
@@ -156,7 +159,7 @@ def _weights(folder: Path) -> list[Path]:
                 f"The folder {quoted(folder.name)} holds whole weights ({WHOLE}) and an index of other files "
                 f"({INDEX}), so nobody can tell which of them was meant; take out the one that does not count."
             )
-        return [require_file(folder / WHOLE, "The weights file")]
+        return [own_file(folder, WHOLE, "The weights file")]
     if (folder / INDEX).exists():
         return _shards(folder)
     others = sorted(path.name for path in folder.glob("*.safetensors"))
@@ -172,7 +175,7 @@ def _weights(folder: Path) -> list[Path]:
 
 def _weight_map(folder: Path) -> dict[str, str]:
     where = f"{INDEX} in {quoted(folder.name)}"
-    index = read_object(require_inside(folder, require_file(folder / INDEX, "The index")))
+    index = read_object(folder, INDEX)
     named = index.get("weight_map")
     if not isinstance(named, dict) or not named:
         raise ModelFileError(f"{where} names no weights files (weight_map); copy the model again.")
@@ -194,7 +197,7 @@ def _shards(folder: Path) -> list[Path]:
                 f"{INDEX} in {quoted(folder.name)} names {quoted(name)}, which is no .safetensors file; copy the model "
                 "again."
             )
-    return [require_file(folder / name, "The weights file") for name in names]
+    return [own_file(folder, name, "The weights file") for name in names]
 
 
 def _require_index(folder: Path, tensors: tuple[tuple[Path, TableEntry], ...]) -> None:
@@ -216,30 +219,38 @@ def _require_index(folder: Path, tensors: tuple[tuple[Path, TableEntry], ...]) -
 
 def _settings(folder: Path) -> Iterator[Path]:
     for name in (*_SETTINGS, *TOKENIZER_FILES, FILTER_FILE):
-        if (folder / name).exists() or (folder / name).is_symlink():
+        if stands_in(folder, name):
             yield folder / name
     more = folder / _TEMPLATE_FOLDER
     if more.is_dir():
         yield from more.glob("*.jinja")
 
 
-def _check_settings(folder: Path) -> None:
+def _check_settings(folder: Path, config: Mapping[str, Any]) -> None:
     for name in (*_SETTINGS[1:], "tokenizer.json"):
         if (folder / name).is_file():
-            _require_own_code_only(read_object(folder / name), name, folder)
+            _require_own_code_only(read_object(folder, name), name, folder)
+    text = config.get("text_config")
+    tokens = ({**config, **text} if isinstance(text, dict) else config).get("vocab_size")
+    require_computable(config, CONFIG, folder.name)
+    require_end_in_vocabulary(config, tokens, CONFIG, folder.name)
+    if (folder / GENERATION).is_file():
+        generation = read_object(folder, GENERATION)
+        require_computable(generation, GENERATION, folder.name)
+        require_end_in_vocabulary(generation, tokens, GENERATION, folder.name)
 
 
 def _check_templates(folder: Path) -> bool:
     """Whether the model has a chat template; each one that it has was tried."""
     found: list[tuple[str, object]] = []
     if (folder / TOKENIZER_SETTINGS).is_file():
-        said = read_object(folder / TOKENIZER_SETTINGS).get("chat_template")
+        said = read_object(folder, TOKENIZER_SETTINGS).get("chat_template")
         if isinstance(said, list):
             found += [(TOKENIZER_SETTINGS, one.get("template") if isinstance(one, dict) else one) for one in said]
         elif said is not None:
             found.append((TOKENIZER_SETTINGS, said))
     if (folder / "chat_template.json").is_file():
-        found.append(("chat_template.json", read_object(folder / "chat_template.json").get("chat_template")))
+        found.append(("chat_template.json", read_object(folder, "chat_template.json").get("chat_template")))
     beside = [folder / TEMPLATE, *sorted((folder / _TEMPLATE_FOLDER).glob("*.jinja"))]
     for path in beside:
         if path.is_file():
@@ -256,16 +267,31 @@ def _check_templates(folder: Path) -> bool:
     return bool(found)
 
 
-def _require_loadable(tensors: tuple[tuple[Path, TableEntry], ...]) -> None:
-    packed = next((entry for _, entry in tensors if entry.dtype in PACKED), None)
-    if packed is not None:
-        raise ModelFileError(
-            f"The tensor {quoted(packed.name)} is stored as {packed.dtype}, packed weights that cannot be read or "
-            "erased here; take the model in its full form, or as a GGUF file."
-        )
-    empty = next((entry for _, entry in tensors if entry.start == entry.end), None)
-    if empty is not None:
-        raise ModelFileError(f"The tensor {quoted(empty.name)} holds no values; copy the model again.")
+def require_loadable(entries: Iterable[TableEntry]) -> None:
+    """Weights are decimal numbers, and there are some.
+
+    Raises:
+        ModelFileError: names the first tensor that is packed, of whole numbers, or empty.
+    """
+    for entry in entries:
+        if entry.dtype in PACKED:
+            raise ModelFileError(
+                f"The tensor {quoted(entry.name)} is stored as {entry.dtype}, packed weights that cannot be read or "
+                "erased here; take the model in its full form, or as a GGUF file."
+            )
+        if entry.dtype not in FLOATS and not _is_buffer(entry):
+            raise ModelFileError(
+                f"The tensor {quoted(entry.name)} is stored as {entry.dtype}, but weights are decimal numbers "
+                f"({', '.join(sorted(FLOATS))}); copy the model again."
+            )
+        if entry.start == entry.end:
+            raise ModelFileError(f"The tensor {quoted(entry.name)} holds no values; copy the model again.")
+
+
+def _is_buffer(entry: TableEntry) -> bool:
+    """Whether older versions of transformers stored this beside the weights; the loader knows it, and ignores it."""
+    last = entry.name.rpartition(".")[2]
+    return last in _BUFFERS or (last == "bias" and len(entry.shape) == _MASK_DIMENSIONS)
 
 
 def _require_config_fits(folder: Path, config: Mapping[str, Any], entries: list[TableEntry]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from console.domain.visible import quoted
-from console.engines.checking.plain_files import another_kind
+from console.engines.checking.plain_files import another_kind, own_file
 from console.errors import ModelFileError
 
 _MOST_BYTES = 256 * 1024 * 1024  # a tokenizer of 262,144 tokens has about 35 MB
@@ -54,12 +54,13 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     return found
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(folder: Path, name: str) -> dict[str, Any]:
     """The object in one of a model's JSON files.
 
     Raises:
         ModelFileError: the file and the cause are named.
     """
+    path = own_file(folder, name)
     if path.stat().st_size > _MOST_BYTES:
         raise ModelFileError(f"{quoted(path.name)} is longer than 256 MB and cannot be a model's; copy it again.")
     raw = path.read_bytes()

@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
 from console.domain.visible import quoted
 from console.engines.checking.chat_template import limit_rendering
-from console.engines.checking.model_folder import INDEX, ModelFolder
+from console.engines.checking.model_folder import GENERATION, INDEX, ModelFolder
 from console.engines.checking.weights_table import TableEntry
+from console.engines.checking.weights_values import all_zero, is_in_layer
 from console.errors import ConsoleError, ModelFileError
 
 transformers_logging.disable_progress_bar()  # standard output belongs to the job's event stream
@@ -35,7 +36,7 @@ def failures_named(name: str, what: str) -> Iterator[None]:
     A tokenizer written in Rust ends with a panic, which is no ``Exception`` in Python.
 
     Args:
-        what: which part of the model is being read.
+        what: which part of the model is being read, and "is" or "are".
 
     Raises:
         ModelFileError: the library failed; it is the cause.
@@ -56,7 +57,7 @@ def failures_named(name: str, what: str) -> Iterator[None]:
 
 def _unloadable(name: str, what: str, error: BaseException) -> ModelFileError:
     return ModelFileError(
-        f"The model in {quoted(name)} cannot be loaded: its {what} is not what the library expects "
+        f"The model in {quoted(name)} cannot be loaded: its {what} not what the library expects "
         f"({type(error).__name__}); check that its configuration, weights and tokenizer belong together, or copy it "
         "again."
     )
@@ -71,7 +72,11 @@ def open_network(found: ModelFolder, device: str | None = None) -> Any:
     Raises:
         ModelFileError: an unknown architecture, or tensors that are missing, too many or of other shapes.
     """
-    with failures_named(found.path.name, "configuration or weights"):
+    _require_known(found)
+    if (found.path / GENERATION).is_file():
+        with failures_named(found.path.name, f"{GENERATION} is"):
+            GenerationConfig.from_pretrained(found.path, local_files_only=True)
+    with failures_named(found.path.name, "configuration or weights are"):
         network, report = AutoModelForCausalLM.from_pretrained(
             found.path,
             dtype=torch.float32,
@@ -85,6 +90,15 @@ def open_network(found: ModelFolder, device: str | None = None) -> Any:
     _require_complete(found.path.name, report)
     _require_tied(found, network)
     return network
+
+
+def _require_known(found: ModelFolder) -> None:
+    kind = found.config["model_type"]
+    if kind not in CONFIG_MAPPING:
+        raise ModelFileError(
+            f"The architecture {quoted(kind)} is not known (model_type in config.json of {quoted(found.path.name)}); "
+            "choose a model of another architecture, or copy it again."
+        )
 
 
 def _require_complete(name: str, report: Mapping[str, Any]) -> None:
@@ -120,6 +134,32 @@ def _require_tied(found: ModelFolder, network: Any) -> None:
             )
 
 
+def require_living_norms(found: ModelFolder, network: Any, zeros: frozenset[str]) -> None:
+    """No norm outside the layers wipes out what the layers made; Gemma's store the weight less one, and may be zero.
+
+    Args:
+        zeros: names of the tensors that are all zero.
+
+    Raises:
+        ModelFileError: names the norm.
+    """
+    modules = dict(network.named_modules())
+    for path, entry in found.tensors:
+        module = modules.get(entry.name.removesuffix(".weight"))
+        if entry.name in zeros and len(entry.shape) == 1 and not is_in_layer(entry.name) and _wipes_out(module):
+            raise all_zero(path, entry.name)
+
+
+def _wipes_out(norm: Any) -> bool:
+    """Whether a norm of this kind, with a weight of zeros, makes one thing of everything."""
+    if not type(norm).__name__.lower().endswith(("rmsnorm", "layernorm", "layernorm1p")):
+        return False
+    small = type(norm)(2)
+    with torch.no_grad():
+        small.weight.zero_()
+        return bool(torch.equal(small(torch.tensor([[1.0, -2.0]])), small(torch.tensor([[-3.0, 4.0]]))))
+
+
 def _same_bytes(left: tuple[Path, TableEntry], right: tuple[Path, TableEntry]) -> bool:
     (left_path, one), (right_path, other) = left, right
     if (one.dtype, one.shape) != (other.dtype, other.shape):
@@ -144,7 +184,7 @@ def open_tokenizer(found: ModelFolder, rows: int) -> Any:
         ModelFileError: it cannot be read, reads files that the model's hash does not cover, or has tokens beyond
             ``rows``.
     """
-    with failures_named(found.path.name, "tokenizer"):
+    with failures_named(found.path.name, "tokenizer is"):
         tokenizer = AutoTokenizer.from_pretrained(found.path, local_files_only=True, trust_remote_code=False)
         _without_rowless(tokenizer, rows)
         largest = max(tokenizer.get_vocab().values(), default=-1)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from console.domain.visible import quoted
-from console.engines.checking.model_folder import CONFIG, PEFT_CONFIG, PEFT_WEIGHTS, WHOLE
+from console.engines.checking.model_folder import CONFIG, PEFT_CONFIG, PEFT_WEIGHTS, WHOLE, require_loadable
 from console.engines.checking.model_json import read_object
-from console.engines.checking.plain_files import require_file, require_inside
+from console.engines.checking.plain_files import own_file, stands_in
 from console.engines.checking.weights_table import TableEntry, read_table
 from console.engines.checking.weights_values import require_numbers
 from console.errors import ModelFileError
@@ -45,7 +45,7 @@ def read_peft(folder: Path) -> PeftFolder:
     Raises:
         ModelFileError: names the file and the cause.
     """
-    settings = read_object(require_inside(folder, require_file(folder / PEFT_CONFIG, "The file")))
+    settings = read_object(folder, PEFT_CONFIG)
     where = f"{PEFT_CONFIG} in {quoted(folder.name)}"
     kind = str(settings.get("peft_type"))
     if kind != "LORA" or settings.get("bias", "none") != "none":
@@ -55,12 +55,13 @@ def read_peft(folder: Path) -> PeftFolder:
         )
     if settings.get("auto_mapping") or settings.get("auto_map"):
         raise ModelFileError(f"{where} wants code of its own to be run, which this console never does.")
-    if not (folder / PEFT_WEIGHTS).exists():
+    if not stands_in(folder, PEFT_WEIGHTS):
         raise ModelFileError(
             f"The folder {quoted(folder.name)} has no {PEFT_WEIGHTS} (adapter_model.bin is not opened, because it can "
             "run code); save the adapter again in that form."
         )
-    tensors = read_table(require_inside(folder, require_file(folder / PEFT_WEIGHTS, "The weights file")))
+    tensors = read_table(own_file(folder, PEFT_WEIGHTS, "The weights file"))
+    require_loadable(tensors)
     return PeftFolder(folder, settings, tensors, str(settings.get("base_model_name_or_path") or ""))
 
 

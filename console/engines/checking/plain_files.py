@@ -70,6 +70,20 @@ def require_inside(folder: Path, path: Path) -> Path:
     return path
 
 
+def own_file(folder: Path, name: str, what: str = "The file") -> Path:
+    """The plain file of this name in ``folder``: asked before a byte of it is read.
+
+    Raises:
+        ModelFileError: a link out of the folder, something else than a file, or nothing.
+    """
+    return require_file(require_inside(folder, folder / name), what)
+
+
+def stands_in(folder: Path, name: str) -> bool:
+    """Whether something has this name in ``folder``, be it a file, a pipe or a link to nowhere."""
+    return (folder / name).exists() or (folder / name).is_symlink()
+
+
 def part_name(name: object, source: str) -> str:
     """A file's name as an index may give it: one name, no way to another folder.
 

@@ -30,6 +30,7 @@ BITS = {
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
     "F4": 4,
 }
+FLOATS = frozenset(("F64", "F32", "F16", "BF16"))
 # Types of packed weights, which mean nothing without the scales of a quantisation.
 PACKED = frozenset(name for name in BITS if name.startswith(("F8_", "F6_")) or name == "F4")
 

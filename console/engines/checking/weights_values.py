@@ -6,7 +6,9 @@ one that knows nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +19,36 @@ from console.engines.gguf_header import BLOCKS, GgufLayout
 from console.errors import ModelFileError
 
 _PIECE = 16 * 1024 * 1024  # bytes, before they are cut down to whole blocks
-_HEADS = ("lm_head.weight", "embed_out.weight", "embed_tokens.weight", "wte.weight", "token_embd.weight")
+_HEADS = frozenset(
+    (
+        *("lm_head", "embed_out", "output", "embed_tokens", "embed_in", "wte", "word_embeddings", "token_embd"),
+        "output_norm",  # of a GGUF file, whose norms hold the whole weight
+    )
+)
+_LAYER = re.compile(r"(?:^|.*\.)(?:layers|h|blocks|block|layer|blk)\.\d+(?=\.)")
 
-# Exponent bits that are all set in what is no number, by the width of the value: IEEE 754, and bfloat16.
-_EXPONENTS = {
-    "F64": (np.uint64, 0x7FF0_0000_0000_0000),
-    "F32": (np.uint32, 0x7F80_0000),
-    "F16": (np.uint16, 0x7C00),
-    "BF16": (np.uint16, 0x7F80),
+
+@dataclass(frozen=True)
+class _Bits:
+    """A kind of number by its bits, which order the amounts as whole numbers do: IEEE 754, and bfloat16.
+
+    Attributes:
+        amount: all bits but the sign.
+        beyond: the least amount whose square is too large for float32, 2^64; in half precision there is none.
+        no_number: the least amount that is infinite or no number.
+    """
+
+    integer: type[np.uint16] | type[np.uint32] | type[np.uint64]
+    amount: int
+    beyond: int
+    no_number: int
+
+
+_BITS = {
+    "F64": _Bits(np.uint64, 0x7FFF_FFFF_FFFF_FFFF, 0x43F0_0000_0000_0000, 0x7FF0_0000_0000_0000),
+    "F32": _Bits(np.uint32, 0x7FFF_FFFF, 0x5F80_0000, 0x7F80_0000),
+    "F16": _Bits(np.uint16, 0x7FFF, 0x7C00, 0x7C00),
+    "BF16": _Bits(np.uint16, 0x7FFF, 0x5F80, 0x7F80),
 }
 # Where the half-precision scales lie in a block of ggml's packed types, in bytes (ggml-common.h); Q8_K has a float.
 _SCALES = {
@@ -39,54 +63,129 @@ _SCALES = {
 }
 
 
-def require_numbers(tensors: Iterable[tuple[Path, TableEntry]]) -> None:
+def require_numbers(tensors: Iterable[tuple[Path, TableEntry]]) -> frozenset[str]:
     """Read every floating-point tensor of safetensors files once.
 
+    Returns:
+        the names of those that are all zero, as a bias, or half of an adapter, may be.
+
     Raises:
-        ModelFileError: names the first tensor that holds something else than numbers, or a head of zeros.
+        ModelFileError: names the first tensor that holds something else than numbers to compute with.
     """
+    zeros = set()
     for path, entry in tensors:
-        if entry.dtype in _EXPONENTS:
-            _require(path, entry.name, entry.start, entry.end, entry.dtype, _EXPONENTS[entry.dtype][0]().itemsize, (0,))
+        if entry.dtype in _BITS:
+            width = _BITS[entry.dtype].integer().itemsize
+            if not _holds_something(path, entry.name, entry.start, entry.end, entry.dtype, width, (0,)):
+                zeros.add(entry.name)
+    return frozenset(zeros)
 
 
-def require_numbers_in_file(layouts: Iterable[GgufLayout]) -> None:
-    """The same for a GGUF model: its plain tensors, and the scales of its packed ones.
+def require_weights(tensors: Sequence[tuple[Path, TableEntry]]) -> frozenset[str]:
+    """The same for a whole model, which says nothing with a head, an embedding or a layer of zeros.
+
+    Raises:
+        ModelFileError: as ``require_numbers``, or names the tensor of zeros.
+    """
+    zeros = require_numbers(tensors)
+    _require_living(((path, entry.name, len(entry.shape)) for path, entry in tensors), zeros)
+    return zeros
+
+
+def require_numbers_in_file(layouts: Iterable[GgufLayout]) -> frozenset[str]:
+    """``require_numbers`` for GGUF files: their plain tensors, and the scales of their packed ones.
 
     Raises:
         ModelFileError: as ``require_numbers``.
     """
     bytes_of = {name: size for name, _, size in BLOCKS.values()}
+    zeros = set()
     for layout in layouts:
         for tensor in layout.tensors:
             begin, end, kind = tensor.offset, tensor.offset + tensor.size, tensor.type_name
-            if kind in _EXPONENTS:
-                _require(layout.path, tensor.name, begin, end, kind, bytes_of[kind], (0,))
-            elif kind in _SCALES:
-                _require(layout.path, tensor.name, begin, end, "F16", bytes_of[kind], _SCALES[kind])
-            elif kind == "Q8_K":
-                _require(layout.path, tensor.name, begin, end, "F32", bytes_of[kind], (0,))
+            number, places = _numbers_of(kind)
+            if places and not _holds_something(layout.path, tensor.name, begin, end, number, bytes_of[kind], places):
+                zeros.add(tensor.name)
+    return frozenset(zeros)
 
 
-def _require(path: Path, name: str, begin: int, end: int, kind: str, block: int, places: tuple[int, ...]) -> None:
-    integer, exponent = _EXPONENTS[kind]
-    width = integer().itemsize
-    holds_something = False
+def _numbers_of(kind: str) -> tuple[str, tuple[int, ...]]:
+    """The type of the numbers in a block of one of ggml's types, and where they lie in it; nowhere in some."""
+    if kind in _BITS:
+        return kind, (0,)
+    return ("F32", (0,)) if kind == "Q8_K" else ("F16", _SCALES.get(kind, ()))
+
+
+def require_weights_in_file(layouts: Sequence[GgufLayout]) -> None:
+    """``require_weights`` for a whole GGUF model.
+
+    Raises:
+        ModelFileError: as ``require_weights``.
+    """
+    zeros = require_numbers_in_file(layouts)
+    _require_living(
+        ((layout.path, tensor.name, len(tensor.shape)) for layout in layouts for tensor in layout.tensors), zeros
+    )
+
+
+def _require_living(tensors: Iterable[tuple[Path, str, int]], zeros: frozenset[str]) -> None:
+    """A single matrix of zeros may be meant (a layer that was put in to be trained); all those of a layer are not.
+
+    Args:
+        tensors: file, name and number of dimensions of each.
+    """
+    layers: dict[str, list[tuple[Path, str]]] = {}
+    for path, name, dimensions in tensors:
+        layer = _LAYER.match(name)
+        if layer is None:
+            parts = name.split(".")
+            if name in zeros and parts[-1] == "weight" and len(parts) > 1 and parts[-2] in _HEADS:
+                raise all_zero(path, name)
+        elif dimensions > 1:
+            layers.setdefault(layer[0], []).append((path, name))
+    for held in layers.values():
+        if all(name in zeros for _, name in held):
+            raise all_zero(*held[0])
+
+
+def is_in_layer(name: str) -> bool:
+    return _LAYER.match(name) is not None
+
+
+def all_zero(path: Path, name: str) -> ModelFileError:
+    return ModelFileError(
+        f"The weights {quoted(name)} in {quoted(path.name)} are all zero, so this model can say nothing; copy it "
+        "again, or choose another."
+    )
+
+
+def _holds_something(
+    path: Path, name: str, begin: int, end: int, kind: str, block: int, places: tuple[int, ...]
+) -> bool:
+    """Whether a tensor has a value that is not zero (of either sign).
+
+    Raises:
+        ModelFileError: it has one that is no number, or too large.
+    """
+    bits = _BITS[kind]
+    width = bits.integer().itemsize
+    largest = 0
     for raw in _pieces(path, begin, end, block):
-        holds_something = holds_something or bool(raw.any())
         blocks = raw.reshape(-1, block)
         for place in places:
-            found = np.ascontiguousarray(blocks[:, place : place + width]).view(integer)
-            if bool(((found & integer(exponent)) == integer(exponent)).any()):
-                raise ModelFileError(
-                    f"The weights {quoted(name)} in {quoted(path.name)} hold values that are no numbers (NaN or "
-                    "infinite), so nothing that this model says means anything; copy it again, or choose another."
-                )
-    if not holds_something and name.endswith(_HEADS):
+            found = np.ascontiguousarray(blocks[:, place : place + width]).view(bits.integer)
+            largest = max(largest, int((found & bits.integer(bits.amount)).max()))
+        if largest >= bits.no_number:
+            raise ModelFileError(
+                f"The weights {quoted(name)} in {quoted(path.name)} hold values that are no numbers (NaN or "
+                "infinite), so nothing that this model says means anything; copy it again, or choose another."
+            )
+    if largest >= bits.beyond:
         raise ModelFileError(
-            f"The weights {quoted(name)} in {quoted(path.name)} are all zero, so this model can say nothing; copy it "
-            "again, or choose another."
+            f"The weights {quoted(name)} in {quoted(path.name)} hold values beyond what can be computed with (their "
+            "squares are too large for 32 bits), so this model is damaged; copy it again, or choose another."
         )
+    return largest > 0
 
 
 def _pieces(path: Path, begin: int, end: int, block: int) -> Iterator[np.ndarray]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from console.engines.checking.gguf_file import check_gguf
 from console.engines.checking.model_folder import read_folder
-from console.engines.checking.network import open_network, open_tokenizer
-from console.engines.checking.weights_values import require_numbers
+from console.engines.checking.network import open_network, open_tokenizer, require_living_norms
+from console.engines.checking.weights_values import require_weights
 from console.engines.gguf_snapshot import check_network
 
 
@@ -19,8 +19,9 @@ def check_model(path: Path) -> None:
     """
     if path.is_dir():
         found = read_folder(path)
-        require_numbers(found.tensors)
+        zeros = require_weights(found.tensors)
         network = open_network(found, "meta")
+        require_living_norms(found, network, zeros)
         open_tokenizer(found, network.get_input_embeddings().num_embeddings)
         return
     check_network(path, check_gguf(path))

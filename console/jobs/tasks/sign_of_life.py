@@ -55,8 +55,8 @@ def require_sign_of_life(
     if not reads(model, texts):
         raise ModelFileError(
             "The model does not read ordinary text (it finds it no likelier than a guess, or than the same words in "
-            "another order), so nothing can be said about what it knows; check that its weights, configuration and "
-            "tokenizer belong together, or choose another copy of it."
+            "another order), so nothing can be said about what it knows; check that its weights, configuration, "
+            "tokenizer and chat template belong together, or choose another copy of it."
         )
 
 
