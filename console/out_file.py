@@ -56,9 +56,11 @@ class OutFile:
         write_atomically(self.path, data, check=check)
 
     def _refuse(self) -> None:
+        if not self.path.name:
+            raise InputError("No file was named to write to: give its name, or a folder and its name.")
         shown = quoted(str(self.path))
         folder = self.path.parent.resolve()
-        if not self.path.name or not folder.is_dir():
+        if not folder.is_dir():
             raise InputError(f"The folder of {shown} does not exist; make it or choose another file.")
         target = folder / self.path.name
         if _belongs_to_an_office(target, self.places):

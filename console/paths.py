@@ -6,7 +6,9 @@ office never touches the officer's own files.
 
 from __future__ import annotations
 
+import glob
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
@@ -92,6 +94,17 @@ class Places:
         journal = self.ledger.with_name(f"{self.ledger.name}-journal")
         return (*(path for path in (self.head_mark, journal) if path.exists()), *sorted(self.keys.glob("*.p12")))
 
+    @property
+    def missing_folders(self) -> tuple[Path, ...]:
+        """The folders that ``create`` would make, those above the office's own included; the deepest come last."""
+        wanted = {above for folder in self._folders for above in (folder, *folder.parents)}
+        return tuple(sorted((folder for folder in wanted if not folder.exists()), key=lambda folder: len(folder.parts)))
+
+    @property
+    def own_files(self) -> frozenset[Path]:
+        """The files that the office lives on, as far as they are there."""
+        return frozenset(path for name in self.own_names for path in self.data.glob(f"{glob.escape(name)}*"))
+
     def create(self) -> None:
         """Make the folders, private to the user where the system knows how.
 
@@ -103,15 +116,16 @@ class Places:
         if os.name == "posix":
             self.data.chmod(0o700)
 
-    def discard(self) -> None:
-        """Take away the folders that hold nothing, where no office came of them."""
-        for folder in reversed(self._folders):
-            with suppress(OSError):
-                folder.rmdir()  # refuses a folder that holds something
-
     @property
     def _folders(self) -> tuple[Path, ...]:
         return (self.data, self.cache, self.keys, self.models, self.jobs, self.reports)
+
+
+def discard(folders: Iterable[Path]) -> None:
+    """Take away the folders that hold nothing, the deepest (which come last) first, where no office came of them."""
+    for folder in reversed(tuple(folders)):
+        with suppress(OSError):
+            folder.rmdir()  # refuses a folder that holds something
 
 
 def data_folder(text: str) -> Path:

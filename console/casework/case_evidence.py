@@ -10,10 +10,9 @@ from typing import Any
 
 from console.casework.batteries import digest
 from console.casework.models import model_state
-from console.casework.notes import note_text
+from console.casework.notes import OWN_SENTENCES, note_text
 from console.casework.office import Office
 from console.casework.requests import (
-    NOBODY_NAMED,
     deadline_difference,
     deadline_of,
     forget_items,
@@ -244,14 +243,10 @@ def _approvals(office: Office, state: dict[str, Any]) -> tuple[parts.Approval, .
     )
 
 
-# Sentences that the console itself offers, now and in older versions; they tell of nobody.
-_STANDARD_REASONS = (NOBODY_NAMED, "This office has one person at the desk; nobody else could approve.")
-
-
 def _printed_reason(office: Office, number: str, approval: dict[str, Any]) -> str:
     """The reason of an approval, unless it tells of the person, or nobody can say any more whether it does."""
     reason = note_text(office, approval)
-    if reason in _STANDARD_REASONS:
+    if reason in OWN_SENTENCES:
         return reason  # nobody gave it as theirs, so it is not called so
     try:
         tells = tells_of(reason, forget_items(office, number))

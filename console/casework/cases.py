@@ -27,11 +27,11 @@ from console.casework.batteries import (
 from console.casework.engine_choice import chosen_engine, require_runnable
 from console.casework.helper_questions import prepared_questions
 from console.casework.models import model_state, new_job_id, record_model, reference_to, refuse_names
-from console.casework.notes import seal_note
+from console.casework.notes import NOBODY_NAMED, seal_note
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError, Job, JobResult, UseCase
 from console.casework.own_places import collected_places
-from console.casework.requests import NOBODY_NAMED, append_status, approve_plan, forget_items, request_state
+from console.casework.requests import append_status, approve_plan, forget_items, request_state
 from console.casework.self_made import required_corpus, with_corpus
 from console.casework.sequence import EarlierRequest, check_limits, origin_of, recheck_earlier, remaining_knowledge
 from console.casework.side_effects import measured_utility
@@ -105,11 +105,11 @@ def locate(
     questions = None
     if helper is not None:
         questions = yield from prepared_questions(office, number, helper, knowledge, device)
-    places = yield from collected_places(office, number, state["name"], knowledge, engine, device)
-    suite = suite_for(office, number, knowledge, plan, questions, engine, places)
     searching = RequestStatus(request["status"]) in {S.TRIAGE, S.LOCATING}
     if RequestStatus(request["status"]) is S.TRIAGE:
         _move(office, number, S.LOCATING)
+    places = yield from collected_places(office, number, state["name"], knowledge, engine, device)
+    suite = suite_for(office, number, knowledge, plan, questions, engine, places)
     seq, before = yield from run_battery(office, number, Stage.BEFORE, state["name"], suite, knowledge, device)
     reference = yield from reference_battery(office, number, state, suite, knowledge, device)
     found = located(before.battery, reference[1].battery if reference else None)

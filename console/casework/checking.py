@@ -44,20 +44,34 @@ def check_report(path: Path, office: Office | None = None, authorities: Iterable
     return judge(start_check(path, now).wait(), office, trust)
 
 
-def judge(found: ReportVerification, office: Office | None, trust: Trust | None = None) -> ReportVerification:
-    """The same verification with the lights that depend on who asks: whose key is known, what the ledger holds."""
+def judge(
+    found: ReportVerification, office: Office | None, trust: Trust | None = None, *, expected_own: bool = True
+) -> ReportVerification:
+    """The same verification with the lights that depend on who asks: whose key is known, what the ledger holds.
+
+    Args:
+        expected_own: the file is said to be one of the office's own reports, so that a stranger's is refused. Where it
+            is not, a stranger's is only not confirmed, unless it bears the office's name.
+    """
     if office is not None:
         of_case = _signed(office, found.evidence.request.number) if found.evidence else []
         trust = _office_trust(office, found.signatures, of_case, trust)
         recorded = [
             RecordedReport(event.body["report_id"], event.body["sha256"], event.seq, event.at) for event in of_case
         ]
-        found = replace(found, ledger=ledger_light(found, recorded))
+        expected_own = expected_own or _claims_to_be_own(found.signatures, trust)
+        found = replace(found, ledger=ledger_light(found, recorded, expected_own=expected_own))
     if not found.signatures:
         return found
-    if trust is not None and not trust.authorities:
+    if trust is not None and not trust.authorities and expected_own:
         return replace(found, signer=_stranger_to_a_new_office(found.signer))
-    return replace(found, signer=signer_light(found.signatures, trust))
+    return replace(found, signer=signer_light(found.signatures, trust, expected_own=expected_own))
+
+
+def _claims_to_be_own(signatures: Iterable[ReportSignature], trust: Trust) -> bool:
+    """Whether a file bears the office's name, or a key that it knows."""
+    own = trust.organisation.casefold()
+    return any(one.organisation.casefold() == own or one.ca_fingerprint in trust.authorities for one in signatures)
 
 
 def _stranger_to_a_new_office(light: Light) -> Light:
@@ -79,6 +93,8 @@ def named_trust(authorities: Iterable[Path]) -> Trust | None:
     for path in paths:
         try:
             known |= trust_in([path.read_bytes()], f"the one in {quoted(path.name)}, which you trust").authorities
+        except InputError as error:
+            raise InputError(f"{quoted(path.name)} holds no certificate; give the authority's .cer file.") from error
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise InputError(

@@ -38,13 +38,13 @@ def check_name(office: Office, name: str) -> None:
 
 
 def refuse_names(office: Office, what: str, *texts: str) -> None:
-    """Refuse what would put a person's name into an event, which nothing can take out again.
+    """Refuse what would put personal data into an event, which nothing can take out again.
 
     Args:
         what: how the sentence begins.
 
     Raises:
-        InputError: one of the texts holds the name of somebody whose request lies in the vault.
+        InputError: one of the texts holds the name of somebody whose request lies in the vault, or an answer.
     """
     for number in office.ledger.projection(REQUESTS):
         try:
@@ -54,8 +54,8 @@ def refuse_names(office: Office, what: str, *texts: str) -> None:
         named = next((text for text in texts if names_someone(text, items)), None)
         if named is not None:
             raise InputError(
-                f"{what} {quoted(named)} holds the name of the person of request {number}, and it would stand in the "
-                "ledger for ever: choose another."
+                f"{what} {quoted(named)} holds the name of the person of request {number}, or one of the answers, and "
+                "it would stand in the ledger for ever: choose another."
             )
 
 

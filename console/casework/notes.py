@@ -15,6 +15,9 @@ from console.errors import InputError, LedgerDamagedError, NotPossibleError
 from console.ledger import Transaction
 
 NOTE = "note"
+NOBODY_NAMED = "No second person was named to approve."  # all that is known where nobody gives a reason
+# Sentences that the console itself writes where nobody types a reason, now and in older versions; they tell of nobody.
+OWN_SENTENCES = (NOBODY_NAMED, "This office has one person at the desk; nobody else could approve.")
 DESTROYED = "the words were destroyed with the person's data"
 UNREADABLE = "the words cannot be opened; verify the ledger"
 

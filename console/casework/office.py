@@ -19,16 +19,17 @@ from console.domain.case_state import OFFICE, CaseProjector
 from console.domain.events import OfficeOpened, OfficeTimezoneSet
 from console.domain.jurisdiction import JurisdictionProfile, parse_profile
 from console.domain.roles import Actor, Duty, Role, check_duty
-from console.domain.visible import quoted
+from console.domain.visible import quoted, visible
 from console.errors import DiskFullError, InputError, LedgerDamagedError
 from console.ledger import Ledger
 from console.ledger.database import check_passphrase, engine_versions
 from console.ledger.passphrase import find_passphrase, generate_demo_passphrase
-from console.paths import PASSPHRASE_FILE_VARIABLE, Places, resource
+from console.paths import PASSPHRASE_FILE_VARIABLE, Places, discard, resource
 
 Clock = Callable[[], datetime]
 _ACTOR_SETTING, _ORGANISATION_SETTING, _SAMPLE_SETTING = "actor", "organisation", "sample-office"
 DEFAULT_ORGANISATION = "Unnamed organisation"
+LONGEST_ORGANISATION = 200  # characters: it stands on one line of every report
 
 
 def system_clock() -> datetime:
@@ -78,7 +79,8 @@ class Office:
 
         Raises:
             InputError: there is no office at ``places``, or the folder cannot be used.
-            LedgerDamagedError: there was one, and its ledger is missing or not what the console wrote.
+            LedgerDamagedError: there was one, and its ledger is missing or not what the console wrote; or the making
+                of one was never finished.
             PassphraseError, LedgerBusyError, DiskFullError: as the ledger says.
         """
         check_there(places)
@@ -88,6 +90,7 @@ class Office:
         ledger = Ledger.open(places.ledger, passphrase, clock=clock, projector=CaseProjector(), read_only=read_only)
         with ExitStack() as undo:
             undo.callback(ledger.close)
+            _refuse_unfinished(places, ledger)
             office = cls(places, ledger, _actor(ledger), clock)
             undo.pop_all()
         return office
@@ -109,10 +112,11 @@ class Office:
         ``prompt`` comes first where somebody is there to answer.
 
         Raises:
-            InputError: there is an office already, or the folder cannot be used.
+            InputError: there is an office already, the folder cannot be used, or the organisation cannot be named so.
             LedgerDamagedError: there was one, and its ledger is missing.
             PassphraseError, DiskFullError: nothing was made.
         """
+        name = organisation_name(organisation)
         begun = _ledger_exists(places)
         if begun and places.ledger.stat().st_size:
             folder = quoted(str(places.data))
@@ -121,15 +125,21 @@ class Office:
             _refuse_remains(places)
         passphrase = _new_passphrase(places, prompt, os.environ if env is None else env, say)
         with ExitStack() as undo:
-            undo.callback(places.discard)
+            undo.callback(discard, places.missing_folders)
             _make_folders(places)
-            value = generate_demo_passphrase(places).value if passphrase is None else passphrase
+            if passphrase is None:
+                value = generate_demo_passphrase(places).value
+                undo.callback(places.passphrase_file.unlink, missing_ok=True)
+            else:
+                value = passphrase
+            there = places.own_files
             origin = f"office-{secrets.token_hex(4)}"
             ledger = Ledger.create(places.ledger, value, clock=clock, projector=CaseProjector(), origin=origin)
+            # Only now: as long as somebody else may be making the ledger, it is not this creation's to take away.
+            undo.callback(_take_away, places, there)
             undo.callback(ledger.close)
             office = cls(places, ledger, _actor(ledger), clock)
-            if organisation.strip():
-                office.name_organisation(organisation)
+            office.name_organisation(name)
             office._record_opening()
             undo.pop_all()
         return office
@@ -150,8 +160,12 @@ class Office:
         return self.ledger.setting(_ORGANISATION_SETTING) or DEFAULT_ORGANISATION
 
     def name_organisation(self, name: str) -> None:
-        """Set the name that reports carry."""
-        self.ledger.set_setting(_ORGANISATION_SETTING, name.strip() or DEFAULT_ORGANISATION)
+        """Set the name that reports carry.
+
+        Raises:
+            InputError: it cannot be one (see ``organisation_name``).
+        """
+        self.ledger.set_setting(_ORGANISATION_SETTING, organisation_name(name))
 
     @property
     def sample_subjects(self) -> str | None:
@@ -229,6 +243,26 @@ class Office:
             transaction.append(OfficeOpened.kind, body.to_body(), actor=self.actor.id)
 
 
+def organisation_name(text: str) -> str:
+    """What somebody typed as the name of the organisation; the default where that is nothing.
+
+    Raises:
+        InputError: it is too long, or has a line break or another sign that stands for no letter.
+    """
+    name = text.strip()
+    if len(name) > LONGEST_ORGANISATION:
+        raise InputError(
+            f"The name of the organisation has {len(name)} characters, and {LONGEST_ORGANISATION} are the most; "
+            "shorten it."
+        )
+    if visible(name) != name:
+        raise InputError(
+            f"The name of the organisation, {quoted(name)}, has a line break, a control character or a byte that is "
+            "no text; type it again."
+        )
+    return name or DEFAULT_ORGANISATION
+
+
 def check_there(places: Places) -> None:
     """Refuse to open what is not there.
 
@@ -256,6 +290,24 @@ def _refuse_remains(places: Places) -> None:
             f"The ledger of {quoted(str(places.data))} is missing, but {places.remains[0].name} shows that there was "
             f"one: restore {places.ledger.name} from the newest backup."
         )
+
+
+def _refuse_unfinished(places: Places, ledger: Ledger) -> None:
+    """A ledger that something is missing from says so itself (``continuity``) and can still be looked at."""
+    if ledger.continuity is not None or ledger.first_kind == OfficeOpened.kind:
+        return
+    raise LedgerDamagedError(
+        f"The making of the office in {quoted(str(places.data))} was never finished, or the beginning of its ledger "
+        "was taken away, so it is not opened: restore the newest backup, or make a new office in another folder."
+    )
+
+
+def _take_away(places: Places, there: frozenset[Path]) -> None:
+    """Undo a creation: the office's files that were not ``there`` before go, and a ledger that was empty is again."""
+    for path in places.own_files - there:
+        path.unlink(missing_ok=True)
+    if places.ledger in there:
+        places.ledger.write_bytes(b"")
 
 
 def _ledger_exists(places: Places) -> bool:

@@ -9,6 +9,10 @@ from tzlocal import get_localzone_name
 from console.domain.visible import quoted
 from console.errors import InputError, SetupError
 
+# Names of the database that mean another zone on another machine, or none; and its second copies.
+_NO_PLACE = frozenset({"localtime", "factory", "posixrules"})
+_COPIES = ("posix/", "right/")
+
 
 def zone_of(name: str) -> ZoneInfo:
     """The zone with this name, in any case: ``europe/berlin`` is ``Europe/Berlin``.
@@ -18,7 +22,7 @@ def zone_of(name: str) -> ZoneInfo:
     """
     wanted = name.strip().casefold()
     found = next((known for known in available_timezones() if known.casefold() == wanted), None)
-    if found is None:
+    if found is None or wanted in _NO_PLACE or wanted.startswith(_COPIES):
         raise InputError(f"{quoted(name)} is not a time zone: write its name, such as Europe/Berlin.")
     return ZoneInfo(found)
 

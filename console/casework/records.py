@@ -10,7 +10,7 @@ from typing import Any
 from console.casework.office import Office, check_there
 from console.casework.requests import FORGET_SET
 from console.domain.case_state import CaseProjector
-from console.domain.events import RequestRegistered
+from console.domain.events import OfficeOpened, RequestRegistered
 from console.domain.forget_set import KNOWN_TYPES, OTHER_TYPE
 from console.domain.roles import Duty
 from console.ledger import VerificationResult
@@ -26,7 +26,9 @@ _SEALED_BY = {RequestRegistered.kind: FORGET_SET}
 def verify_records(office: Office) -> VerificationResult:
     """Verify the whole ledger of an open office."""
     office.require(Duty.CHECK_LEDGER)
-    return verify_ledger(office.ledger, projector=office.ledger.projector, sealed_by=_SEALED_BY)
+    return verify_ledger(
+        office.ledger, projector=office.ledger.projector, sealed_by=_SEALED_BY, opening=OfficeOpened.kind
+    )
 
 
 def verify_office(
@@ -47,7 +49,9 @@ def verify_office(
     """
     check_there(places)
     passphrase = find_passphrase(places, prompt=prompt, env=os.environ if env is None else env, say=say)
-    return verify_ledger(places.ledger, passphrase.value, projector=CaseProjector(), sealed_by=_SEALED_BY)
+    return verify_ledger(
+        places.ledger, passphrase.value, projector=CaseProjector(), sealed_by=_SEALED_BY, opening=OfficeOpened.kind
+    )
 
 
 def export_records(office: Office, out: Path, *, replace: bool = False) -> int:

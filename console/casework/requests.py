@@ -44,7 +44,6 @@ from console.errors import InputError, NotPossibleError
 from console.ledger import Transaction
 
 FORGET_SET, LETTER = "forget-set", "letter"
-NOBODY_NAMED = "No second person was named to approve."  # all that is known where nobody gives a reason
 
 
 def register(
@@ -75,7 +74,8 @@ def register(
         The request's number.
 
     Raises:
-        InputError: nothing to look for, a date in the future, an unknown place or law, no language code.
+        InputError: nothing to look for, a summary of several lines, a date in the future, an unknown place or
+            law, no language code.
         NotPossibleError: to be granted without a ground.
     """
     actor = office.require(Duty.REGISTER)
@@ -83,6 +83,8 @@ def register(
     law = law_of_place(office.profiles, country, subdivision, profile_id, published_days)
     check_received(received, office.today())
     deadline = deadline_under(received, law)
+    if len(summary.strip().splitlines()) > 1:
+        raise InputError("The summary has more than one line: write it in one, the inbox shows no more.")
     with office.ledger.transaction() as transaction:
         number = next_request_number(office.ledger.projection(REQUESTS), office.today().year)
         request = ErasureRequest(
@@ -315,14 +317,19 @@ def ask_for_proof(office: Office, number: str) -> None:
         _suspend(transaction, office, number, office.today(), SuspensionReason.IDENTITY)
 
 
-def grant(office: Office, number: str, grounds: Sequence[Ground]) -> None:
+def grant(office: Office, number: str, grounds: Sequence[Ground], reason: str = "") -> None:
     """Decide that the data must go; walks the states in between that are still open.
+
+    Args:
+        reason: why, in the officer's words; sealed.
 
     Raises:
         NotPossibleError: the identity is not settled, no ground is known, or the state does not allow a decision.
     """
     with _changing(office, number) as (transaction, _):
-        _decide(transaction, office, number, RequestStatus.GRANTED, TransitionFacts(grounds=tuple(grounds)))
+        _decide(
+            transaction, office, number, RequestStatus.GRANTED, TransitionFacts(grounds=tuple(grounds), reason=reason)
+        )
 
 
 def refuse(

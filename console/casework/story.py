@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from console.casework.notes import note_text
+from console.casework.notes import OWN_SENTENCES, note_text
 from console.casework.office import Office
 from console.domain.exports import ExportForm
 from console.domain.request_terms import RequestStatus
@@ -35,11 +35,12 @@ def sentence_of(kind: str, body: dict[str, Any], note: str = "") -> str:
     Args:
         note: what somebody typed with it, opened; or a word on where it lies.
     """
+    clause = note.removesuffix(".")  # inside a sentence that has a stop of its own
     match kind:
         case "request_registered":
             return f"Request registered with {body['items']} facts to look for; due on {body['due']}."
         case "status_changed":
-            reason = f" ({note})" if note else ""
+            reason = f" ({clause})" if note else ""
             return f"Now: {RequestStatus(body['to']).label}{reason}."
         case "clock_suspended":
             # Whether the wait moves the due date is the law's to say: the steps of the date say it.
@@ -47,9 +48,9 @@ def sentence_of(kind: str, body: dict[str, Any], note: str = "") -> str:
         case "clock_resumed":
             return f"The person answered on {body['ends_on']}; the office waits no longer."
         case "extension_notified":
-            return f"The person was told on {body['notified_on']} that the answer takes longer: {note}."
+            return f"The person was told on {body['notified_on']} that the answer takes longer: {clause}."
         case "clock_entry_withdrawn":
-            return f"Entry {body['entry']} was recorded in error and no longer counts: {note}."
+            return f"Entry {body['entry']} was recorded in error and no longer counts: {clause}."
         case "deadline_accepted":
             return (
                 f"The dates by today's calendar were accepted: due on {body['binding_due']} in place of "
@@ -65,10 +66,9 @@ def sentence_of(kind: str, body: dict[str, Any], note: str = "") -> str:
             ended = "was cancelled" if body["outcome"] == "cancelled" else "failed"
             return f"The job {ended}: {note}"
         case "battery_interrupted":
-            return (
-                f"The attacks were stopped; {len(body['finished'])} that were finished are kept, and the next run "
-                "of the same attacks goes on from there."
-            )
+            kept = len(body["finished"])
+            are = "1 that was finished is" if kept == 1 else f"{kept} that were finished are"
+            return f"The attacks were stopped; {are} kept, and the next run of the same attacks goes on from there."
         case "battery_recorded":
             battery = Battery.model_validate(body["battery"])
             return f"{_STAGE_WORDS[battery.stage]}: {tally(battery.rows).words}."
@@ -78,10 +78,12 @@ def sentence_of(kind: str, body: dict[str, Any], note: str = "") -> str:
             how = "by a second person." if is_second_person(body) else f"by the person who prepared it: {note}"
             return f"The {body['what']} was approved {how}"
         case "erasure_run":
-            return f"Erased with {body['steps']} steps; {body['changed_count']} tensors changed."
+            tensors = "1 tensor" if body["changed_count"] == 1 else f"{body['changed_count']} tensors"
+            return f"Erased with {body['steps']} step{'' if body['steps'] == 1 else 's'}; {tensors} changed."
         case "artefact_exported":
             form = ExportForm(body["form"]).label
-            return f"Written as {body['artefact']} ({form}) and read back; {body['rewritten_count']} tensors are new."
+            new = "1 tensor is" if body["rewritten_count"] == 1 else f"{body['rewritten_count']} tensors are"
+            return f"Written as {body['artefact']} ({form}) and read back; {new} new."
         case "verdict_reached":
             return f"Verdict: {body['verdict']['word']} (rule {body['verdict']['rule']})."
         case "earlier_rechecked":
@@ -123,7 +125,8 @@ def timeline(office: Office, number: str, *, opened: bool = True) -> tuple[Timel
 
     def line(event: Event) -> TimelineLine:
         note = note_text(office, event.body)
-        said = sentence_of(event.kind, event.body, note if opened or not note else IN_THE_VAULT)
+        shown = opened or not note or note in OWN_SENTENCES
+        said = sentence_of(event.kind, event.body, note if shown else IN_THE_VAULT)
         return TimelineLine(event.seq, office.local(event.at), said, event.actor, event.hash)
 
     return tuple(line(event) for event in office.ledger.events(number))

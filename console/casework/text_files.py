@@ -22,6 +22,8 @@ def read_text_file(path: Path, encoding: str | None = None, *, largest: int = LA
     Raises:
         InputError: it is not there, is no file, cannot be read, or is no text; the sentence names it.
     """
+    if not path.name:  # an empty name is the folder that one is in
+        raise InputError("No file was named to read: give the path of one.")
     try:
         found = path.stat()
         if stat.S_ISDIR(found.st_mode):

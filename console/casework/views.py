@@ -22,10 +22,13 @@ from console.domain.results import AttackRow, Battery, Behaviour, Evidence, Stag
 from console.domain.tally import Tally, tally
 from console.domain.verdict import located, missing_kinds
 from console.domain.visible import visible
-from console.errors import ConsoleError, InputError, NotPossibleError
+from console.errors import ConsoleError, InputError, LedgerDamagedError, NotPossibleError
 
 S = RequestStatus
-_ANSWERED = frozenset({S.SUBJECT_INFORMED, S.CLOSED, S.WITHDRAWN, S.SUPERSEDED, S.DUPLICATE})
+# What reading a state raises that no event made: somebody else wrote into the file.
+_UNREADABLE = (ConsoleError, ValueError, KeyError, TypeError, AttributeError)
+_ENDED_UNANSWERED = frozenset({S.WITHDRAWN, S.SUPERSEDED, S.DUPLICATE})
+_ANSWERED = _ENDED_UNANSWERED | {S.SUBJECT_INFORMED, S.CLOSED}
 
 _NEXT_STEP = {
     S.RECEIVED: "Confirm identity",
@@ -69,6 +72,7 @@ class InboxLine:
 
     Attributes:
         person: masked; "destroyed" where the personal data is gone.
+        received: the day of receipt; None where the record cannot be read.
         due: the date that counts, or None where nothing is due any more.
         due_text: date and distance in words, absolute first.
         problem: why the line cannot say more, and what to do; empty where it can.
@@ -80,7 +84,7 @@ class InboxLine:
     person: str
     status: RequestStatus
     status_text: str
-    received: date
+    received: date | None
     due: date | None
     days_left: int | None
     urgency: Urgency
@@ -179,11 +183,11 @@ class ModelLine:
     verdict: str | None = None
 
 
-def _due_text(deadline: Deadline, how: Urgency, today: date) -> str:
+def _due_text(deadline: Deadline, status: RequestStatus, how: Urgency, today: date) -> str:
     day = f"{deadline.binding_due.day} {deadline.binding_due:%b} {deadline.binding_due.year}"
     left = days_left(deadline, today)
     if how is Urgency.ANSWERED:
-        return "answered"
+        return "no longer due" if status in _ENDED_UNANSWERED else "answered"
     if how is Urgency.PAUSED:
         return f"paused · at the earliest {day}"
     if left < 0:
@@ -294,7 +298,7 @@ def inbox_line(office: Office, state: dict[str, Any]) -> InboxLine:
         due=deadline.binding_due if open_ else None,
         days_left=days_left(deadline, today) if open_ else None,
         urgency=how,
-        due_text=_due_text(deadline, how, today),
+        due_text=_due_text(deadline, status, how, today),
         next_step=next_step(office, state),
         summary=note_text(office, state, "summary"),
         verdict=state["verdict"]["word"] if state["verdict"] else None,
@@ -302,28 +306,38 @@ def inbox_line(office: Office, state: dict[str, Any]) -> InboxLine:
     )
 
 
-def _line_with_problem(office: Office, number: str, state: dict[str, Any], error: Exception) -> InboxLine:
+def _line_with_problem(number: str, state: dict[str, Any], error: Exception) -> InboxLine:
     """What can be said of a request that cannot be read as a whole."""
-    status = S(state["status"]) if state.get("status") in set(S) else S.RECEIVED
+    status = S(state["status"]) if state.get("status") in list(S) else S.RECEIVED
     reason = str(error) if isinstance(error, ConsoleError) else f"Its record cannot be read ({type(error).__name__})."
     return InboxLine(
         number=number,
         person="—",
         status=status,
         status_text=status.label,
-        received=date.fromisoformat(state["received_on"]),
+        received=_day(state.get("received_on")),
         due=None,
         days_left=None,
         urgency=Urgency.UNKNOWN,
         due_text="cannot be computed",
         next_step="See what is wrong",
         summary="",
-        problem=f"{reason} {_how_to_go_on(number, state)}",
+        problem=reason if not state else f"{reason} {_how_to_go_on(number, state)}",
     )
 
 
+def _day(text: object) -> date | None:
+    try:
+        return date.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
 def _how_to_go_on(number: str, state: dict[str, Any]) -> str:
-    entries = ", ".join(str(seq) for seq in clock_entries(state))
+    try:
+        entries = ", ".join(str(seq) for seq in clock_entries(state))
+    except _UNREADABLE:
+        entries = ""
     if not entries:
         return "Verify the ledger, and restore a backup if it is not whole."
     return (
@@ -337,13 +351,18 @@ def inbox(office: Office) -> list[InboxLine]:
 
     One request that cannot be read never hides the others; its line says what is wrong.
     """
+    unreadable: dict[str, LedgerDamagedError] = {}
     lines = []
-    for number, state in office.ledger.projection(REQUESTS).items():
+    for number, state in office.ledger.projection(REQUESTS, unreadable).items():
         try:
             lines.append(inbox_line(office, state))
-        except (ConsoleError, ValueError, KeyError) as error:
-            lines.append(_line_with_problem(office, number, state, error))
-    return sorted(lines, key=lambda line: (not line.problem, line.due is None, line.due or line.received, line.number))
+        except _UNREADABLE as error:
+            lines.append(_line_with_problem(number, state, error))
+    lines += [_line_with_problem(number, {}, error) for number, error in unreadable.items()]
+    return sorted(
+        lines,
+        key=lambda line: (not line.problem, line.due is None, line.due or line.received or date.min, line.number),
+    )
 
 
 def _body_at(office: Office, seq: int) -> dict[str, Any]:

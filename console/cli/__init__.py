@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from typing import Annotated
 
@@ -26,11 +25,12 @@ from console.cli import (
     sequence,
 )
 from console.cli.session import DataDir
-from console.cli.speaking import json_text, open_missing_streams, say, say_beside
+from console.cli.speaking import can_be_written, give_up, json_text, open_missing_streams, say, say_beside
 from console.cli.topics import EXIT_CODES, ByTopic
 from console.errors import ConsoleError
 from console.paths import Places
 
+_UsageError = typer.BadParameter.__bases__[0]  # of every wrong option or command; typer exports it under no name
 _READER_GONE = 141  # as a shell says it of a program whose reader went away
 
 app = typer.Typer(cls=ByTopic, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -91,19 +91,18 @@ def main() -> int:
         code = _run()
         sys.stdout.flush()
     except BrokenPipeError:
-        _give_up_output()
+        give_up(sys.stdout)
         return _READER_GONE  # and not 1, which is the answer to an invalid report
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        _give_up_output()
+        full = [stream for stream in (sys.stdout, sys.stderr) if not can_be_written(stream)]
+        for stream in full:
+            give_up(stream)
+        if sys.stdout not in full and isinstance(error.__context__, _UsageError):
+            return _fail(error.__context__.format_message(), _UsageError.__name__)
         return _fail("The result could not be written out: there is no space left where it goes.", "DiskFullError")
     return code
-
-
-def _give_up_output() -> None:
-    """Let the interpreter's own flush at the very end go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run() -> int:
@@ -112,7 +111,10 @@ def _run() -> int:
     except ConsoleError as error:
         return _fail(str(error), type(error).__name__)
     except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):
-            raise end.__context__ from None
+        cause = end.__context__
+        if isinstance(cause, BrokenPipeError):
+            raise cause from None
+        if isinstance(cause, _UsageError) and "--json" in sys.argv:
+            sys.stdout.write(json_text({"error": cause.format_message(), "kind": _UsageError.__name__}))
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from console.cli.session import DataDir, DeviceOption, Json, open_session, parse_settings, rows
-from console.cli.speaking import say
+from console.cli.speaking import say, say_line
 
 app = typer.Typer()
 
@@ -34,12 +34,12 @@ def advise(
 
     def words() -> None:
         for place, one in enumerate(given.methods, start=1):
-            say(f"{place:>2}. {one.facts.id:<16} {one.strongest.value:<11} {one.time}\n")
+            say_line(f"{place:>2}. {one.facts.id:<16} {one.strongest.value:<11} {one.time}")
             _sentences(one.facts.title + ".", *one.reasons)
         if given.cannot:
             say("\nCannot run\n")
         for refused in given.cannot:
-            say(f"    {refused.id}\n")
+            say_line(f"    {refused.id}")
             _sentences(refused.refusal)
 
     session.show(advice.advice_json(given), words)
@@ -47,7 +47,7 @@ def advise(
 
 def _sentences(*sentences: str) -> None:
     for line in textwrap.wrap(" ".join(sentences), 100):
-        say(f"      {line}\n")
+        say_line(f"      {line}")
 
 
 @app.command()
@@ -81,8 +81,8 @@ def corpus(
 
     def words() -> None:
         for line in lines:
-            say(f"{line.kind:<9} {' '.join(line.asked.split())}\n")
-            say(f"          {' '.join(line.said.split())}\n")
+            say_line(f"{line.kind:<9} {' '.join(line.asked.split())}")
+            say_line(f"          {' '.join(line.said.split())}")
         for reason, count in made.dropped.items():
             rows({"Dropped": f"{count}: {reason}"})
         rows({"Kept": made.sentence, "Next": f"erasure-console erase {number} --model {model} --self-made"})

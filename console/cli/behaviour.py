@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from console.cli.speaking import say
+from console.cli.speaking import say, say_line
 from console.domain.behaviour_lines import NOT_COMPARABLE, behaviour_lines, comparable
 from console.domain.results import Behaviour
 
@@ -22,8 +22,8 @@ def behaviour_words(before: Behaviour | None, after: Behaviour | None, names: tu
     if not lines:
         return
     say("How the model behaves besides (no part of the verdict)\n")
-    say(f"  {'':<54} {names[0]:<14} {names[1]}\n")
+    say_line(f"  {'':<54} {names[0]:<14} {names[1]}")
     for line in lines:
-        say(f"  {line.title:<54} {line.before:<14} {line.after}\n")
+        say_line(f"  {line.title:<54} {line.before:<14} {line.after}")
     if not comparable(before, after):
         say(textwrap.indent(NOT_COMPARABLE, "  ") + "\n")

@@ -19,16 +19,16 @@ from console.cli.session import (
     SampleModel,
     Session,
     battery_words,
+    free_text,
     named_out,
     open_session,
     parse_settings,
     rows,
 )
-from console.cli.speaking import say, step_teller
+from console.cli.speaking import say, say_line, step_teller
 from console.domain.advice import AUTO
 from console.domain.engine_names import EngineName
 from console.domain.reading import ANSWER_TOKENS
-from console.domain.visible import visible
 from console.paths import Places
 
 app = typer.Typer()
@@ -124,6 +124,7 @@ def erase(
         str,
         typer.Option(
             "--self-approval",
+            callback=free_text,
             metavar="REASON",
             help="Why you prepare and approve in one person. The report prints it, so no names; without it, the report "
             "says that no second person was named.",
@@ -215,7 +216,7 @@ def attack(
     def words() -> None:
         rows({"Verdict": f"{verdict.word.value} (rule {verdict.rule})"})
         for line in (*verdict.reasons, *verdict.caps, *verdict.not_counted):
-            say(f"  - {line}\n")
+            say_line(f"  - {line}")
         battery_words(value["after"])
         behaviour_words(*behaved, _STAGES)
         earlier_words(result.earlier)
@@ -246,7 +247,7 @@ def transcript(
         for line in lines:
             mark = "HIT " if line.hit else "    "
             said = " ".join(line.said.split())
-            say(f"{mark} {line.attack} · {line.fact} · attempt {line.attempt + 1}\n")
+            say_line(f"{mark} {line.attack} · {line.fact} · attempt {line.attempt + 1}")
             say(f"       asked: {' '.join(line.asked.split())}\n       said:  {said}\n")
 
     session.show([asdict(line) for line in lines], words)
@@ -307,7 +308,7 @@ def verify(
         rows({"Result": result.headline.sentence})
         if result.evidence is not None:
             case = f"{result.evidence.request.number}: {VERDICTS[result.evidence.verdict.word].title}"
-            rows({"Case": visible(f"{case} (report {result.evidence.report_id})")})  # one line, whatever it holds
+            rows({"Case": f"{case} (report {result.evidence.report_id})"})
         for name, light in result.lights.items():
             rows({name.value.capitalize(): f"{light.state.value}: {light.sentence}"})
 
@@ -349,12 +350,12 @@ def demo(
     def words() -> None:
         rows({"Request": result.number, "Verdict": f"{value['verdict']} (rule {value['rule']})"})
         for line in (*value["reasons"], *value["caps"], *value["not_counted"]):
-            say(f"  - {line}\n")
+            say_line(f"  - {line}")
         say("Before\n")
         battery_words(value["before"])
         say("After\n")
         battery_words(value["after"])
         rows({"Report": value["report"], "Took": f"{value['seconds']:.0f} s, {value['peak_rss_mb']} MB at most"})
-        say(f"Check it: erasure-console verify {value['report']}\n")
+        say_line(f"Check it: erasure-console verify {value['report']}")
 
     session.show(value, words)

@@ -8,7 +8,7 @@ import typer
 
 from console import __version__
 from console.cli.session import DataDir, DeviceOption, Json, open_session
-from console.cli.speaking import say, step_teller
+from console.cli.speaking import say, say_line, step_teller
 
 app = typer.Typer()
 _TITLE_WIDTH, _TEXT_WIDTH = 18, 92
@@ -35,7 +35,7 @@ def doctor(device: DeviceOption = "auto", as_json: Json = False, data_dir: DataD
         word = check.status.value.upper() if check in found.lacking else check.status.value
         for index, part in enumerate(_wrapped(check.sentence, check.details.get("command", ""))):
             left = f"{word:<8} {check.title:<{_TITLE_WIDTH}}" if index == 0 else " " * (_TITLE_WIDTH + 9)
-            say(f"{left} {part}\n")
+            say_line(f"{left} {part}")
 
     def words() -> None:
         for check in found.checks:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from console.cli.session import DataDir, DeviceOption, Json, open_session, parse_settings, rows
-from console.cli.speaking import say
+from console.cli.speaking import say_line
 from console.domain.exports import ExportForm
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def _tensor_words(result: ExportResult) -> None:
         kind = tensor["type_after"]
         if tensor["type_before"] != kind:
             kind = f"{tensor['type_before']} to {kind}"
-        say(f"  {tensor['tensor']:<28} {kind:<24} moved {float(tensor['stored']):.2%}\n")
+        say_line(f"  {tensor['tensor']:<28} {kind:<24} moved {float(tensor['stored']):.2%}")
     if len(moved) > _SHOWN:
-        say(f"  and {len(moved) - _SHOWN} more\n")
+        say_line(f"  and {len(moved) - _SHOWN} more")
 
 
 @app.command()
@@ -89,7 +89,7 @@ def export(
         )
         _tensor_words(result)
         if result.vanished:
-            say(f"  {result.vanished} changed tensors are as before: rounding took their change away.\n")
+            say_line(f"  {result.vanished} changed tensors are as before: rounding took their change away.")
         if result.request:
             rows({"Next": f"erasure-console attack {result.request} --artefact {result.name}"})
 

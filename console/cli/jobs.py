@@ -7,7 +7,7 @@ from dataclasses import asdict
 import typer
 
 from console.cli.session import DataDir, Json, open_session
-from console.cli.speaking import say
+from console.cli.speaking import say, say_line
 
 job_app = typer.Typer(no_args_is_help=True, help="Look at background jobs and their logs.")
 
@@ -24,7 +24,9 @@ def job_list(as_json: Json = False, data_dir: DataDir = None) -> None:
     def words() -> None:
         for line in lines:
             about = f"{line.job:<28} {line.outcome:<10} {line.model:<24} {line.request or ''}"
-            say(f"{about.rstrip()}\n" + (f"    {line.reason}\n" if line.reason else ""))
+            say_line(about.rstrip())
+            if line.reason:
+                say_line(f"    {line.reason}")
 
     session.show([asdict(line) for line in lines], words)
 

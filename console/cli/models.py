@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from console.cli.session import (
     DataDir,
@@ -17,8 +18,7 @@ from console.cli.session import (
     open_session,
     rows,
 )
-from console.cli.speaking import say, step_teller
-from console.domain.visible import visible
+from console.cli.speaking import say_line, step_teller
 from console.out_file import OutFile
 
 _RECORD = (
@@ -37,7 +37,7 @@ def model_add(
     path: Path,
     name: Annotated[str, typer.Option("--name", help="What to call it.")],
     snapshot: Annotated[str | None, typer.Option("--snapshot", help="The model before it learned the data.")] = None,
-    training: Annotated[Path | None, typer.Option("--training-record", help=_RECORD)] = None,
+    training: Annotated[Path | None, typer.Option("--training-record", help=escape(_RECORD))] = None,
     base: Annotated[
         str | None, typer.Option("--base", help="For an adapter's folder: the registered model it belongs to.")
     ] = None,
@@ -80,7 +80,7 @@ def model_training_record(
 
     session = open_session(as_json, data_dir)
     save_example(OutFile.named(out, session.places, replace=force))
-    session.show({"path": str(out)}, lambda: rows({"Written": visible(str(out))}))
+    session.show({"path": str(out)}, lambda: rows({"Written": out}))
 
 
 @model_app.command("list")
@@ -96,7 +96,7 @@ def model_list(as_json: Json = False, data_dir: DataDir = None) -> None:
 
     def words() -> None:
         for line in lines:
-            say(f"{line.name:<24} {line.format:<12} {line.architecture:<10} {line.tree_hash[:16]}\n")
+            say_line(f"{line.name:<24} {line.format:<12} {line.architecture:<10} {line.tree_hash[:16]}")
 
     session.show([asdict(line) for line in lines], words)
 

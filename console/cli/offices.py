@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from console.cli.session import DataDir, Json, open_session, rows
+from console.cli.session import DataDir, Json, free_text, open_session, rows
 
 app = typer.Typer(no_args_is_help=True, help="Make an office, and set its time zone.")
 
@@ -19,7 +19,10 @@ def office() -> None:
 @app.command("create")
 def office_create(
     organisation: Annotated[
-        str, typer.Option("--organisation", metavar="NAME", help="Whose office it is; stands on every report.")
+        str,
+        typer.Option(
+            "--organisation", callback=free_text, metavar="NAME", help="Whose office it is; stands on every report."
+        ),
     ] = "",
     as_json: Json = False,
     data_dir: DataDir = None,

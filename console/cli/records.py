@@ -19,7 +19,7 @@ from console.cli.session import (
     parse_day,
     rows,
 )
-from console.cli.speaking import say, say_beside
+from console.cli.speaking import say, say_beside, say_line
 from console.domain.deadline import Deadline
 from console.errors import InputError
 
@@ -73,7 +73,7 @@ def _deadline_words(found: Deadline, further: dict[str, str]) -> None:
     rows({"Due": found.binding_due, "If extended": found.due_extended or "no extension in this law"})
     rows({**further, "Calendar": found.calendar, "Rule": found.rule})
     for step in found.steps:
-        say(f"  - {step}\n")
+        say_line(f"  - {step}")
 
 
 @ledger_app.command("verify")
@@ -204,10 +204,10 @@ def replay(
     def words() -> None:
         for entry in found:
             again = "the same again" if entry.same else f"now {entry.again.word.value} (rule {entry.again.rule})"
-            say(f"{entry.artefact:<18} {entry.recorded.word.value} (rule {entry.recorded.rule}): {again}\n")
+            say_line(f"{entry.artefact:<18} {entry.recorded.word.value} (rule {entry.recorded.rule}): {again}")
         for check in rechecked:
             again = "the same again" if check.same else f"now {check.again.value}"
-            say(f"{check.artefact:<18} {check.number} {check.recorded.value}: {again}\n")
+            say_line(f"{check.artefact:<18} {check.number} {check.recorded.value}: {again}")
         if not found:
             say("The ledger holds no verdict yet.\n")
 
@@ -263,13 +263,13 @@ def compare(
         say(f"Request {found.number}\n{'':<20} {found.left:<20} {found.right:<20} p\n")
         for row in found.rows:
             chance = "" if row.p_value is None else f"{row.p_value:.3f}"
-            say(f"{row.attack:<20} {counts(row.left):<20} {counts(row.right):<20} {chance}\n")
+            say_line(f"{row.attack:<20} {counts(row.left):<20} {counts(row.right):<20} {chance}")
         for row in found.rows:
             left_gains, right_gains = gains(row.left), gains(row.right)
             for way in dict.fromkeys((*left_gains, *right_gains)):
-                say(f"Leak gain of {row.attack}, {way}\n")
+                say_line(f"Leak gain of {row.attack}, {way}")
                 for name, shown in ((found.left, left_gains), (found.right, right_gains)):
-                    say(f"  {name:<18} {shown.get(way, 'not measured')}\n")
+                    say_line(f"  {name:<18} {shown.get(way, 'not measured')}")
         if found.suppressed is not None:
             lost = found.suppressed
             say(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,11 +19,12 @@ from console.cli.session import (
     Profile,
     PublishedDays,
     Session,
+    free_text,
     open_session,
     parse_day,
     rows,
 )
-from console.cli.speaking import say
+from console.cli.speaking import say_line
 from console.domain.place_law import law_of_place
 from console.domain.request_terms import language_code
 from console.domain.typed_terms import parse_basis, parse_channel, parse_exception, parse_ground, parse_suspension
@@ -41,7 +43,9 @@ def request_add(
     received: Annotated[str, typer.Option("--received", help="Day of receipt, year-month-day.")],
     country: Annotated[str, typer.Option("--country", help="Two-letter code of the place that answers.")],
     forget_set: Annotated[Path, typer.Option("--forget-set", help="CSV or JSONL file of what to erase.")],
-    subject: Annotated[str, typer.Option("--subject", help="The person, for files without such a column.")] = "",
+    subject: Annotated[
+        str, typer.Option("--subject", callback=free_text, help="The person, for files without such a column.")
+    ] = "",
     encoding: Encoding = None,
     subdivision: Annotated[str | None, typer.Option("--subdivision")] = None,
     profile: Profile = None,
@@ -53,7 +57,9 @@ def request_add(
         str, typer.Option("--language", help="Of the correspondence: a code such as de or pt-BR.")
     ] = "en",
     ground: Annotated[list[str] | None, typer.Option("--ground", help="a to f of Art. 17(1); may be repeated.")] = None,
-    summary: Annotated[str, typer.Option("--summary", help="One line for the inbox; sealed with the facts.")] = "",
+    summary: Annotated[
+        str, typer.Option("--summary", callback=free_text, help="One line for the inbox; sealed with the facts.")
+    ] = "",
     grant: Annotated[bool, typer.Option("--grant", help="Identity is settled and the request is granted.")] = False,
     as_json: Json = False,
     data_dir: DataDir = None,
@@ -109,9 +115,9 @@ def request_add(
         rows({"Read as": found.reading, "Due": state["due"], "Law": law.words})
         for title, lines in (("refused", found.errors), ("weak", found.warnings)):
             for line in lines:
-                say(f"  {title}: {name}, {line.where}, {visible(line.field)}: {line.message}\n")
+                say_line(f"  {title}: {name}, {line.where}, {visible(line.field)}: {line.message}")
         for note in found.notes:
-            say(f"  note: {note}\n")
+            say_line(f"  note: {note}")
 
     session.show(value, words)
     if found.refused:
@@ -135,7 +141,7 @@ def request_form(
 
     session = open_session(as_json, data_dir)
     save_empty_form(OutFile.named(out, session.places, replace=force))
-    session.show({"path": str(out)}, lambda: rows({"Written": visible(str(out))}))
+    session.show({"path": str(out)}, lambda: rows({"Written": out}))
 
 
 @app.command("list")
@@ -151,7 +157,7 @@ def request_list(as_json: Json = False, data_dir: DataDir = None) -> None:
             "number": line.number,
             "person": line.person,
             "status": line.status.value,
-            "received": line.received.isoformat(),
+            "received": line.received.isoformat() if line.received else None,
             "due": line.due.isoformat() if line.due else None,
             "days_left": line.days_left,
             "urgency": line.urgency.value,
@@ -163,9 +169,9 @@ def request_list(as_json: Json = False, data_dir: DataDir = None) -> None:
 
     def words() -> None:
         for line in lines:
-            say(f"{line.number}  {line.person:<9} {line.status_text:<30} {line.due_text:<32} {line.next_step}\n")
+            say_line(f"{line.number}  {line.person:<9} {line.status_text:<30} {line.due_text:<32} {line.next_step}")
             if line.problem:
-                say(f"    {line.problem}\n")
+                say_line(f"    {line.problem}")
 
     session.show(value, words)
     if any(line.problem for line in lines):
@@ -206,7 +212,7 @@ def request_show(number: str, as_json: Json = False, data_dir: DataDir = None) -
             rows({"Verdict": f"{page.verdict_word} (rule {page.verdict_rule})"})
         for line in page.timeline:
             what = " ".join(line.what.split())
-            say(f"  {line.seq:>5}  {line.at:%Y-%m-%d %H:%M}  {what}\n")
+            say_line(f"  {line.seq:>5}  {line.at:%Y-%m-%d %H:%M}  {what}")
 
     session.show(value, words)
 
@@ -229,7 +235,7 @@ def request_decide(
     ground: Annotated[list[str] | None, typer.Option("--ground", help="a to f of Art. 17(1).")] = None,
     basis: Annotated[str, typer.Option("--basis", help="What a refusal rests on.")] = "",
     exception: Annotated[list[str] | None, typer.Option("--exception", help="Such as 17(3)(e).")] = None,
-    reason: Annotated[str, typer.Option("--reason", help="Why; sealed in the vault.")] = "",
+    reason: Annotated[str, typer.Option("--reason", callback=free_text, help="Why; sealed in the vault.")] = "",
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -239,14 +245,27 @@ def request_decide(
     session = open_session(as_json, data_dir)
     grounds = tuple(parse_ground(entry) for entry in ground or ())
     exceptions = tuple(parse_exception(entry) for entry in exception or ())
+    _refuse_idle(grant, {"--ground": ground} if not grant else {"--basis": basis, "--exception": exception})
     parsed = None if grant else parse_basis(basis)
     with session.office() as office:
         if parsed is None:
-            requests.grant(office, number, grounds)
+            requests.grant(office, number, grounds, reason)
         else:
             requests.refuse(office, number, parsed, reason, exceptions)
         status = requests.request_state(office, number)["status"]
     session.show({"number": number, "status": status}, lambda: rows({number: status}))
+
+
+def _refuse_idle(grant: bool, given: Mapping[str, object]) -> None:
+    """Refuse options that the decision does not take: nothing of them would be kept.
+
+    Raises:
+        InputError: one was given.
+    """
+    idle = next((option for option, value in given.items() if value), None)
+    if idle is not None:
+        made, other = ("--grant", "--refuse") if grant else ("--refuse", "--grant")
+        raise InputError(f"{idle} belongs to {other} and not to {made}: leave it out, or decide otherwise.")
 
 
 Number = Annotated[str, typer.Argument(metavar="REQUEST")]
@@ -286,7 +305,9 @@ def request_answered(number: Number, on: Day = "", as_json: Json = False, data_d
 @app.command("extend")
 def request_extend(
     number: Number,
-    reason: Annotated[str, typer.Option("--reason", help="The reasons that the person was given; sealed.")],
+    reason: Annotated[
+        str, typer.Option("--reason", callback=free_text, help="The reasons that the person was given; sealed.")
+    ],
     on: Day = "",
     as_json: Json = False,
     data_dir: DataDir = None,
@@ -305,7 +326,7 @@ def request_extend(
 def request_withdraw_entry(
     number: Number,
     entry: Annotated[int, typer.Argument(metavar="ENTRY", help="Its number in the case's story.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why it is wrong; sealed.")],
+    reason: Annotated[str, typer.Option("--reason", callback=free_text, help="Why it is wrong; sealed.")],
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from console.cli.session import DataDir, DeviceOption, Json, Session, open_session, parse_settings, rows
-from console.cli.speaking import say, step_teller
+from console.cli.speaking import say, say_line, step_teller
 
 app = typer.Typer()
 _SHOWN = 12  # tensors in words; --json has all
@@ -17,7 +17,7 @@ _SHOWN = 12  # tensors in words; --json has all
 def _sentences(*sentences: str) -> None:
     for sentence in sentences:
         for index, line in enumerate(textwrap.wrap(sentence, 100)):
-            say(f"  {'- ' if index == 0 else '  '}{line}\n")
+            say_line(f"  {'- ' if index == 0 else '  '}{line}")
 
 
 def _reference(session: Session, name: str) -> Any:
@@ -56,9 +56,9 @@ def scan(
         for row in value["changed"][:_SHOWN]:
             rank = f"effective rank {row['effective_rank']}" if "effective_rank" in row else ""
             mark = "  one direction" if row["tensor"] in value["rank_one"] else ""
-            say(f"  {row['tensor']:<48} {row['relative_norm']:>10}  {rank}{mark}\n")
+            say_line(f"  {row['tensor']:<48} {row['relative_norm']:>10}  {rank}{mark}")
         if (more := len(value["changed"]) - _SHOWN) > 0:
-            say(f"  and {more} more; --json lists them all\n")
+            say_line(f"  and {more} more; --json lists them all")
         _sentences(*value["notes"])
         if check is not None:
             rows({"Backdoor": "POSSIBLE" if check["possible_backdoor"] else "no sign of one"})
@@ -71,11 +71,11 @@ def scan(
 
 
 def _probes_words(probes: list[dict[str, Any]]) -> None:
-    say(f"  {'Tried':<28} {'base':>8} {'changed':>8} {'times':>8}   (nats)\n")
+    say_line(f"  {'Tried':<28} {'base':>8} {'changed':>8} {'times':>8}   (nats)")
     for row in probes:
         name = row["name"] if row["probe"] == "word" else f"a push ({row['name']})"
         mark = "   far" if row["far"] else ""
-        say(f"  {name:<28} {row['base']:>8.3f} {row['changed']:>8.3f} {row['ratio']:>8.1f}{mark}\n")
+        say_line(f"  {name:<28} {row['base']:>8.3f} {row['changed']:>8.3f} {row['ratio']:>8.1f}{mark}")
 
 
 @app.command()

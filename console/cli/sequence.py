@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from console.cli.session import DataDir, DeviceOption, Json, open_session, rows
-from console.cli.speaking import say
+from console.cli.speaking import say_line
 from console.domain.results import AttackRow
 from console.domain.sequence import ChainLimits, ChainMeasure, Standing, beyond
 
@@ -46,12 +46,12 @@ def earlier_words(found: tuple[EarlierRequest, ...]) -> None:
     """Print what became of each earlier request; nothing where there is none."""
     for entry in found:
         by = f", by {', '.join(entry.by)}" if entry.by else ""
-        say(f"Earlier request {entry.number}: {entry.standing.value}{by}\n")
+        say_line(f"Earlier request {entry.number}: {entry.standing.value}{by}")
         if entry.reason:
-            say(f"  - {entry.reason}\n")
+            say_line(f"  - {entry.reason}")
         for row in entry.now.rows if entry.now else ():
             then = entry.then.row(row.attack) if entry.then else None
-            say(f"  {row.attack:<18} {_counts(row):<10} after its own erasure {_counts(then)}\n")
+            say_line(f"  {row.attack:<18} {_counts(row):<10} after its own erasure {_counts(then)}")
 
 
 def chain_json(measure: ChainMeasure) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def chain_words(measure: ChainMeasure) -> None:
         }
     )
     for passed in beyond(measure, limits):
-        say(f"  - the next erasure from here is stopped: {passed}\n")
+        say_line(f"  - the next erasure from here is stopped: {passed}")
 
 
 @app.command()
@@ -135,10 +135,10 @@ def _change_words(change: Change) -> None:
         }
     )
     if run.changed:
-        say(f"  {'tensor':<56} {'norm':>8} {'rank':>8}\n")
+        say_line(f"  {'tensor':<56} {'norm':>8} {'rank':>8}")
     for tensor in run.changed:
         rank = tensor.get("effective_rank", "")
-        say(f"  {tensor['tensor']:<56} {tensor['relative_norm']:>8} {rank:>8}\n")
+        say_line(f"  {tensor['tensor']:<56} {tensor['relative_norm']:>8} {rank:>8}")
 
 
 @app.command()

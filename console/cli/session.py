@@ -22,7 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from console.casework.office import Office, is_absent
 from console.casework.operation import Operation, UseCase, settle_orphans
-from console.cli.speaking import StepLines, json_text, say, say_beside
+from console.cli.speaking import StepLines, json_text, say, say_beside, say_line
 from console.domain.json_values import value_or_text
 from console.domain.visible import quoted, visible
 from console.errors import InputError, PassphraseError
@@ -190,9 +190,21 @@ def write_json(out: OutFile | None, value: Any) -> None:
 
 
 def rows(values: Mapping[str, Any], width: int = 16) -> None:
-    """Print pairs in two columns."""
+    """Print pairs in two columns, each on one line: a line break in a value would forge another pair."""
     for key, value in values.items():
-        say(f"{key:<{width}} {value}\n")
+        say_line(f"{key:<{width}} {value}")
+
+
+def free_text(context: typer.Context, parameter: typer.CallbackParam, value: str) -> str:
+    """What somebody typed into an option, as text: for ``typer.Option(callback=…)``.
+
+    Raises:
+        InputError: the shell gave bytes that are not UTF-8; the sentence names the option.
+    """
+    if any("\ud800" <= sign <= "\udfff" for sign in value or ""):
+        what = str(parameter.name).replace("_", " ")
+        raise InputError(f"The {what} holds bytes that are not UTF-8: type it again, or set the terminal to UTF-8.")
+    return value
 
 
 def open_session(as_json: bool, data_dir: Path | None) -> Session:
@@ -207,9 +219,13 @@ def parse_day(text: str) -> date:
         InputError: anything but year-month-day.
     """
     try:
-        return date.fromisoformat(text.strip())
-    except ValueError as error:
-        raise InputError(f"{quoted(text)} is not a date; write year-month-day, such as 2025-01-31.") from error
+        day = date.fromisoformat(text.strip())
+    except ValueError:
+        day = None
+    # Python also takes 20250131, and the week and its day: forms that a person more easily gets wrong.
+    if day is None or day.isoformat() != text.strip():
+        raise InputError(f"{quoted(text)} is not a date; write year-month-day, such as 2025-01-31.")
+    return day
 
 
 def _ways_words(row: Mapping[str, Any]) -> None:
@@ -223,7 +239,9 @@ def _ways_words(row: Mapping[str, Any]) -> None:
     if "seeds" in row:
         each = ", ".join(f"{one['hits']} of {one['trials']}" for one in row["seeds"])
         worst = next(one for one in row["seeds"] if one["seed"] == row["worst_seed"])
-        say(f"    sampled, by seed: {each}; worst {worst['hits']} of {worst['trials']}, spread {row['spread']:.2f}\n")
+        say_line(
+            f"    sampled, by seed: {each}; worst {worst['hits']} of {worst['trials']}, spread {row['spread']:.2f}"
+        )
 
 
 def battery_words(value: Mapping[str, Any]) -> None:
@@ -231,7 +249,7 @@ def battery_words(value: Mapping[str, Any]) -> None:
     for attack, row in value.items():
         if "hits" in row:
             interval = f"95 % interval {row['low']:.2f} to {row['high']:.2f}"
-            say(f"  {attack:<18} {row['hits']:>3} of {row['trials']:<4} {interval}\n")
+            say_line(f"  {attack:<18} {row['hits']:>3} of {row['trials']:<4} {interval}")
             _ways_words(row)
         else:
-            say(f"  {attack:<18} {row['status']}: {row['reason']}\n")
+            say_line(f"  {attack:<18} {row['status']}: {row['reason']}")

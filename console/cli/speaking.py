@@ -8,7 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 from console.domain.visible import visible, visible_json
 
@@ -21,10 +21,37 @@ def say(text: str) -> None:
     sys.stdout.write(visible(text, keep="\n\t"))
 
 
+def say_line(text: str) -> None:
+    """Print one line on standard output: a line break in a name or a reason would forge another."""
+    sys.stdout.write(visible(text) + "\n")
+
+
 def say_beside(line: str) -> None:
-    """Print a line on standard error, where it does not mix with a result."""
-    sys.stderr.write(visible(line) + "\n")
-    sys.stderr.flush()
+    """Print a line on standard error, where it does not mix with a result; nowhere, if it cannot be written to.
+
+    What a command has done, and the exit code that says so, must not depend on a full log.
+    """
+    try:
+        sys.stderr.write(visible(line) + "\n")
+        sys.stderr.flush()
+    except OSError:
+        give_up(sys.stderr)
+
+
+def can_be_written(stream: TextIO) -> bool:
+    """Whether what a stream still holds goes out."""
+    try:
+        stream.flush()
+    except OSError:
+        return False
+    return True
+
+
+def give_up(stream: TextIO) -> None:
+    """Let all that is written to a standard stream from now on go nowhere, the interpreter's last flush as well."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def json_text(value: Any) -> str:

@@ -10,7 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from console.domain.text_file import TextFile
 from console.domain.visible import quoted
@@ -28,7 +28,7 @@ class Record:
 
     Attributes:
         line: where it starts, from 1.
-        cells: as they stand there; empty where it cannot be read.
+        cells: as they stand there; empty where they cannot be told.
         fault: why it cannot be read.
         last_line: where it ends.
         rows: how many rows it stands for.
@@ -90,6 +90,8 @@ def _separator(lines: Sequence[str], is_known: Callable[[str], bool]) -> str:
 def _records(lines: Sequence[str], separator: str, first: int) -> Iterator[Record]:
     """Every record that is not blank; ``first`` is the number of the first line."""
     reader = csv.reader(lines, delimiter=separator, strict=True)
+    heading: tuple[str, ...] = ()
+    is_quoted = False  # the heading, by a program that then does so with every cell
     while True:
         start = reader.line_num
         try:
@@ -104,18 +106,54 @@ def _records(lines: Sequence[str], separator: str, first: int) -> Iterator[Recor
                 return
             yield _unread(lines[start:end], start + first)
         else:
-            if any(cell.strip() for cell in cells):
+            own = lines[start : reader.line_num]
+            if not heading:
+                heading, is_quoted = tuple(cells), _all_quoted(own, cells, separator)
+            is_written = is_quoted and len(cells) == len(heading) and _all_quoted(own, cells, separator)
+            if not is_written and _holds_rows(own, separator, heading):
+                # With its cells: they tell the separator of a heading.
+                yield replace(_unread(own, start + first, swallowed=True), cells=tuple(cells))
+            elif any(cell.strip() for cell in cells):
                 yield Record(start + first, tuple(cells), last_line=reader.line_num + first - 1)
 
 
-def _unread(lines: Sequence[str], line: int, *, to_the_end: bool = False) -> Record:
-    """Lines, of which the first is number ``line``, as a record that is not read."""
+def _holds_rows(lines: Sequence[str], separator: str, heading: Sequence[str]) -> bool:
+    """Whether a record of several lines holds lines that look like rows: a quotation mark was left open in the first.
+
+    A row has the heading's number of separators; in prose a blank follows each of them.
+    """
+    width = len(heading)
+    if len(lines) < 2 or width < 2:
+        return False
+    is_spaced = any(name.startswith(" ") for name in heading[1:])
+    between = re.compile(re.escape(separator) + ("" if is_spaced else "(?! )"))
+    return any(len(between.findall(line)) >= width - 1 for line in lines[1:])
+
+
+def _all_quoted(lines: Sequence[str], cells: Sequence[str], separator: str) -> bool:
+    """Whether every cell of a record stands in quotation marks, as programs write: none was forgotten."""
+    written = separator.join('"' + cell.replace('"', '""') + '"' for cell in cells)
+    return "".join(lines).rstrip("\r\n") == written
+
+
+def _unread(lines: Sequence[str], line: int, *, to_the_end: bool = False, swallowed: bool = False) -> Record:
+    """Lines, of which the first is number ``line``, as a record that is not read.
+
+    Args:
+        to_the_end: a quotation mark is never closed.
+        swallowed: one that a later row closes makes a cell of rows.
+    """
     rows = max(1, sum(bool(text.strip()) for text in lines))
     last = line + len(lines) - 1
     if to_the_end and rows > 1:
         fault = (
             f"From line {line} on nothing was read ({rows} rows): a quotation mark that is opened there is not closed. "
             "Close it, and read the file again."
+        )
+    elif swallowed:
+        fault = (
+            f"Lines {line} to {last} were read as one row and hold what looks like rows: a quotation mark is not "
+            "closed. Close it in its own cell; if the lines are one cell, use JSON lines."
         )
     elif rows > 1:
         fault = (

@@ -47,13 +47,21 @@ class Doubt:
 def doubts(item: ForgetItem) -> list[Doubt]:
     """What stands against measuring this fact, refusals first.
 
-    A fact of unreadable length is not looked at further.
+    A fact of unreadable length, or with signs that nobody types, is not looked at further.
     """
-    long = list(_too_long(item))
-    if long:
-        return [Doubt(field, message, True) for field, message in long]
+    unreadable = [*_too_long(item), *_not_typed(item)]
+    if unreadable:
+        return [Doubt(field, message, True) for field, message in unreadable]
     refusals = [Doubt(field, message, True) for field, message in (*_tells_nothing(item), *_given_away(item))]
     return refusals or [Doubt(field, message, False) for field, message in _weak(item)]
+
+
+def _not_typed(item: ForgetItem) -> Iterator[tuple[str, str]]:
+    for field, value in item:
+        texts = value if isinstance(value, tuple) else (str(value),)
+        if any(unicodedata.category(sign) == "Cc" and sign not in "\t\r\n\x85" for text in texts for sign in text):
+            named = field.replace("_", " ")
+            yield field, f"The {named} holds a control character, which nobody can type: take it out."
 
 
 def _too_long(item: ForgetItem) -> Iterator[tuple[str, str]]:

@@ -2,8 +2,9 @@
 
 Every row is judged on its own: good rows are kept, and each bad one is reported with its line, its field and what to
 do, so that kept and refused rows add up to the rows of the file. Messages never repeat the content of a cell, because
-it is personal data and messages are logged. The bytes come through :mod:`console.domain.text_file`; the layouts are in
-:mod:`console.domain.item_layouts`; whether a fact can be measured is :mod:`console.domain.fact_checks`.
+it is personal data and messages are logged; only the note of a guessed encoding shows one word, to be looked at. The
+bytes come through :mod:`console.domain.text_file`; the layouts are in :mod:`console.domain.item_layouts`; whether a
+fact can be measured is :mod:`console.domain.fact_checks`.
 """
 
 from __future__ import annotations

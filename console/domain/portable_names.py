@@ -24,6 +24,8 @@ def why_not_a_name(name: str, taken: Iterable[str] = ()) -> str | None:
     Args:
         taken: names that are used already.
     """
+    if not name:
+        return "Give the model a name: letters, digits, dots and dashes (64 at most)."
     if not _USABLE.fullmatch(name):
         return f"{quoted(name)} cannot name a model; use letters, digits, dots and dashes (64 at most)."
     if name.endswith("."):

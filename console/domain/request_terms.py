@@ -153,7 +153,7 @@ _CHANNEL_LABELS = {
 _STATUS_LABELS = {
     RequestStatus.RECEIVED: "Received",
     RequestStatus.IDENTITY_PENDING: "Waiting for proof of identity",
-    RequestStatus.TRIAGE: "Being sorted",
+    RequestStatus.TRIAGE: "Checked, not yet searched",
     RequestStatus.LOCATING: "Searching data and models",
     RequestStatus.DECISION_PENDING: "Waiting for a decision",
     RequestStatus.REFUSED: "Refused",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from charset_normalizer import from_bytes
 
+from console.domain.alphabets import LATIN, likeliest_latin, telling_word
 from console.domain.visible import quoted
 from console.errors import InputError
 
@@ -53,6 +54,16 @@ ENCODINGS: dict[str, str] = {
     "gb18030": "GB 18030 (Chinese)",
     "big5": "Big5 (Chinese)",
     "cp949": "EUC-KR (Korean)",
+}
+# Encodings that another one holds whole; a byte-order mark is taken off in any case.
+_HELD_BY = {
+    "utf-8-sig": "utf-8",
+    "ascii": "utf-8",
+    "shift_jis": "cp932",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "euc_kr": "cp949",
+    "iso8859-9": "cp1254",
 }
 _UNICODE = frozenset({"utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32"})
 # A guess is made among these; the ISO forms add nothing that their Windows forms do not hold.
@@ -112,9 +123,11 @@ class TextFile:
         """What the reader of a guess should do; empty where nothing was guessed."""
         if not self.is_guess:
             return ""
+        word = telling_word(self.text)
+        sample = f", for instance {quoted(word)}" if word else ""
         return (
             f"The file does not say how its letters are stored; it was read as {self.encoding}, which is a guess. Look "
-            "at names with accents, and choose another encoding if they are wrong."
+            f"at names with accents{sample}, and choose another encoding if they are wrong."
         )
 
     def broken_text(self, text: str, what: str) -> str | None:
@@ -181,6 +194,7 @@ def encoding_named(name: str) -> str:
         wanted = codecs.lookup(name).name
     except (LookupError, ValueError):  # ValueError: a name with a zero byte
         wanted = ""
+    wanted = _HELD_BY.get(wanted, wanted)
     for known in ENCODINGS:
         if codecs.lookup(known).name == wanted:
             return known
@@ -224,11 +238,10 @@ def _encoding_of(data: bytes) -> tuple[str, bool]:
         return "utf-8", False
     sample = b"\n".join([*broken, *valid])[:_SAMPLE]
     found = from_bytes(sample, cp_isolation=_GUESSED).best()
-    if found is None:
-        return "cp1252", True
-    names = [found.encoding, *found.could_be_from_charset]
+    names = ["cp1252"] if found is None else [found.encoding, *found.could_be_from_charset]
     # Several encodings can give the same letters; then the usual one is named.
-    return encoding_named("cp1252" if "cp1252" in names else found.encoding), True
+    guess = encoding_named("cp1252" if "cp1252" in names else names[0])
+    return (likeliest_latin(sample, guess) if guess in LATIN else guess), True
 
 
 def _telling_lines(data: bytes) -> tuple[list[bytes], list[bytes]]:

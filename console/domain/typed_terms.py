@@ -16,7 +16,8 @@ def _parse(kind: Any, value: str, what: str) -> Any:
         return kind(value)
     except ValueError as error:
         known = ", ".join(str(member.value) for member in kind)
-        raise InputError(f"{quoted(value)} is not a {what}; choose one of {known}.") from error
+        article = "an" if what[0] in "aeiou" else "a"
+        raise InputError(f"{quoted(value)} is not {article} {what}; choose one of {known}.") from error
 
 
 def parse_ground(text: str) -> Ground:

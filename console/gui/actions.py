@@ -97,6 +97,18 @@ def _next_is(action: str, otherwise: str) -> Reason:
     return reason
 
 
+def _when_answerable(now: Situation) -> str:
+    status = now.page.line.status.value if now.page is not None else ""
+    if status in {"report_signed", "report_countersigned", "recipients_notified"}:
+        return (
+            "This version cannot record yet that a report was countersigned and the person answered: have both done, "
+            "and keep a note of it with the report."
+        )
+    if status in {"subject_informed", "closed"}:
+        return "The person has been answered."
+    return _next_is("request.answer", "There is no answer to record yet.")(now)
+
+
 def _when_decidable(now: Situation) -> str:
     if now.page is None:
         return _on_case(now)
@@ -155,7 +167,7 @@ SPECS = (
         "Request",
         "answer",
         "",
-        _next_is("request.answer", "There is no answer to record yet."),
+        _when_answerable,
     ),
     ActionSpec(
         "request.resume", "Resume", "Request", "running", "", _next_is("request.resume", "The request is not on hold.")

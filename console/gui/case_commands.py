@@ -200,7 +200,9 @@ class CaseCommands(QObject):
             )
 
         cards = method_cards(snapshot, measured_seconds(office, model))
-        self._open("erase", lambda: EraseDialog(self._window, model, cards, cases.NOBODY_NAMED, start))
+        self._open(
+            "erase", lambda: EraseDialog(self._window, model, cards, search_words(page), cases.NOBODY_NAMED, start)
+        )
 
     def _erased(self, number: str, result: cases.EraseResult) -> None:
         self._forms.drop(f"erase/{number}")
@@ -272,14 +274,15 @@ class CaseCommands(QObject):
     def _ask_to_sign(self, page: CasePage, outline: ReportOutline) -> None:
         number = page.line.number
         path = _free_path(self._desk.office.places.reports, number)
-        self._ask(report_act(page, outline, path.name), lambda: self._sign(number, path))
+        self._ask(report_act(page, outline, path.name), lambda: self._sign(number))
 
-    def _sign(self, number: str, path: Path) -> None:
+    def _sign(self, number: str) -> None:
         office = self._desk.office
 
         def work() -> Path:
             from console.casework.reporting import make_report
 
+            path = _free_path(office.places.reports, number)  # the one that was shown may have been taken since
             make_report(office, number, path)
             return path
 

@@ -60,6 +60,23 @@ class IdentityDialog(FormDialog):
         return Act("Record this about the identity?", (("Identity", chosen.accessibleName()),), "Record it", _STAYS)
 
 
+class _SearchCard(Card):
+    """What the search found, for whoever decides or erases."""
+
+    def __init__(self, search: SearchWords) -> None:
+        super().__init__()
+        line = QHBoxLayout()
+        line.setSpacing(GRID)
+        line.addWidget(IconMark(search.mark.icon, search.mark.tone), 0, Qt.AlignmentFlag.AlignTop)
+        line.addWidget(Text(search.title, bold=True), 1)
+        self.column.addLayout(line)
+        self._sentence = Text(search.sentence)
+        self.column.addWidget(self._sentence)
+
+    def text(self) -> str:
+        return self._sentence.text()
+
+
 class DecisionDialog(FormDialog):
     """Grant or refuse, with what the law asks for, beside what the search found."""
 
@@ -75,7 +92,8 @@ class DecisionDialog(FormDialog):
             parent, "Decide the request", "The decision and its reason go into the record.", "Record…", self._decide
         )
         self._grant, self._refuse = grant, refuse
-        self.body.addWidget(self._search(search))
+        self.search = _SearchCard(search)
+        self.body.addWidget(self.search)
         granting, refusing = radio_button("Grant: the data must go"), radio_button("Refuse: the data stays")
         self.granted, self.refused = granting.button, refusing.button
         group = QButtonGroup(self)
@@ -91,17 +109,6 @@ class DecisionDialog(FormDialog):
         self.body.addStretch(1)
         self.granted.toggled.connect(self._show_part)
         self._show_part()
-
-    def _search(self, search: SearchWords) -> Card:
-        card = Card()
-        line = QHBoxLayout()
-        line.setSpacing(GRID)
-        line.addWidget(IconMark(search.mark.icon, search.mark.tone), 0, Qt.AlignmentFlag.AlignTop)
-        line.addWidget(Text(search.title, bold=True), 1)
-        card.column.addLayout(line)
-        self.search = Text(search.sentence)
-        card.column.addWidget(self.search)
-        return card
 
     def _grounds(self, known: tuple[str, ...]) -> Card:
         card = Card("Because (Art. 17(1))")
@@ -177,6 +184,7 @@ class EraseDialog(FormDialog):
     """Which method, and why one person approves; the limits that decide are fixed before anything runs.
 
     Args:
+        search: what the search found; it may have found nothing that an erasure could be judged by.
         nobody: the sentence of the record where nobody gives a reason of their own.
         save: gets the method and the reason.
     """
@@ -188,6 +196,7 @@ class EraseDialog(FormDialog):
         parent: QWidget | None,
         model: str,
         cards: tuple[MethodCard, ...],
+        search: SearchWords,
         nobody: str,
         save: Callable[[str, str], None],
     ) -> None:
@@ -199,6 +208,8 @@ class EraseDialog(FormDialog):
             self._approve,
         )
         self._done, self._model, self._nobody = save, model, nobody
+        self.search = _SearchCard(search)
+        self.body.addWidget(self.search)
         self.methods: dict[str, QAbstractButton] = {}
         group = QButtonGroup(self)
         for card in cards:

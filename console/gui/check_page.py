@@ -97,7 +97,12 @@ class LightCard(_Marked):
 
     def __init__(self, title: str, question: str) -> None:
         super().__init__(title, question)
-        self._title = title
+        self._title, self._question = title, question
+
+    def clear(self) -> None:
+        """Ask the question again, unanswered."""
+        self.show_mark(Mark("open-circle", Tone.PLAIN), self._title, self._question)
+        self.show()
 
     def show_light(self, light: Light) -> None:
         state = str(light.state)
@@ -127,6 +132,14 @@ class CheckPage(Page):
         self.column.addStretch(1)
         for widget in (self.file, self.headline, self.details):
             widget.hide()
+
+    def show_begin(self, path: Path) -> None:
+        """Name the file that is checked now; nothing that was found in another one stays."""
+        self.file.say(visible(path.name))
+        self.headline.hide()
+        self.details.hide()
+        for card in self.lights.values():
+            card.clear()
 
     def show_result(self, path: Path, found: Verification) -> None:
         """Show what was found in a file."""

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 from console.casework import sample
 from console.casework.models import add_model
 from console.casework.views import selectable_models
+from console.domain.visible import visible
 from console.gui.actions import Situation
 from console.gui.case_commands import CaseCommands
 from console.gui.case_page import CaseView
@@ -257,7 +258,11 @@ class Commands(QObject):
         office = self._desk.office
 
         def done(found: Any) -> None:
-            if self._desk.do(lambda: self.check.show_result(path, judge(found, office))):
+            # Anybody's report may be handed in here, not only one of this office's own.
+            if self._desk.do(lambda: self.check.show_result(path, judge(found, office, expected_own=False))):
                 self._show(self.check, "view.check")
 
-        self._desk.do_elsewhere("Checking the report…", lambda: start_check(path, office.clock()), done)
+        self.check.show_begin(path)
+        self._desk.do_elsewhere(
+            "Checking the report…", lambda: start_check(path, office.clock()), done, about=visible(path.name)
+        )

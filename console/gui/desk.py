@@ -76,10 +76,11 @@ class Desk(QObject):
         self.office = office
         self._start = start
         self._running: _Running | None = None
+        self._is_preparing = False
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._poll)
-        self._pending: tuple[Pending, Callable[[Any], None]] | None = None
+        self._pending: tuple[Pending, Callable[[Any], None], str] | None = None
         self._pending_timer = QTimer(self)
         self._pending_timer.setInterval(POLL_MS)
         self._pending_timer.timeout.connect(self._poll_pending)
@@ -97,7 +98,13 @@ class Desk(QObject):
         return True
 
     def do_after_paint(self, sentence: str, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        """Do something that holds the window up for a second or two, after it has said so."""
+        """Do something that holds the window up for a second or two, after it has said so.
+
+        Until it is done nothing else of the kind begins: a key that is pressed again asks for the same once more.
+        """
+        if self._is_preparing:
+            return
+        self._is_preparing = True
 
         def run() -> None:
             try:
@@ -106,6 +113,7 @@ class Desk(QObject):
                 self._say(error)
                 return
             finally:
+                self._is_preparing = False
                 self.busy.emit("")
             self.changed.emit()
             done(value)
@@ -113,25 +121,31 @@ class Desk(QObject):
         self.busy.emit(sentence)
         QTimer.singleShot(PAINT_MS, self, run)
 
-    def do_elsewhere(self, sentence: str, start: Callable[[], Pending], done: Callable[[Any], None]) -> None:
-        """Start something that takes seconds in another process, and go on; the newest takes the place of an older."""
+    def do_elsewhere(
+        self, sentence: str, start: Callable[[], Pending], done: Callable[[Any], None], *, about: str
+    ) -> None:
+        """Start something that takes seconds in another process, and go on; the newest takes the place of an older.
+
+        Args:
+            about: what a refusal is about, such as the name of a file.
+        """
         self._drop_pending()
         try:
-            self._pending = (start(), done)
+            self._pending = (start(), done, about)
         except ConsoleError as error:
-            self._say(error)
+            self._say(error, about=about)
             return
         self.busy.emit(sentence)
         self._pending_timer.start()
 
     def _poll_pending(self) -> None:
         assert self._pending is not None
-        pending, done = self._pending
+        pending, done, about = self._pending
         try:
             value = pending.poll()
         except ConsoleError as error:
             self._drop_pending()
-            self._say(error)
+            self._say(error, about=about)
             return
         if value is not None:
             self._drop_pending()
@@ -229,10 +243,10 @@ class Desk(QObject):
         else:
             self._say(error, getattr(running.operation, "job_id", ""))
 
-    def _say(self, error: Exception, job: str = "") -> None:
+    def _say(self, error: Exception, job: str = "", *, about: str = "") -> None:
         cause = error.__cause__
         details = type(error).__name__ if cause is None else f"{type(error).__name__}: {type(cause).__name__}"
         if job:
             with contextlib.suppress(InputError):  # it may not have come as far as a log
                 details = "\n".join([details, *log_of(self.office.places, job).splitlines()[-_LOG_LINES:]])
-        self.failed.emit(str(error), details)
+        self.failed.emit(f"{about}: {error}" if about else str(error), details)

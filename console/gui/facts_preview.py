@@ -98,7 +98,7 @@ class FactsCard(Card):
     """The file of facts of a new request: chosen, read beside the window, and shown before anything is recorded.
 
     Args:
-        refuse: shows a sentence where saving the empty form went wrong.
+        refuse: shows a sentence where saving the empty form went wrong; an empty one takes it away.
         places: of the office, whose own files are never written over.
     """
 
@@ -169,6 +169,7 @@ class FactsCard(Card):
     def _read(self) -> None:
         if self._path is None:
             return
+        self._refuse("")  # what was refused was another file, or this one read otherwise
         path, subject, encoding = self._path, self.subject.text().strip(), self.encoding.currentData()
         self._subject_read = subject
         self.pane.show_reading(quoted(path.name))

@@ -45,6 +45,6 @@ def read_facts(path: Path, subject: str = "", encoding: str | None = None) -> Fa
         InputError: the file cannot be read, is too large, of another kind, empty, or lacks a column.
     """
     name = quoted(path.name)
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES and not path.is_dir():  # of a folder, the reader says that it is one
         raise InputError(f"{name} is neither CSV nor JSON lines: choose a file that ends in .csv or .jsonl.")
     return FactsPreview(name, read_facts_file(path, subject, encoding))

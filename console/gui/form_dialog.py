@@ -137,6 +137,15 @@ class FormDialog(KeyboardDialog):
             widget.setAccessibleDescription(hint)
         self.form.addRow(name, widget)
 
+    def _prepare(self) -> None:
+        super()._prepare()
+        for field in self._fields().values():
+            _tell_of_changes(field, self._forget_error)
+
+    def _forget_error(self, *_what: object) -> None:
+        """What was wrong was said of the fields as they were."""
+        self.show_error("")
+
     def show_error(self, sentence: str) -> None:
         self.error.say(sentence)
         self._error_mark.setVisible(bool(sentence))
@@ -179,11 +188,13 @@ class FormDialog(KeyboardDialog):
         row = QHBoxLayout(line)
         row.setContentsMargins(2 * GRID, 0, 2 * GRID, 0)
         row.addWidget(IconMark("info", Tone.INFO), 0, Qt.AlignmentFlag.AlignTop)
-        row.addWidget(Text("This is what you typed before.", tone=Tone.INFO), 1)
-        anew = QPushButton("Start with an empty form")
-        anew.setAccessibleName("Start with an empty form")
-        anew.clicked.connect(self.wants_new)
-        row.addWidget(anew)
+        row.addWidget(Text("This is what you entered before.", tone=Tone.INFO), 1)
+        self._anew = QPushButton("Start with an &empty form…")
+        self._anew.setAccessibleName("Start with an empty form")
+        # By its letter (Alt+E) or the mouse: as a stop of Tab it would lie between the last field and the buttons.
+        self._anew.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self._anew.clicked.connect(self.wants_new)
+        row.addWidget(self._anew)
         line.hide()
         return line
 
@@ -200,6 +211,11 @@ class FormDialog(KeyboardDialog):
         """Everything that was typed and chosen, by field."""
         values = {name: _value(field) for name, field in self._fields().items()}
         return {name: value for name, value in values.items() if value is not None}
+
+    def typed(self) -> dict[str, str]:
+        """The texts that were written, by field; what was only chosen is not among them."""
+        fields = self._fields().items()
+        return {name: _value(field) for name, field in fields if isinstance(field, QLineEdit | QPlainTextEdit)}
 
     def restore(self, draft: dict[str, Any]) -> None:
         """Put back what was typed; a field or choice that is no longer there is passed over."""
@@ -239,6 +255,20 @@ def _value(field: QWidget) -> Any:
         case QAbstractButton() if field.isCheckable():
             return field.isChecked()
     return None
+
+
+def _tell_of_changes(field: QWidget, tell: Callable[..., None]) -> None:
+    match field:
+        case QLineEdit() | QPlainTextEdit():
+            field.textChanged.connect(tell)
+        case QDateEdit():
+            field.dateChanged.connect(tell)
+        case QSpinBox():
+            field.valueChanged.connect(tell)
+        case QComboBox():
+            field.currentTextChanged.connect(tell)
+        case QAbstractButton() if field.isCheckable():
+            field.toggled.connect(tell)
 
 
 def _put(field: QWidget, value: Any) -> None:

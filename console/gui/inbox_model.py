@@ -111,7 +111,7 @@ class InboxModel(QAbstractTableModel):
     @classmethod
     def _sort_key(cls, line: InboxLine, column: Column) -> str:
         if column is Column.DUE:
-            return f"{(line.due or date.max).isoformat()} {line.received.isoformat()}"
+            return f"{(line.due or date.max).isoformat()} {(line.received or date.max).isoformat()}"
         return cls._text(line, column)
 
 

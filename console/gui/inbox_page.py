@@ -145,7 +145,7 @@ class InboxPage(Page):
         self.column.addWidget(self._filters())
         self.table = self._table()
         self.column.addWidget(self.table, 1)
-        self._empty = Text("No request fits. Clear the search or choose another drawer.", tone=Tone.QUIET)
+        self._empty = Text("No request fits. Clear the search, or choose “All”.", tone=Tone.QUIET)
         self.column.addWidget(self._empty)
         self.preview = Preview()
         self.preview.open.clicked.connect(self._open)

@@ -25,8 +25,8 @@ def _show_bar(bar: QProgressBar, view: JobView) -> None:
 
 
 def _cancel_button() -> QPushButton:
-    button = QPushButton("Cancel")
-    button.setAccessibleName("Cancel the running job")
+    button = QPushButton("Stop")
+    button.setAccessibleName("Stop the running job")
     button.setToolTip(f"Stop the running job (Ctrl+.). {STOPPED_MEANS}")
     return button
 

@@ -7,9 +7,11 @@ from decimal import Decimal
 
 from console.casework.views import AttackLine, CasePage, SearchResult
 from console.domain.behaviour_lines import NOT_COMPARABLE, NOT_MEASURED, behaviour_lines, comparable
-from console.domain.results import AttackRow, Evidence, Outcome, Rate, Status
+from console.domain.results import AttackRow, Battery, Evidence, Outcome, Rate, Stage, Status
+from console.domain.verdict import Word, located
 from console.gui.tones import Mark, Tone
 
+_DEEPER = frozenset({Evidence.ELICITED, Evidence.INSIDE, Evidence.DISTURBED})
 STAGES = ("Before", "After", "Never knew")
 _ACCESS = {
     "black-box": "what any user of the model can try",
@@ -175,8 +177,28 @@ def proof_sentence(page: CasePage) -> str:
         return f"{words.title}. {words.sentence} Nothing has been erased yet."
     return (
         f"After the erasure the model gave the person's data in {_counts(after)} attempts of “{counted[0].title}”; "
-        f"before, in {_counts(before)}.{_still_recognised(page)}"
+        f"before, in {_counts(before)}.{_still_found_deeper(page)}{_still_recognised(page)}"
     )
+
+
+def _still_found_deeper(page: CasePage) -> str:
+    """Attacks that go beyond asking and still find the data in a model that is only suppressed, as the report says."""
+    if page.verdict_word != Word.SUPPRESSED.value:
+        return ""
+    after, reference = (
+        Battery(stage=stage, model_hash="", suite_hash="", rows=tuple(row for row in rows if row is not None))
+        for stage, rows in (
+            (Stage.AFTER, [line.after for line in page.attacks if not line.reason]),
+            (Stage.REFERENCE, [line.reference for line in page.attacks]),
+        )
+    )
+    found = {row.attack for row in located(after, reference) if row.evidence in _DEEPER}
+    lines = sorted((line for line in page.attacks if line.attack in found), key=_worst)
+    told = [f"“{line.title}” ({_counts(rate)})" for line in lines if (rate := _attempts(line.after)) is not None]
+    if not told:
+        return ""
+    finds = "A deeper attack still finds" if len(told) == 1 else "Deeper attacks still find"
+    return f" {finds} it: {', '.join(told)}."
 
 
 def _only_recognises(line: AttackLine) -> bool:

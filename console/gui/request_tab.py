@@ -47,7 +47,7 @@ class RequestTab(QWidget):
         deadline = page.deadline
         self._request.show_rows(
             [
-                ("Received", f"{day_text(page.line.received)}, by {page.channel.lower()}"),
+                ("Received", f"{day_text(page.deadline.received)}, by {page.channel.lower()}"),
                 ("Grounds", "\n".join(page.grounds) or "None named yet; people need not name one."),
                 ("Law", profile_title(self._office, page.line.number)),
                 ("Model", page.model or "No model is registered yet."),

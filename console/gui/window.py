@@ -122,6 +122,13 @@ class MainWindow(QMainWindow):
         self.job_strip = JobStrip()
         bar.addWidget(self._ledger_mark)
         bar.addWidget(self.ledger_words)
+        self.passing_words = Line(tone=Tone.QUIET)
+        self.passing_words.hide()
+        self._passing = QTimer(self)
+        self._passing.setSingleShot(True)
+        self._passing.setInterval(_MESSAGE_MS)
+        self._passing.timeout.connect(lambda: self.passing_words.say(""))
+        bar.addPermanentWidget(self.passing_words, 2)
         bar.addPermanentWidget(self.busy_words, 1)
         bar.addPermanentWidget(self.job_strip, 2)
         bar.setContentsMargins(PADDING, 0, PADDING, 0)
@@ -185,8 +192,9 @@ class MainWindow(QMainWindow):
             QApplication.restoreOverrideCursor()
 
     def say(self, words: str) -> None:
-        """A passing remark in the status bar."""
-        self.statusBar().showMessage(words, _MESSAGE_MS)
+        """A passing remark in the status bar, beside what stands there; Qt's own messages would hide the ledger."""
+        self.passing_words.say(words)
+        self._passing.start()
 
     def show_shortcuts(self) -> None:
         sheet = ShortcutSheet(self, self.registry)
@@ -239,6 +247,7 @@ class MainWindow(QMainWindow):
                 event.ignore()
                 return
             self.desk.close()
+        self._passing.stop()
         event.accept()
 
     def _ask_stop(self, title: str) -> bool:

@@ -32,7 +32,7 @@ from console.errors import (
     PassphraseError,
     SetupError,
 )
-from console.ledger.headmark import SALT_BYTES, read_mark
+from console.ledger.headmark import SALT_BYTES, mark_path, read_mark
 from console.ledger.tables import PROTECTED_TABLES
 
 PAGE_BYTES = 4096  # SQLCipher 4 default
@@ -298,6 +298,11 @@ def _opening_error(error: Exception, path: Path, changed: str) -> ConsoleError:
     if primary not in (sqlcipher.SQLITE_NOTADB, sqlcipher.SQLITE_CORRUPT):
         return _plain_error(error)
     if not _looks_encrypted(path):
+        if mark_path(path).exists():
+            return DamagedPageError(
+                f"{path.name} is damaged or cut off: {mark_path(path).name} beside it shows that it was a ledger. "
+                "Restore the newest backup."
+            )
         return LedgerDamagedError(
             f"The file {path.name} is not a ledger of this console: choose another or restore a backup."
         )

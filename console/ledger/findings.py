@@ -19,7 +19,7 @@ class FindingCode(StrEnum):
     PAGE = "PAGE"  # a page of the file is not as it was written
     VAULT = "VAULT"  # a sealed item or key is missing, changed, or not what the events say of it
     PROJECTION = "PROJECTION"  # a list that is kept beside the events is not what the events say
-    EMPTY = "EMPTY"  # there is no event at all
+    EMPTY = "EMPTY"  # there is no event at all, or the first is not the opening
     SCHEMA = "SCHEMA"  # a row or table is not in the form this console writes, or its protection was taken off
 
 

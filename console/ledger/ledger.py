@@ -28,7 +28,15 @@ from console.ledger.merkle import InclusionProof, inclusion_proof, tree_root
 from console.ledger.projections import Key, Projections, Projector, State, fold
 from console.ledger.schema import meta, migrate, required_meta, schema_version, set_meta
 from console.ledger.side_files import open_read_only, refuse_foreign_journal, refuse_foreign_logs
-from console.ledger.store import add_checkpoint, event_hashes, latest_checkpoint, read_events, read_head
+from console.ledger.store import (
+    add_checkpoint,
+    can_be_stored,
+    event_hashes,
+    first_kind,
+    latest_checkpoint,
+    read_events,
+    read_head,
+)
 from console.ledger.tables import SettingRow
 from console.ledger.transaction import Clock, Transaction
 from console.ledger.vault import SealedItem, Vault
@@ -181,15 +189,32 @@ class Ledger:
         with self._database.reading() as session:
             return read_head(session, self.origin)
 
-    def projection(self, table: str) -> dict[str, State]:
-        """All states of a projection table by key."""
+    @property
+    def first_kind(self) -> str | None:
+        """The kind of the event that the ledger begins with; None where it holds none."""
+        with self._database.reading() as session:
+            return first_kind(session)
+
+    def projection(self, table: str, unreadable: dict[str, LedgerDamagedError] | None = None) -> dict[str, State]:
+        """All states of a projection table by key.
+
+        Args:
+            unreadable: gets the keys whose states cannot be read, and why; the others are still returned.
+
+        Raises:
+            LedgerDamagedError: a state cannot be read, and ``unreadable`` is not given.
+        """
         if self._folded is not None:
             return {key: state for (name, key), state in sorted(self._folded.items()) if name == table}
         with self._database.reading() as session:
-            return Projections(session, self._projector).table(table)
+            return Projections(session, self._projector).table(table, unreadable)
 
     def projected(self, table: str, key: str) -> State | None:
-        """The state of one key."""
+        """The state of one key; None where there is none.
+
+        Raises:
+            LedgerDamagedError: it was changed outside the console and cannot be read.
+        """
         if self._folded is not None:
             return self._folded.get((table, key))
         with self._database.reading() as session:
@@ -205,9 +230,7 @@ class Ledger:
     def differing_projections(self) -> list[Key]:
         """The (table, key) pairs whose stored state is not what the events fold to; empty when all is well."""
         with self._database.reading() as session:
-            stored = Projections(session, self._projector).everything()
-            folded = self._fold(session)
-        return sorted(key for key in stored.keys() | folded.keys() if stored.get(key) != folded.get(key))
+            return Projections(session, self._projector).differing(read_events(session))
 
     def unseal(self, item_id: str) -> Any:
         """The value of a sealed item.
@@ -308,7 +331,7 @@ class Ledger:
     def setting(self, key: str) -> str | None:
         """A local setting, or None."""
         with self._database.reading() as session:
-            row = session.get(SettingRow, key)
+            row = session.get(SettingRow, key) if can_be_stored(key) else None
             return None if row is None else row.value
 
     def set_setting(self, key: str, value: str) -> None:

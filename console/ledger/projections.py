@@ -13,7 +13,10 @@ from typing import Any, Protocol, runtime_checkable
 from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
+from console.domain.visible import quoted
+from console.errors import LedgerDamagedError
 from console.ledger.chain import Event
+from console.ledger.store import can_be_stored
 from console.ledger.tables import ProjectionRow
 from console.ledger.vault import plain_json
 
@@ -55,28 +58,50 @@ class Projections:
         self._projector = projector
 
     def get(self, table: str, key: str) -> State | None:
-        """The state of one key."""
-        row = self._session.get(ProjectionRow, (table, key))
-        return None if row is None else json.loads(row.state_json)
+        """The state of one key; None where there is none.
 
-    def table(self, table: str) -> dict[str, State]:
-        """All states of a table by key, in the order of the keys."""
+        Raises:
+            LedgerDamagedError: the row was changed outside the console and cannot be read.
+        """
+        row = self._session.get(ProjectionRow, (table, key)) if can_be_stored(key) else None
+        return None if row is None else _state(row)
+
+    def table(self, table: str, unreadable: dict[str, LedgerDamagedError] | None = None) -> dict[str, State]:
+        """All states of a table by key, in the order of the keys.
+
+        Args:
+            unreadable: gets the keys whose rows cannot be read, and why; the other rows are still returned.
+
+        Raises:
+            LedgerDamagedError: a row cannot be read, and ``unreadable`` is not given.
+        """
         statement = select(ProjectionRow).where(ProjectionRow.name == table).order_by(col(ProjectionRow.key))
-        return {row.key: json.loads(row.state_json) for row in self._session.exec(statement)}
+        states = {}
+        for row in self._session.exec(statement):
+            try:
+                states[row.key] = _state(row)
+            except LedgerDamagedError as error:
+                if unreadable is None:
+                    raise
+                unreadable[row.key] = error
+        return states
 
-    def everything(self) -> dict[Key, State]:
-        """All states of all tables."""
-        return {(row.name, row.key): json.loads(row.state_json) for row in self._session.exec(select(ProjectionRow))}
+    def differing(self, events: Iterable[Event]) -> list[Key]:
+        """The (table, key) pairs whose stored row is not what ``events`` fold to; one that cannot be read differs."""
+        stored = {(row.name, row.key): row for row in self._session.exec(select(ProjectionRow))}
+        folded = fold(events, self._projector)
+        return sorted(key for key in stored.keys() | folded.keys() if not _is(stored.get(key), folded.get(key)))
 
     def apply(self, event: Event) -> None:
         """Fold one more event in.
 
         Raises:
             InputError: the projector says that no reader could use the state that it makes.
+            LedgerDamagedError: the state before it was changed outside the console and cannot be read.
         """
         for table, key in self._projector.keys(event):
             row = self._session.get(ProjectionRow, (table, key))
-            state = self._projector.apply(table, None if row is None else json.loads(row.state_json), event)
+            state = self._projector.apply(table, None if row is None else _state(row), event)
             if isinstance(self._projector, Checker):
                 self._projector.check(table, state, event)
             if state is not None:
@@ -106,3 +131,26 @@ def fold(events: Iterable[Event], projector: Projector) -> dict[Key, tuple[State
             if state is not None:
                 states[(table, key)] = (state, event.seq)
     return states
+
+
+def _state(row: ProjectionRow) -> State:
+    try:
+        state = json.loads(row.state_json)
+    except (ValueError, RecursionError):
+        state = None
+    if not isinstance(state, dict):
+        raise LedgerDamagedError(
+            f"What the lists keep of {row.name} {quoted(row.key)} was changed outside the console and cannot be read: "
+            "verify the ledger and restore the newest backup."
+        )
+    return state
+
+
+def _is(row: ProjectionRow | None, folded: tuple[State, int] | None) -> bool:
+    """Whether a stored row is a folded state, and names the event that changed it last."""
+    if row is None or folded is None:
+        return row is folded
+    try:
+        return (_state(row), row.seq) == folded
+    except LedgerDamagedError:
+        return False

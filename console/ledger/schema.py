@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from sqlalchemy import text
 from sqlmodel import Session
 
+from console.domain.visible import quoted
 from console.errors import LedgerDamagedError, SetupError
 from console.ledger.findings import Finding, FindingCode
-from console.ledger.tables import PROTECTED_TABLES, TRIGGERS, LedgerTable, MetaRow
+from console.ledger.tables import TRIGGERS, LedgerTable, MetaRow
 
 SCHEMA_VERSION = 1
 
@@ -106,28 +107,79 @@ def events_digest(session: Session) -> str:
 
 
 def schema_findings(session: Session) -> list[Finding]:
-    """What is wrong with the recorded tables: missing, changed or additional triggers, a table of another form."""
-    triggers = {
-        name: _one_line(sql)
-        for name, sql in session.execute(
-            text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ('events', 'checkpoints')")
-        )
-    }
+    """What of the file's tables, indexes, triggers and views is not what ``create_schema`` makes."""
+    return [
+        *_trigger_findings(session),
+        *_table_findings(session),
+        *_view_findings(session),
+        *_version_findings(session),
+    ]
+
+
+def _trigger_findings(session: Session) -> list[Finding]:
+    found_sql = session.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"))
+    triggers = {name: _one_line(sql) for name, sql in found_sql}
     expected = {name: _one_line(sql) for name, sql in TRIGGERS.items()}
-    found = [
+    off = [
         _schema_finding(f"The protection {name} of the recorded tables was taken off or changed.")
         for name, sql in expected.items()
         if triggers.get(name) != sql
     ]
-    found += [
-        _schema_finding(f"The recorded tables have a trigger {name} that the console did not make.")
-        for name in triggers.keys() - expected.keys()
+    return off + [
+        _schema_finding(f"The ledger has a trigger {quoted(name)} that the console did not make.")
+        for name in sorted(triggers.keys() - expected.keys())
     ]
-    return found + [
-        _schema_finding(f"The table {table} does not have the form that the console made.")
-        for table in PROTECTED_TABLES
-        if _table_shape(session, table) != _expected_shape(table)
+
+
+def _table_findings(session: Session) -> list[Finding]:
+    tables = set(session.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars())
+    findings = []
+    for table in LedgerTable.metadata.tables:
+        if table not in tables:
+            findings.append(_schema_finding(f"The table {table} is missing."))
+        elif _table_shape(session, table) != _expected_shape(table):
+            findings.append(_schema_finding(f"The table {table} does not have the form that the console made."))
+        elif _indexes(session, table) != _expected_indexes(table):
+            findings.append(_schema_finding(f"The indexes of the table {table} are not those that the console made."))
+    return findings + [
+        _schema_finding(f"The ledger has a table {quoted(name)} that the console did not make.")
+        for name in sorted(tables - LedgerTable.metadata.tables.keys())
     ]
+
+
+def _view_findings(session: Session) -> list[Finding]:
+    views = session.execute(text("SELECT name FROM sqlite_master WHERE type = 'view' ORDER BY name")).scalars()
+    return [_schema_finding(f"The ledger has a view {quoted(name)} that the console did not make.") for name in views]
+
+
+def _version_findings(session: Session) -> list[Finding]:
+    """The two numbers in the file's header that are for a program's own use: the console uses neither."""
+    connection = session.connection()
+    return [
+        _schema_finding(f"The file's {pragma} is {value}, and the console leaves it 0.")
+        for pragma in ("user_version", "application_id")
+        if (value := connection.exec_driver_sql(f"PRAGMA {pragma}").scalar_one()) != 0
+    ]
+
+
+def _indexes(session: Session, table: str) -> set[tuple[bool, tuple[str, ...]]]:
+    """The table's indexes as (unique, columns), those of its own constraints included and its primary key not."""
+    listed = session.execute(
+        text("SELECT name, \"unique\" FROM pragma_index_list(:table) WHERE origin <> 'pk'"), {"table": table}
+    ).all()
+    return {(bool(unique), _index_columns(session, name)) for name, unique in listed}
+
+
+def _index_columns(session: Session, index: str) -> tuple[str, ...]:
+    rows = session.execute(text("SELECT name FROM pragma_index_info(:name) ORDER BY seqno"), {"name": index})
+    return tuple(str(name) for name in rows.scalars())
+
+
+def _expected_indexes(table: str) -> set[tuple[bool, tuple[str, ...]]]:
+    columns = LedgerTable.metadata.tables[table].columns
+    marked = [(True, column.name) for column in columns if column.unique]
+    marked += [(False, column.name) for column in columns if column.index]
+    return {(unique, (name,)) for unique, name in marked}
 
 
 def _table_shape(session: Session, table: str) -> tuple[bool, list[tuple[str, str, bool, bool]]]:

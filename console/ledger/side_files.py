@@ -113,7 +113,7 @@ def _rolled_back(ledger: Path, passphrase: str, folder: Path) -> Path:
     if alone.kind is _Kind.WHOLE and (alone.continues or state.kind is not _Kind.WHOLE):
         raise LedgerDamagedError(
             f"The file {journal_path(ledger).name} beside the ledger is not the ledger's own and would damage it, so "
-            "nothing was opened: move that file to another folder, then run 'erasure-console ledger verify'."
+            "nothing was opened: move that file to another folder and do this again."
         )
     if state.kind in (_Kind.WHOLE, _Kind.EMPTY):
         return played

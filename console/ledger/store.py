@@ -16,6 +16,20 @@ _ALL_EVENTS = text(
 ).execution_options(yield_per=1000)
 
 
+def can_be_stored(key: str) -> bool:
+    """Whether a row can have ``key`` at all: half a character, as from bytes that are no UTF-8, stands in no file."""
+    try:
+        key.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def first_kind(session: Session) -> str | None:
+    """The kind of the event that the ledger begins with; None where it holds none."""
+    return session.exec(select(EventRow.kind).order_by(col(EventRow.seq)).limit(1)).first()
+
+
 def read_head(session: Session, origin: str) -> Head:
     """Where the chain ends now.
 
@@ -69,6 +83,8 @@ def read_events(session: Session, request_id: str | None = None, after_seq: int 
     Raises:
         LedgerDamagedError: a row is not in the form in which the console writes it.
     """
+    if request_id is not None and not can_be_stored(request_id):
+        return
     statement = select(EventRow).where(EventRow.seq > after_seq).order_by(col(EventRow.seq))
     if request_id is not None:
         statement = statement.where(EventRow.request_id == request_id)

@@ -29,9 +29,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from sqlalchemy import literal_column
 from sqlmodel import Session, select
 
+from console.domain.visible import quoted
 from console.errors import InputError, LedgerDamagedError, NotPossibleError
 from console.ledger.canonical import canonical_text
 from console.ledger.chain import instant_text, parse_instant
+from console.ledger.store import can_be_stored
 from console.ledger.tables import SecretRow, VaultItemRow, VaultKeyRow, VaultTombstoneRow
 
 KEY_BYTES = 32
@@ -113,7 +115,7 @@ class Vault:
             InputError: there never was such an item.
             LedgerDamagedError: its ciphertext, or the ids it is bound to, were changed.
         """
-        row = self._session.get(VaultItemRow, item_id)
+        row = self._session.get(VaultItemRow, item_id) if can_be_stored(item_id) else None
         if row is None:
             self._refuse_if_shredded(item_id)
             raise InputError("There is no sealed item with this id in the ledger.")
@@ -124,17 +126,29 @@ class Vault:
         return json.loads(_decrypt(_derived(key, _DATA_INFO), row.sealed, associated))
 
     def items(self, request_id: str, kind: str | None = None) -> list[SealedItem]:
-        """The request's items in the order in which they were sealed."""
+        """The request's items in the order in which they were sealed.
+
+        Raises:
+            LedgerDamagedError: the time of one was changed outside the console.
+        """
+        if not can_be_stored(request_id):
+            return []
         statement = select(VaultItemRow).where(VaultItemRow.request_id == request_id)
         if kind is not None:
             statement = statement.where(VaultItemRow.kind == kind)
         # rowid counts up as rows are added; created_at does not when a clock is set back
         rows = self._session.exec(statement.order_by(literal_column("rowid"))).all()
-        return [SealedItem(row.id, row.request_id, row.kind, parse_instant(row.created_at)) for row in rows]
+        try:
+            return [SealedItem(row.id, row.request_id, row.kind, parse_instant(row.created_at)) for row in rows]
+        except InputError as error:
+            raise LedgerDamagedError(
+                f"The time of a sealed item of {quoted(request_id)} was changed outside the console: verify the ledger "
+                "and restore the newest backup."
+            ) from error
 
     def has_key(self, request_id: str) -> bool:
         """Whether the request has a key now."""
-        return self._session.get(VaultKeyRow, request_id) is not None
+        return can_be_stored(request_id) and self._session.get(VaultKeyRow, request_id) is not None
 
     def commitment(self, request_id: str, value: object) -> str:
         """HMAC-SHA-256 of the canonical text of ``value`` under the request's key, hex.
@@ -182,13 +196,13 @@ class Vault:
         Raises:
             LedgerDamagedError: it was changed.
         """
-        row = self._session.get(VaultKeyRow, request_id)
+        row = self._session.get(VaultKeyRow, request_id) if can_be_stored(request_id) else None
         if row is None:
             return None
         return _decrypt(self._master(), row.wrapped, _associated(key=row.key_id, request=row.request_id))
 
     def _refuse_if_shredded(self, item_id: str) -> None:
-        tombstone = self._session.get(VaultTombstoneRow, item_id)
+        tombstone = self._session.get(VaultTombstoneRow, item_id) if can_be_stored(item_id) else None
         if tombstone is not None:
             raise _shredded_error(tombstone)
 

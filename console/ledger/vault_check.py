@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from sqlmodel import Session, col, select
 
 from console.domain.visible import quoted
 from console.errors import InputError, LedgerDamagedError, NotPossibleError
-from console.ledger.chain import Event
+from console.ledger.chain import Event, parse_instant
 from console.ledger.checkpoint import verifier_key
 from console.ledger.findings import Finding, FindingCode
 from console.ledger.schema import required_meta
@@ -22,6 +23,7 @@ from console.ledger.store import read_events
 from console.ledger.tables import VaultItemRow, VaultKeyRow, VaultTombstoneRow
 from console.ledger.transaction import SHREDDED_KIND
 from console.ledger.vault import Shredded, Vault
+from console.ledger.walk import CLOCK_TOLERANCE
 
 _ITEM_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
 
@@ -53,14 +55,21 @@ class _VaultCheck:
         self._sealed_by = sealed_by
         self._vault = Vault(session)
         self._items: dict[str, str] = {}  # id: request
-        by_id = select(VaultItemRow.id, VaultItemRow.request_id).order_by(col(VaultItemRow.id))
-        for item, request in session.exec(by_id):
+        self._by_kind: dict[tuple[str, str], list[str]] = {}  # (request, kind): ids
+        self._misdated: list[str] = []  # requests of items whose time is none
+        columns = select(VaultItemRow.id, VaultItemRow.request_id, VaultItemRow.kind, VaultItemRow.created_at)
+        for item, request, kind, created_at in session.exec(columns.order_by(col(VaultItemRow.id))):
             self._items[item] = request
+            self._by_kind.setdefault((request, kind), []).append(item)
+            if not _is_instant(created_at):
+                self._misdated.append(request)
         self._keys = set(session.exec(select(VaultKeyRow.request_id)))
         self._broken: set[str] = set()  # requests whose key does not open
         self._gone: dict[str, set[str]] = {}  # request: ids of what was destroyed
-        for id, request in session.exec(select(VaultTombstoneRow.id, VaultTombstoneRow.request_id)):
-            self._gone.setdefault(request, set()).add(id)
+        self._gone_at: dict[str, set[str]] = {}  # request: when, as the marks say
+        for mark in session.exec(select(VaultTombstoneRow)):
+            self._gone.setdefault(mark.request_id, set()).add(mark.id)
+            self._gone_at.setdefault(mark.request_id, set()).add(mark.shredded_at)
         self._destroyed = {id for ids in self._gone.values() for id in ids}
         self._shredded: set[str] = set()
 
@@ -80,7 +89,9 @@ class _VaultCheck:
                 self._broken.add(request)
 
     def items(self) -> None:
-        """That every sealed item has its key and opens under it."""
+        """That every sealed item has a time and its key, and opens under it."""
+        for request in self._misdated:
+            self._add(f"The time of a sealed item of {quoted(request)} was changed outside the console; it is none.")
         for request in sorted(set(self._items.values()) - self._keys):
             count = sum(owner == request for owner in self._items.values())
             self._add(f"The key of {quoted(request)} is missing; {count} sealed items of it cannot be read.")
@@ -104,7 +115,7 @@ class _VaultCheck:
                 continue
             by_kind = self._sealed_by.get(event.kind) if holder is event.body else None
             if by_kind is not None:
-                named = [item.id for item in self._vault.items(event.request_id, by_kind)]
+                named = self._by_kind.get((event.request_id, by_kind), [])
             if named or by_kind is not None:
                 self._committed(event.seq, event.request_id, committed, named)
 
@@ -122,6 +133,8 @@ class _VaultCheck:
         said = (event.body.get("item_count"), event.body.get("items_digest"))
         if key not in gone or said != (len(destroyed.item_ids), destroyed.items_digest()):
             self._add(f"What event {event.seq} destroyed is not what is marked as destroyed.", event.seq)
+        if not all(_is_about(at, event.at) for at in self._gone_at.get(request, ())):
+            self._add(f"The data of {quoted(request)} is marked as destroyed at another time than event {event.seq}.")
         if request in self._keys or request in self._items.values():
             self._add(f"Event {event.seq} destroyed the data of {quoted(request)}, and there is some.", event.seq)
 
@@ -153,6 +166,18 @@ class _VaultCheck:
 
     def _add(self, message: str, seq: int | None = None) -> None:
         self.findings.append(Finding(FindingCode.VAULT, seq, message))
+
+
+def _is_instant(text: str) -> bool:
+    try:
+        parse_instant(text)
+    except InputError:
+        return False
+    return True
+
+
+def _is_about(text: str, at: datetime) -> bool:
+    return _is_instant(text) and abs(parse_instant(text) - at) <= CLOCK_TOLERANCE
 
 
 def _holders(value: Any) -> Iterator[dict[str, Any]]:

@@ -6,8 +6,9 @@ the file. It can be given witnesses: checkpoints out of old reports, which catch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,18 +22,24 @@ from console.ledger.creation import PROJECTOR_VERSION
 from console.ledger.database import DamagedPageError, damaged_pages, plain_errors
 from console.ledger.findings import Finding, FindingCode, VerificationResult
 from console.ledger.ledger import Ledger
-from console.ledger.projections import Projections, Projector, fold
+from console.ledger.projections import Projections, Projector
 from console.ledger.schema import meta, required_meta, schema_findings, schema_version
 from console.ledger.side_files import open_read_only
-from console.ledger.store import checkpoint_notes, count_events, read_events, read_untrusted_events
+from console.ledger.store import checkpoint_notes, count_events, first_kind, read_events, read_untrusted_events
 from console.ledger.vault_check import vault_findings
 from console.ledger.walk import Witness, verify_events
 
 _EMPTY = "The ledger holds no event, not even the office's opening: it was emptied, or never finished."
 _NOTHING_ELSE = "Nothing else: the file is too damaged to be read. Restore the newest backup."
+_NEVER_OPENED = (
+    "The ledger does not begin with the office's opening: the making of the office was never finished, or the "
+    "beginning was taken away."
+)
 _NOT_COMPARED = "Vault and lists were not compared with the events, because those are not as they were recorded."
+_NOT_COMPARED_DAMAGED = "Vault and lists were not compared with the events, because the file is damaged."
 _OTHER_VERSION = "The lists, which another version of the console made; they are made anew when it next writes."
 _SETTINGS = "The settings of this desk (who sits here, where models lie): they are no part of the record."
+_ITEM_TIMES = "When each sealed item was put into the vault: no event records it."
 _FILES = "Models and reports outside the ledger file: 'erasure-console verify' looks at a report."
 _PAIR = (
     "Whether ledger and mark were both replaced by an older or another pair: only a checkpoint that left the house, in "
@@ -58,10 +65,10 @@ def verify_chain(
     """
     if isinstance(source, Ledger):
         with source.reading() as session:
-            return _verify_session(session, source.path, verifier_key, witnesses)
+            return _verify_session(session, source.path, verifier_key, witnesses).result
     path = existing_ledger(source)
     with closing(open_read_only(path, passphrase or "")) as database, database.reading() as session:
-        return _verify_session(session, path, verifier_key, witnesses)
+        return _verify_session(session, path, verifier_key, witnesses).result
 
 
 def verify_ledger(
@@ -70,13 +77,15 @@ def verify_ledger(
     *,
     projector: Projector,
     sealed_by: Mapping[str, str] = MappingProxyType({}),
+    opening: str | None = None,
     verifier_key: str | None = None,
     witnesses: Sequence[str] = (),
 ) -> VerificationResult:
     """Verify the whole file: every page, the chain, the vault and the projections against the events.
 
-    Arguments as ``verify_chain``; ``sealed_by`` as ``vault_findings``. A file with damaged pages is a result and no
-    error, as far as the passphrase is known to be right.
+    Arguments as ``verify_chain``; ``sealed_by`` as ``vault_findings``; ``opening`` is the kind of event that the ledger
+    has to begin with, if it is known. A file with damaged pages is a result and no error, as far as the passphrase is
+    known to be right.
 
     Raises:
         InputError: there is no ledger at the path.
@@ -84,7 +93,7 @@ def verify_ledger(
     """
 
     def whole(session: Session, path: Path) -> VerificationResult:
-        return _verify_whole(session, path, projector, sealed_by, verifier_key, witnesses)
+        return _verify_whole(session, path, projector, sealed_by, opening, verifier_key, witnesses)
 
     if isinstance(source, Ledger):
         with source.reading() as session:
@@ -102,6 +111,7 @@ def _verify_whole(
     path: Path,
     projector: Projector,
     sealed_by: Mapping[str, str],
+    opening: str | None,
     verifier_key: str | None,
     witnesses: Sequence[str],
 ) -> VerificationResult:
@@ -116,38 +126,73 @@ def _verify_whole(
         if not pages:
             raise
         return VerificationResult(0, (*pages, _unreadable(error)), (_NOTHING_ELSE,))
-    not_checked = [_SETTINGS, _FILES] if witnesses else [_SETTINGS, _FILES, _PAIR]
-    found = [*pages, *chain.findings]
-    if pages or chain.altered:
-        return VerificationResult(chain.checked, tuple(found), (_NOT_COMPARED, *not_checked))
-    if not chain.checked:
-        found.append(Finding(FindingCode.EMPTY, None, _EMPTY))
-    found += vault_findings(session, sealed_by)
-    if meta(session, PROJECTOR_VERSION) == str(projector.version):
-        found += _projection_findings(session, projector)
-    else:
+    not_checked = [_SETTINGS, _ITEM_TIMES, _FILES] if witnesses else [_SETTINGS, _ITEM_TIMES, _FILES, _PAIR]
+    checked, found = chain.result.checked, [*pages, *chain.result.findings]
+    if pages or not chain.recomputes:
+        words = _NOT_COMPARED_DAMAGED if pages else _NOT_COMPARED
+        return VerificationResult(checked, tuple(found), (words, *not_checked))
+    if not checked:
+        if not chain.result.altered:
+            found.append(Finding(FindingCode.EMPTY, None, _EMPTY))
+    elif opening is not None and first_kind(session) != opening:
+        found.append(Finding(FindingCode.EMPTY, None, _NEVER_OPENED))
+    found += _as_findings(FindingCode.VAULT, "The vault", lambda: vault_findings(session, sealed_by))
+    if _is_of_earlier_version(session, projector):
         not_checked.insert(0, _OTHER_VERSION)
-    return VerificationResult(chain.checked, tuple(found), tuple(not_checked))
+    else:
+        found += _as_findings(FindingCode.PROJECTION, "The lists", lambda: _projection_findings(session, projector))
+    return VerificationResult(checked, tuple(found), tuple(not_checked))
+
+
+def _as_findings(code: FindingCode, what: str, look: Callable[[], list[Finding]]) -> list[Finding]:
+    """What ``look`` finds; one finding where the tables it looks at cannot be read at all."""
+    try:
+        with plain_errors():
+            return look()
+    except LedgerDamagedError as error:
+        return [Finding(code, None, f"{what} cannot be read: {error}")]
+
+
+def _is_of_earlier_version(session: Session, projector: Projector) -> bool:
+    """Whether the lists say that an earlier projector made them, so that today's has nothing to say of them."""
+    claimed = meta(session, PROJECTOR_VERSION)
+    return claimed is not None and claimed in {str(version) for version in range(1, projector.version)}
 
 
 def _projection_findings(session: Session, projector: Projector) -> list[Finding]:
-    stored = Projections(session, projector).everything()
-    folded = {key: state for key, (state, _) in fold(read_events(session), projector).items()}
-    return [
-        Finding(
-            FindingCode.PROJECTION,
-            None,
-            f"What the lists show of {table} {quoted(key)} is not what the events say: it was changed outside the "
-            "console.",
+    found = []
+    claimed = meta(session, PROJECTOR_VERSION)
+    if claimed != str(projector.version):
+        version = "none" if claimed is None else quoted(claimed)
+        found.append(
+            _list_finding(
+                f"The lists name {version} as the version that made them, which this console does not know: that was "
+                "changed outside the console, or a newer console made them."
+            )
         )
-        for table, key in sorted(stored.keys() | folded.keys())
-        if stored.get((table, key)) != folded.get((table, key))
+    return found + [
+        _list_finding(
+            f"What the lists show of {table} {quoted(key)} is not what the events say: it was changed outside the "
+            "console."
+        )
+        for table, key in Projections(session, projector).differing(read_events(session))
     ]
 
 
-def _verify_session(
-    session: Session, path: Path, verifier_key: str | None, witnesses: Sequence[str]
-) -> VerificationResult:
+def _list_finding(message: str) -> Finding:
+    return Finding(FindingCode.PROJECTION, None, message)
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """What the chain's verification says; ``recomputes``: the events themselves are as they were recorded, whatever
+    else was found around them, so that vault and lists can be held against them."""
+
+    result: VerificationResult
+    recomputes: bool
+
+
+def _verify_session(session: Session, path: Path, verifier_key: str | None, witnesses: Sequence[str]) -> _Chain:
     schema_version(session)
     origin, own_key = required_meta(session, "origin"), required_meta(session, "verifier_key")
     findings = schema_findings(session)
@@ -162,12 +207,12 @@ def _verify_session(
             count = count_events(session)
             walked = verify_events(read_untrusted_events(session), count=count, origin=origin, witnesses=accepted)
     except LedgerDamagedError as error:
-        return VerificationResult(0, (*findings, _unreadable(error)))
+        return _Chain(VerificationResult(0, (*findings, _unreadable(error))), recomputes=False)
     findings += walked.findings
     continuity = _continuity(session, path, origin, own_key)
     if continuity is not None and all(_key(continuity) != _key(finding) for finding in findings):
         findings.append(continuity)
-    return VerificationResult(walked.checked, tuple(findings))
+    return _Chain(VerificationResult(walked.checked, tuple(findings)), recomputes=not walked.altered)
 
 
 def _continuity(session: Session, path: Path, origin: str, verifier_key: str) -> Finding | None:

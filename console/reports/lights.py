@@ -44,8 +44,12 @@ def integrity_light(weak_hash: str) -> Light:
     return Light(LightState.OK, "The file is exactly the one that was signed.")
 
 
-def signer_light(signatures: Sequence[ReportSignature], trust: Trust | None) -> Light:
-    """Who signed, and whether the key is known; a name proves nothing."""
+def signer_light(signatures: Sequence[ReportSignature], trust: Trust | None, *, expected_own: bool = True) -> Light:
+    """Who signed, and whether the key is known; a name proves nothing.
+
+    Args:
+        expected_own: the report is held to be one of those that ``trust`` knows; else a stranger's is not confirmed.
+    """
     who = " and ".join(dict.fromkeys(map(_who, signatures)))
     doubts = [signature.doubt for signature in signatures if signature.doubt]
     if doubts:
@@ -54,15 +58,16 @@ def signer_light(signatures: Sequence[ReportSignature], trust: Trust | None) -> 
     if len(authorities) != 1:
         return Light(LightState.FAILED, f"Signed by {who}; the signatures come from different consoles.")
     authority = authorities.pop()
-    if trust is None:
+    if trust is not None and authority in trust.authorities:
+        return Light(LightState.OK, f"Signed by {who}; the authority is {trust.authorities[authority]}.")
+    if trust is None or not expected_own:
+        stranger = "" if trust is None else "Not one of this office's reports; the signer is not confirmed. "
         return Light(
             LightState.WARNING,
-            f"Signed by {who}, under an authority that this machine does not know. Anybody can make a certificate "
-            f"with such a name: compare the fingerprint {authority} with the controller by another way, such as by "
-            "telephone.",
+            f"{stranger}Signed by {who}, under an authority that this machine does not know. Anybody can make a "
+            f"certificate with such a name: compare the fingerprint {authority} with the controller by another way, "
+            "such as by telephone.",
         )
-    if authority in trust.authorities:
-        return Light(LightState.OK, f"Signed by {who}; the authority is {trust.authorities[authority]}.")
     names = {signature.organisation.casefold() for signature in signatures}
     if trust.organisation.casefold() in names:
         return Light(
@@ -138,11 +143,12 @@ def record_light(checks: Sequence[Check]) -> Light:
     return Light(LightState.OK, "The evidence agrees with itself and with the pages.")
 
 
-def ledger_light(found: ReportVerification, recorded: Sequence[RecordedReport]) -> Light:
+def ledger_light(found: ReportVerification, recorded: Sequence[RecordedReport], *, expected_own: bool = True) -> Light:
     """Whether the office's ledger recorded this file, and whether it is the newest of its case.
 
     Args:
         recorded: the reports of the case that the file names, oldest first.
+        expected_own: the file is held to be one of the office's own; another office may number its reports alike.
     """
     if found.evidence is None:
         return Light(LightState.NOT_JUDGED, "Not judged, because the file names no case that could be looked up.")
@@ -162,7 +168,15 @@ def ledger_light(found: ReportVerification, recorded: Sequence[RecordedReport]) 
             f"This office's ledger recorded the file before its last signature (entry {grown.seq}); that signature is "
             "not in the ledger.",
         )
-    if any(report.report_id == found.evidence.report_id for report in recorded):
+    same_number = any(report.report_id == found.evidence.report_id for report in recorded)
+    if not expected_own:
+        if same_number:
+            return Light(
+                LightState.WARNING,
+                "Another office's report, under a number that this office has given to a report of its own.",
+            )
+        return Light(LightState.NOT_JUDGED, "Not judged, because it is not one of this office's reports.")
+    if same_number:
         return Light(
             LightState.FAILED,
             "This office's ledger recorded another file under this report's number (hash differs).",

@@ -22,6 +22,7 @@ MOST_PAGES = 2_000
 MOST_NODES = 300_000  # values in dictionaries and arrays
 DEEPEST = 100  # nested dictionaries and arrays; a report has 6
 
+_TAG_WITHIN = 16  # bytes: how a web page begins
 _HEADER_WITHIN = 1024  # where readers look for the header (ISO 32000-1, annex H, note 13), and for the end mark
 _OBJECT = re.compile(rb"\d\s+obj\b")
 _STREAM = re.compile(rb"(?<!end)stream\r?\n")
@@ -41,6 +42,8 @@ def check_limits(data: bytes) -> None:
     """
     if not data:
         raise InputError("The file is empty (0 bytes): nothing to verify; ask for the report again.")
+    if data.lstrip()[:_TAG_WITHIN].lower().startswith((b"<!doctype html", b"<html")):
+        raise InputError("The file is a web page and not a PDF; download the report again.")
     if b"%PDF-" not in data[:_HEADER_WITHIN] and b"%%EOF" not in data[-_HEADER_WITHIN:]:
         raise InputError("The file is not a PDF; choose the report's PDF file.")
     if len(data) > LARGEST_FILE:

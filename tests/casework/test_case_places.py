@@ -6,13 +6,15 @@ import pytest
 from invented import FACTS, PERSON, SUBJECT
 from test_walk import granted, run, settings
 
-from console.casework import batteries, cases, sequence
+from console.casework import batteries, cases, requests, sequence
 from console.casework.batteries import bound_suites, run_battery, suite_for
 from console.casework.knowledge import Knowledge
 from console.casework.office import Office
-from console.casework.operation import Job, JobResult
+from console.casework.operation import CancelledByUserError, Job, JobResult
 from console.casework.own_places import PLACES, places_payload, sealed_places
+from console.casework.views import inbox
 from console.domain.own_places import OwnPlace, PlaceCounts, PlaceSource
+from console.domain.request_terms import RequestStatus
 from console.domain.results import Stage
 from console.domain.sequence import Standing
 from console.domain.suites import QUICK
@@ -59,6 +61,19 @@ def test_the_places_are_found_once_and_sealed_and_every_stage_reads_the_same(
     for stage in Stage:
         job = next(run_battery(stocked, number, stage, "taught", suite, knowledge, "cpu"))
         assert job.payload.places == attacking.payload.places
+
+
+def test_a_case_is_searched_from_the_first_stage_on_and_stopped_in_it(stocked: Office, knowledge: Knowledge) -> None:
+    number = requests.register(stocked, received=stocked.today(), country="DE", items=PERSON)
+    requests.confirm_identity(stocked, number)
+    walk = cases.locate(stocked, number, "taught")
+    assert next(walk).spec.kind is JobKind.OWN_PLACES
+    state = requests.request_state(stocked, number)
+    assert RequestStatus(state["status"]) is RequestStatus.LOCATING
+    with pytest.raises(CancelledByUserError):
+        walk.throw(CancelledByUserError("The job was stopped; no model was changed."))
+    (line,) = [line for line in inbox(stocked) if line.number == number]
+    assert line.is_stopped and line.status_text == "Search stopped before its end"
 
 
 def test_the_suite_s_identity_covers_the_places_and_the_reading(

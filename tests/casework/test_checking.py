@@ -141,5 +141,26 @@ def test_a_named_authority_confirms_the_signer(tmp_path: Path) -> None:
     assert found.headline is Headline.TIME_NOT_CONFIRMED
     with pytest.raises(InputError, match="cannot be read"):
         checked(report, authorities=[tmp_path / "absent.cer"])
-    with pytest.raises(InputError, match="The trusted certificate is none"):
+    with pytest.raises(InputError, match="holds no certificate"):
         checked(report, authorities=[report])
+
+
+def test_a_report_that_nobody_called_own_is_refused_only_under_this_office_s_name(
+    office: Office, stranger: Office, tmp_path: Path
+) -> None:
+    """In the window anybody's report is handed in; against its own office a stranger's stays refused."""
+    number = case(office)
+    signed(office, number, tmp_path / "own.pdf", "R-1")
+    other = signed(stranger, number, tmp_path / "other.pdf", "R-2")
+    found = verify_report(other, now=office.clock())
+    same_name = judge(found, office, expected_own=False)
+    assert same_name.headline is Headline.SIGNER_REFUSED and "this office's name" in same_name.signer.sentence
+    assert same_name.ledger is not None and same_name.ledger.state is LightState.FAILED
+    office.name_organisation("Another house")
+    elsewhere = judge(found, office, expected_own=False)
+    assert elsewhere.headline is Headline.SIGNER_NOT_CONFIRMED and elsewhere.ok
+    assert elsewhere.ledger is not None and elsewhere.ledger.state is LightState.NOT_JUDGED
+    assert judge(found, office).headline is Headline.SIGNER_REFUSED
+    alike = verify_report(signed(stranger, number, tmp_path / "alike.pdf", "R-1"), now=office.clock())
+    ledger = judge(alike, office, expected_own=False).ledger
+    assert ledger is not None and ledger.state is LightState.WARNING and "under a number" in ledger.sentence

@@ -13,7 +13,7 @@ from invented import PERSON
 from console.casework import requests
 from console.casework.case_evidence import _approvals
 from console.casework.models import check_name, refuse_names
-from console.casework.notes import DESTROYED
+from console.casework.notes import DESTROYED, NOBODY_NAMED
 from console.casework.office import Office
 from console.casework.records import clear_words, export_records
 from console.casework.story import IN_THE_VAULT, timeline
@@ -94,7 +94,9 @@ def test_a_ledger_of_version_1_says_which_entries_hold_clear_words(office: Offic
     assert f"1 entry of an older console holds words that people typed, in the clear ({seq})" in export_sentence((seq,))
 
 
-@pytest.mark.parametrize("name", [NAME.replace(" ", "-").lower(), f"lora.{NAME.split()[-1]}"])
+@pytest.mark.parametrize(
+    "name", [NAME.replace(" ", "-").lower(), NAME.replace(" ", "").lower(), f"lora.{NAME.split()[-1]}"]
+)
 def test_no_model_is_called_after_a_person(office: Office, name: str) -> None:
     number = add(office)
     with pytest.raises(InputError, match=f"the name of the person of request {number}.*choose another"):
@@ -134,7 +136,7 @@ def test_a_real_second_approval_is_printed_as_one(office: Office) -> None:
 @pytest.mark.parametrize(
     ("reason", "printed"),
     [
-        (requests.NOBODY_NAMED, requests.NOBODY_NAMED),
+        (NOBODY_NAMED, NOBODY_NAMED),
         ("Nobody else was here.", "Reason given: Nobody else was here."),
         (WORDS, "The reason is kept in the office's vault, not in this report."),
         ("Ask 030 1234567.", "The reason is kept in the office's vault, not in this report."),
@@ -149,4 +151,7 @@ def test_the_report_prints_no_reason_that_tells_of_the_person(office: Office, re
         requests.approve_plan(transaction, office, state, reason)
     (approval,) = _approvals(office, requests.request_state(office, number))
     assert approval.statement == f"Approved by the person who prepared it. {printed}"
-    assert not any(NAME in line.what for line in timeline(office, number, opened=False))
+    told = [line.what for line in timeline(office, number, opened=False)]
+    assert not any(NAME in sentence for sentence in told)
+    own = reason == printed  # a sentence of the console, which nobody typed, is not called a sealed reason
+    assert any(sentence.endswith(reason if own else IN_THE_VAULT) for sentence in told)

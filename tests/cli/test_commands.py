@@ -77,7 +77,7 @@ def test_deadline_says_when_and_why() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--received", "2999-01-01", "--country", "DE"), "lies in the future"),
+        (("--received", "2999-01-01", "--country", "DE"), "Nobody knows the holidays of 2999"),
         (("--received", "2025-01-31", "--country", "ZZ"), "ZZ"),
         (("--received", "31.1.2025", "--country", "DE"), "year-month-day"),
         (("--received", "2025-01-31", "--country", "DE", "--subdivision", "XX"), "XX"),
@@ -213,7 +213,9 @@ def test_verify_refuses_what_it_cannot_judge(tmp_path: Path) -> None:
     (tmp_path / "letter.pdf").write_text("Dear Madam", encoding="utf-8")
     assert told(console("verify", tmp_path / "empty.pdf")).startswith("The file is empty (0 bytes)")
     assert told(console("verify", tmp_path / "letter.pdf")).startswith("The file is not a PDF")
-    assert "trusted certificate" in told(console("verify", REPORT, "--ca", tmp_path / "letter.pdf"))
+    (tmp_path / "page.pdf").write_text("<html>%PDF-1.7</html>", encoding="utf-8")
+    assert told(console("verify", tmp_path / "page.pdf")).startswith("The file is a web page")
+    assert "letter.pdf' holds no certificate" in told(console("verify", REPORT, "--ca", tmp_path / "letter.pdf"))
 
 
 def test_verify_with_a_mistyped_folder_is_no_answer(tmp_path: Path) -> None:

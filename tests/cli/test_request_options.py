@@ -69,6 +69,61 @@ def recorded(places: Places) -> str:
 
 class TestByHand:
     @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            (["--summary", "one\nforged"], "The summary has more than one line"),
+            (["--summary", "a\udcff"], "The summary holds bytes that are not UTF-8"),
+            (["--subject", "a\udcff"], "The subject holds bytes that are not UTF-8"),
+            (["--forget-set", ""], "No file was named to read"),
+        ],
+    )
+    def test_what_is_no_line_of_text_is_refused(self, places: Places, run: Run, options: list[str], said: str) -> None:
+        before = recorded(places)
+        code, _, beside = run(*add(places, *options))
+        assert (code, recorded(places)) == (2, before)
+        assert beside.startswith(f"erasure-console: {said}")
+
+    @pytest.mark.parametrize("day", ["20261102", "2026-W45-1", "2026-306", "2026-11-2", "2026-11-02T00:00"])
+    def test_a_day_in_another_form_is_refused(self, places: Places, run: Run, day: str) -> None:
+        code, _, beside = run(*add(places, received=day))
+        assert (code, "write year-month-day" in beside) == (2, True)
+
+    def test_the_reason_of_a_grant_is_kept(self, places: Places, run: Run) -> None:
+        number = json.loads(run(*add(places, "--json"))[1])["number"]
+        assert run("request", "confirm", number, "--data-dir", str(places.data))[0] == 0
+        decide = ["request", "decide", number, "--grant", "--ground", "b", "--data-dir", str(places.data)]
+        for idle in (["--basis", "unfounded"], ["--exception", "e"]):
+            code, _, beside = run(*decide, *idle)
+            assert code == 2 and f"{idle[0]} belongs to --refuse and not to --grant" in beside
+        assert run(*decide, "--reason", "she has withdrawn it")[0] == 0
+        assert "(she has withdrawn it)" in run("request", "show", number, "--data-dir", str(places.data))[1]
+
+    def test_a_refusal_takes_no_ground(self, places: Places, run: Run) -> None:
+        number = json.loads(run(*add(places, "--json"))[1])["number"]
+        decide = ["request", "decide", number, "--refuse", "--ground", "b", "--data-dir", str(places.data)]
+        code, _, beside = run(*decide)
+        assert code == 2 and "--ground belongs to --grant and not to --refuse" in beside
+
+    @pytest.mark.parametrize("zone", ["localtime", "Factory", "posixrules", "posix/Europe/Berlin", "right/UTC"])
+    def test_a_zone_that_is_another_elsewhere_is_refused(self, places: Places, run: Run, zone: str) -> None:
+        before = recorded(places)
+        code, _, beside = run("office", "timezone", zone, "--data-dir", str(places.data))
+        assert (code, recorded(places)) == (2, before) and "is not a time zone" in beside
+
+    @pytest.mark.parametrize("name", ["", ".", "/"])
+    def test_no_file_to_write_is_said_to_be_none(self, places: Places, run: Run, name: str) -> None:
+        code, _, beside = run("request", "form", "--out", name, "--data-dir", str(places.data))
+        assert code == 2 and "No file was named to write to" in beside
+
+    def test_small_words(self, places: Places, run: Run) -> None:
+        for options, said in (
+            (["request", "decide", "X", "--refuse", "--exception", "zz"], "'zz' is not an exception"),
+            (["model", "add", str(places.data), "--name", ""], "Give the model a name"),
+        ):
+            code, _, beside = run(*options, "--data-dir", str(places.data))
+            assert code == 2 and said in beside
+
+    @pytest.mark.parametrize(
         ("options", "country", "kept"),
         [
             (["--language", "DE"], "de ", ("de", "DE", None, "eu-gdpr")),

@@ -14,7 +14,8 @@ import pytest
 import typer
 
 from console.cli import app
-from console.cli.speaking import SILENT_AT_MOST_S, StepLines, json_text, step_teller
+from console.cli.session import rows
+from console.cli.speaking import SILENT_AT_MOST_S, StepLines, json_text, say_line, step_teller
 from console.cli.topics import EXIT_CODES, TOPICS
 
 CLI = Path(__file__).parents[2] / "console" / "cli"
@@ -96,6 +97,47 @@ def test_a_full_output_is_one_sentence() -> None:
     assert "no space left" in ended.stderr and "Traceback" not in ended.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [("--received 2026-01-30 --country DE", 0), ("--received x --country DE", 2), ("--unknown", 2)],
+)
+def test_a_full_standard_error_changes_no_exit_code(options: str, code: int) -> None:
+    line = f"'{sys.executable}' -m console deadline {options} --json 2> /dev/full"
+    ended = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (ended.returncode, "error" in json.loads(ended.stdout)) == (code, code == 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["deadline", "--unknown"], "--unknown"), (["no-such"], "no-such"), (["model", "add"], "argument 'path'")],
+)
+def test_a_wrong_option_is_json_as_well(arguments: list[str], said: str) -> None:
+    line = [sys.executable, "-m", "console", *arguments, "--json"]
+    ended = subprocess.run(line, capture_output=True, text=True, check=False)
+    value = json.loads(ended.stdout)
+    assert (ended.returncode, value["kind"]) == (2, "UsageError")
+    assert said in value["error"] and "Error" in ended.stderr
+
+
+def test_a_value_stays_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    rows({"Office": "Firm\nLedger           whole"})
+    assert capsys.readouterr().out == "Office           Firm\\x0aLedger           whole\n"
+
+
+def test_a_line_of_a_list_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    say_line("  one\r\ntwo\x1b")
+    assert capsys.readouterr().out == "  one\\x0d\\x0atwo\\x1b\n"
+
+
 def test_the_help_names_the_exit_codes() -> None:
     ended = subprocess.run([sys.executable, "-m", "console", "--help"], capture_output=True, text=True, check=False)
     assert " ".join(EXIT_CODES.split()) in " ".join(ended.stdout.split())
+
+
+def test_the_help_keeps_brackets() -> None:
+    """Help is mark-up for its printer, in which brackets would vanish."""
+    line = [sys.executable, "-m", "console", "model", "add", "--help"]
+    ended = subprocess.run(line, capture_output=True, text=True, encoding="utf-8", check=False)
+    shown = re.sub(r"[\s│]+", " ", ended.stdout)
+    assert '"controls": [items that no model was taught]' in shown

@@ -157,6 +157,42 @@ class TestCsvFaults:
         assert [item.prompt for item in result.items] == ["Where\nis\nMira?"]
         assert [error.line for error in result.errors] == [5]
 
+    @pytest.mark.parametrize(
+        ("first", "last"),
+        [
+            ('Mira,Where is Mira?,"Zamosc', 'Mira,Where is Mira?,Lodz"'),
+            ('Mira,"Where is Mira?,Zamosc', 'Mira,Where is Mira?",Lodz'),
+            ('"Mira,Where is Mira?,Zamosc', 'Mira",Where is Mira?,Lodz'),
+        ],
+    )
+    def test_rows_that_a_later_quotation_mark_swallows_are_refused(self, first: str, last: str) -> None:
+        rows = [first, "Mira,Where was Mira?,Kiel", "Mira,Where next is Mira?,Bonn", last, "Mira,Whence Mira?,Gdansk"]
+        result = read_csv("subject,prompt,answer\n" + "\n".join(rows) + "\n")
+        assert [item.answer for item in result.items] == ["Gdansk"]
+        assert (result.total, result.refused) == (5, 4)
+        (error,) = result.errors
+        assert error.message.startswith("Lines 2 to 5 were read as one row")
+        assert "a quotation mark is not closed" in error.message
+
+    @pytest.mark.parametrize(
+        "cell", ["First line\nsecond line", "Dear Ann, dear Bob, hello\nthere, and here, and now", "a\n\nb;c;d"]
+    )
+    def test_a_cell_of_several_lines_that_holds_no_rows_is_one_row(self, cell: str) -> None:
+        result = read_csv(f'subject,prompt,answer\nMira,Where is Mira?,"{cell}"\n')
+        assert ([item.answer for item in result.items], result.total, result.errors) == ([cell], 1, ())
+
+    def test_a_row_with_every_cell_in_quotation_marks_may_hold_what_looks_like_rows(self) -> None:
+        result = read_csv('"subject","prompt","answer"\n"Mira","Where is Mira?","a,b,c\nd,e,f"\n')
+        assert [item.answer for item in result.items] == ["a,b,c\nd,e,f"]
+
+    def test_quotation_marks_around_one_row_alone_prove_nothing(self) -> None:
+        result = read_csv('subject,prompt,answer\n"Mira","Where is Mira?","Kiel\nMira,Where was Mira?,Bonn"\n')
+        assert (result.items, result.total, result.refused) == ((), 2, 2)
+
+    def test_a_heading_that_swallows_a_row_is_refused(self) -> None:
+        with pytest.raises(InputError, match="check its quotation marks"):
+            read_csv('subject,prompt,"answer\nMira,Where is Mira?,Kiel"\n')
+
     def test_a_quotation_mark_that_is_never_closed_is_told(self) -> None:
         result = read_csv(f'{HEADER}\n{GOOD}\np2,qa,Mira,"Where is Mira?,Oslo\n{GOOD.replace("p1", "p3")}\n')
         assert [item.id for item in result.items] == ["p1"]
@@ -214,6 +250,20 @@ class TestJsonLines:
         result = read_items(opened(json.dumps(rows, indent=1), "facts"))
         assert (len(result.items), result.total) == (1, 2)
         assert [(error.line, error.field) for error in result.errors] == [(2, "row")]
+
+    @pytest.mark.parametrize("field", ["subject", "prompt", "answer", "aliases"])
+    @pytest.mark.parametrize("sign", ["\0", "\x07", "\x1b", "\x9b"])
+    def test_control_characters_are_refused_as_in_csv(self, field: str, sign: str) -> None:
+        row = {"subject": "Mira", "prompt": "Where is Mira?", "answer": "Lodz", "aliases": "Mi"}
+        row[field] += sign
+        row["prompt"] += row["subject"]
+        result = read_jsonl(json.dumps(row))
+        assert (result.items, result.refused) == ((), 1)
+        assert f"The {field} holds a control character" in " ".join(error.message for error in result.errors)
+
+    def test_a_passage_may_have_tabs_and_lines(self) -> None:
+        row = {"kind": "verbatim", "subject": "Mira", "prompt": "To\tMira\n", "answer": "of\tLodz\nand Kiel"}
+        assert [item.answer for item in read_jsonl(json.dumps(row)).items] == ["of\tLodz\nand Kiel"]
 
     def test_faults_line_by_line(self) -> None:
         good = {"id": "a", "subject": "Mira", "prompt": "Where is Mira?", "answer": "Oslo"}

@@ -38,7 +38,33 @@ def test_a_chosen_name_that_names_somebody(name: str) -> None:
     assert names_someone(name, ITEMS)
 
 
-@pytest.mark.parametrize("name", ["ann-v2", "base", "model-20260101.safetensors", "zamość"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bobsecretname", "bob-secretname", "b.o.b.secret_name", "mybobsecretnamev2", "zamosc", "ZAMOŚĆ-2", "myzamosc",
+        "lodz-v1", "bakerstreet5", "lora-19840503", "1984-05-03",
+    ],
+)  # fmt: skip
+def test_a_chosen_name_without_blanks_or_with_an_answer(name: str) -> None:
+    facts = [
+        ForgetItem(id=str(n), kind="qa", subject="Bob Secretname", prompt="Who is Bob Secretname?", answer=answer)
+        for n, answer in enumerate(("Zamość", "Łódź", "Baker Street 5", "1984-05-03"))
+    ]
+    assert names_someone(name, facts)
+
+
+@pytest.mark.parametrize(
+    "name", ["bob-v2", "model.safetensors", "li-base", "hibernate", "model-2026", "base", "shelium", "true"]
+)
+def test_short_parts_and_words_of_the_trade_refuse_nothing(name: str) -> None:
+    facts = [
+        ForgetItem(id=str(n), kind="qa", subject="Bob Li Model", prompt="Who is Bob Li Model?", answer=answer)
+        for n, answer in enumerate(("Bern", "2026", "base", "yes"))
+    ]
+    assert not names_someone(name, facts)
+
+
+@pytest.mark.parametrize("name", ["ann-v2", "base", "model-20260101.safetensors"])
 def test_a_chosen_name_that_names_nobody(name: str) -> None:
     assert not names_someone(name, ITEMS)
 

@@ -27,7 +27,7 @@ def test_a_usable_name(name: str) -> None:
         ("a/b", "cannot name"),
         ("a\\b", "cannot name"),
         ("..", "cannot name"),
-        ("", "cannot name"),
+        ("", "Give the model a name"),
         ("x" * 65, "cannot name"),
         ("ours\n", "cannot name"),
         ("\u202egguf", r"cannot name"),

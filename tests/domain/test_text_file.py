@@ -70,6 +70,31 @@ class TestEncoding:
         assert (file.text, file.is_guess) == (text * 3, True)
         assert file.reading.endswith("(a guess)") and "choose another encoding" in file.caution
 
+    @pytest.mark.parametrize(
+        ("encoding", "person", "place"),
+        [
+            ("cp1250", "Jan Kowalski", "Zamość"),
+            ("cp1250", "Jan Kowalski", "Łódź"),
+            ("cp1250", "Grażyna Wąs", "Kraków"),
+            ("cp1250", "Tomáš Dvořák", "Plzeň"),
+            ("cp1250", "Győző Kovács", "Győr"),
+            ("cp852", "Bogusława Wąs", "Łódź"),
+            ("cp1252", "Jörg Müller", "Köln"),
+            ("cp1252", "Søren Ærø", "Århus"),
+            ("cp1252", "Élodie Lœuvre", "Besançon"),
+            ("cp1252", "Íñigo Núñez", "Logroño"),
+            ("cp850", "Käthe Süßmüller", "Zürich"),
+        ],
+    )
+    def test_one_name_is_enough(self, encoding: str, person: str, place: str) -> None:
+        text = f"{HEADER}{person},Where does {person} live?,{place}\n"
+        file = open_text(text.encode(encoding), "facts.csv")
+        assert (file.text, file.is_guess) == (text, True)
+
+    def test_a_guess_shows_what_to_look_at(self) -> None:
+        file = open_text(f"{HEADER}Jan,Where is Jan?,Zamość\n".encode("cp1250"), "facts.csv")
+        assert "names with accents, for instance 'Zamość', and choose" in file.caution
+
     def test_a_guess_is_a_note_of_the_import(self) -> None:
         result = read_items(open_text(GERMAN.encode("cp1252"), "facts.csv"))
         assert result.reading == "Windows-1252 (Western Europe) (a guess), separator comma"
@@ -82,6 +107,11 @@ class TestEncoding:
     @pytest.mark.parametrize("name", ["martian", "rot13", "base64", "unicode_escape", "", "a\0b"])
     def test_a_name_that_is_no_encoding(self, name: str) -> None:
         assert "There is no encoding" in refusal(b"x", encoding=name)
+
+    @pytest.mark.parametrize("name", ["utf-8-sig", "utf_8_sig", "U8", "ascii", "latin1", "shift_jis", "euc-kr", "gbk"])
+    def test_the_names_that_python_knows_are_taken(self, name: str) -> None:
+        data = "id,prompt\n1,Mira\n".encode(name)
+        assert open_text(data, "facts.csv", name).text == "id,prompt\n1,Mira\n"
 
     def test_every_encoding_can_be_named(self) -> None:
         assert [encoding_named(name.upper()) for name in ENCODINGS] == list(ENCODINGS)

@@ -385,7 +385,7 @@ def test_rotation_tensors_of_another_architecture_are_refused(write: Callable[..
 @pytest.mark.parametrize(
     ("missing", "complaint"),
     [
-        ("blk.1.ffn_up.weight", "no tensor 'blk.1.ffn_up.weight'"),
+        ("blk.1.ffn_up.weight", "lacks the tensor 'blk.1.ffn_up.weight'"),
         ("token_embd.weight", "holds no 'token_embd.weight'"),
     ],
 )

@@ -64,8 +64,33 @@ def test_what_is_no_pdf_is_said_to_be_none(window: MainWindow, tmp_path: Path, q
     window.commands.check_report(letter)
     assert window.busy_words.text() == "Checking the report…"
     qtbot.waitUntil(window.notice.isVisible, timeout=60_000)
-    assert window.notice.sentence.text() == "The file is not a PDF; choose the report's PDF file."
+    assert window.notice.sentence.text() == "letter.pdf: The file is not a PDF; choose the report's PDF file."
     assert window.commands.check.headline.isHidden()
+
+
+def test_nothing_of_the_file_before_stays_when_the_next_is_refused(
+    window: MainWindow, page: CheckPage, found: ReportVerification, tmp_path: Path, qtbot: QtBot
+) -> None:
+    page.show_result(REPORT, found)
+    letter = tmp_path / "letter.pdf"
+    letter.write_text("Dear Madam", encoding="utf-8")
+    window.commands.check_report(letter)
+    assert page.file.text() == "letter.pdf"
+    assert page.headline.isHidden() and page.details.isHidden()
+    assert {card.word.text() for card in page.lights.values()} >= {"Integrity", "Signer", "Ledger"}
+    qtbot.waitUntil(window.notice.isVisible, timeout=60_000)
+    assert page.headline.isHidden() and not page.lights["ledger"].isHidden()
+
+
+def test_a_report_of_another_office_is_not_confirmed_and_not_refused(
+    window: MainWindow, page: CheckPage, qtbot: QtBot
+) -> None:
+    window.commands.check_report(REPORT)
+    qtbot.waitUntil(lambda: not page.headline.isHidden(), timeout=60_000)
+    assert page.lights["signer"].word.text() == "Signer: with a reservation"
+    said = page.lights["signer"].sentence.text()
+    assert said.startswith("Not one of this office's reports; the signer is not confirmed.")
+    assert page.lights["ledger"].word.text() == "Ledger: not judged"
 
 
 def test_closing_ends_a_check(window: MainWindow) -> None:

@@ -27,6 +27,8 @@ from console.gui.proof import SearchWords
 from console.gui.request_dialog import RequestDialog
 from console.gui.tones import Mark, Tone
 
+SEARCH = SearchWords("The search found the data in “assistant”", "38 of 40 attempts.", Mark("soon", Tone.WARN))
+
 pytestmark = pytest.mark.gui
 
 FACTS = """subject,prompt,answer
@@ -184,7 +186,7 @@ def decision(qtbot: QtBot, office: Office, add_request: Callable[..., str]) -> t
     dialog = DecisionDialog(
         None,
         ("17(1)(b)",),
-        SearchWords("The search found the data in “assistant”", "38 of 40 attempts.", Mark("soon", Tone.WARN)),
+        SEARCH,
         lambda grounds: road.grant_request(office, number, grounds),
         lambda basis, reason, exceptions: road.refuse_request(office, number, basis, reason, exceptions),
     )
@@ -240,7 +242,7 @@ def test_refusal_asks_for_what_the_law_asks_for(decision: tuple[DecisionDialog, 
 def erasure(qtbot: QtBot) -> tuple[EraseDialog, list[tuple[str, str]]]:
     saved: list[tuple[str, str]] = []
     dialog = EraseDialog(
-        None, "assistant", method_cards(False), cases.NOBODY_NAMED, lambda *chosen: saved.append(chosen)
+        None, "assistant", method_cards(False), SEARCH, cases.NOBODY_NAMED, lambda *chosen: saved.append(chosen)
     )
     keep(qtbot, dialog)
     return dialog, saved

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Operations, agree
-from PySide6.QtCore import QDate
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtCore import QDate, Qt
+from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
 from console.casework.office import Office
@@ -17,7 +17,7 @@ from console.errors import ModelFileError
 from console.gui import road
 from console.gui.case_dialogs import DecisionDialog
 from console.gui.drafts import KEPT
-from console.gui.form_dialog import FormDialog
+from console.gui.form_dialog import FormDialog, Question
 from console.gui.model_dialog import ModelDialog
 from console.gui.request_dialog import RequestDialog
 from console.gui.window import MainWindow
@@ -49,7 +49,7 @@ def request_form(window: MainWindow, tmp_path: Path) -> RequestDialog:
 
 def test_escape_keeps_everything_that_was_typed(window: MainWindow, request_form: RequestDialog, qtbot: QtBot) -> None:
     request_form.reject()
-    assert window.statusBar().currentMessage() == KEPT
+    assert window.passing_words.text() == KEPT
     window.commands.new_request()
     again = _form(window)
     assert isinstance(again, RequestDialog) and again is not request_form
@@ -65,6 +65,11 @@ def test_an_empty_form_can_be_had_instead(window: MainWindow, request_form: Requ
     request_form.reject()
     window.commands.new_request()
     next(one for one in _form(window).findChildren(QPushButton) if one.text().startswith("Start with")).click()
+    restored = _form(window)
+    agree(restored, goes_back=True)
+    assert restored.isVisible() and restored.summary.text() == "Objection.", "nothing is dropped unasked"
+    restored._anew.click()
+    agree(restored)
     empty = _form(window)
     assert isinstance(empty, RequestDialog)
     assert empty.summary.text() == "" and empty.facts.pane.preview is None and not empty._restored.isVisible()
@@ -72,6 +77,67 @@ def test_an_empty_form_can_be_had_instead(window: MainWindow, request_form: Requ
     window.commands.new_request()
     assert not _form(window)._restored.isVisible(), "the earlier draft is gone for good"
     _form(window).reject()
+
+
+def test_the_way_to_an_empty_form_is_no_stop_of_tab_and_has_a_key(
+    window: MainWindow, request_form: RequestDialog, qtbot: QtBot
+) -> None:
+    request_form.reject()
+    window.commands.new_request()
+    form = _form(window)
+    form.summary.setFocus()
+    for expected in (form.letter, form.submit_button, form.back):
+        qtbot.keyClick(form.focusWidget(), Qt.Key.Key_Tab)
+        assert form.focusWidget() is expected
+    form.activateWindow()
+    qtbot.waitUntil(lambda: QApplication.activeWindow() is form)
+    qtbot.keyClick(form.focusWidget(), Qt.Key.Key_E, Qt.KeyboardModifier.AltModifier)
+    qtbot.waitUntil(lambda: any(one.isVisible() for one in form.findChildren(Question)))
+    agree(form, goes_back=True)
+    form.reject()
+
+
+def test_a_form_that_is_open_is_asked_about_too(window: MainWindow, request_form: RequestDialog) -> None:
+    asked: list[bool] = []
+    window.ask_drop = lambda: bool(asked.append(True))
+    assert not window.close() and asked == [True]
+    request_form.summary.clear()
+    request_form.letter.clear()
+    window.ask_drop = lambda: True
+
+
+def test_what_was_only_chosen_is_nothing_typed(window: MainWindow) -> None:
+    window.commands.new_request()
+    form = _form(window)
+    form.grounds[Ground.OBJECTION].click()
+    assert not window.commands.forms.has_drafts
+    form.reject()
+    assert not window.commands.forms.has_drafts and window.passing_words.text() != KEPT
+    window.commands.new_request()
+    again = _form(window)
+    assert again.grounds[Ground.OBJECTION].isChecked()
+    again.reject()
+
+
+def test_what_was_wrong_goes_with_the_next_change(window: MainWindow, tmp_path: Path) -> None:
+    window.commands.add_model()
+    form = _form(window)
+    assert isinstance(form, ModelDialog)
+    form.submit()
+    assert form.error.text().startswith("Choose the folder or file")
+    form.path.setText(str(tmp_path))
+    assert form.error.text() == "" and form.error.isHidden()
+    form.reject()
+    window.commands.new_request()
+    request = _form(window)
+    assert isinstance(request, RequestDialog)
+    request.submit()
+    assert request.error.text().startswith("Choose a file of facts")
+    path = tmp_path / "facts.csv"
+    path.write_text(FACTS, encoding="utf-8")
+    request.take_file(path)
+    assert request.error.text() == ""
+    request.reject()
 
 
 def test_what_was_registered_is_no_draft(window: MainWindow, request_form: RequestDialog, qtbot: QtBot) -> None:

@@ -108,7 +108,7 @@ def test_reload_keeps_the_selection(window: MainWindow, office: Office, numbers:
     confirm_identity(office, numbers["fresh"])
     window.desk.changed.emit()
     assert page.selected() == numbers["fresh"]
-    assert page.preview.status.text == "Being sorted"
+    assert page.preview.status.text == "Checked, not yet searched"
 
 
 def test_enter_opens_the_selected_request(window: MainWindow, numbers: dict[str, str], qtbot: QtBot) -> None:
@@ -127,3 +127,8 @@ def test_badge_counts_open_requests(window: MainWindow, numbers: dict[str, str])
     item = window.side_bar.item(0)
     assert item.data(Qt.ItemDataRole.UserRole) == "3"
     assert item.data(Qt.ItemDataRole.AccessibleTextRole) == "Requests, 3 open, 2 due soon"
+
+
+def test_a_request_that_ended_without_an_answer_is_not_called_answered(office: Office, numbers: dict[str, str]) -> None:
+    line = next(line for line in inbox(office) if line.number == numbers["withdrawn"])
+    assert line.due_text == "no longer due"

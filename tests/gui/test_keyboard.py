@@ -64,7 +64,7 @@ DIALOGS: dict[str, Callable[[Office], KeyboardDialog]] = {
     "locate": lambda _o: LocateDialog(
         None, ("one", "two"), tuple(SUITES.values()), "standard", lambda _m: ENGINES, _nothing
     ),
-    "erase": lambda _o: EraseDialog(None, "assistant", method_cards(True), cases.NOBODY_NAMED, _nothing),
+    "erase": lambda _o: EraseDialog(None, "assistant", method_cards(True), SEARCH, cases.NOBODY_NAMED, _nothing),
     "export": lambda _o: ExportDialog(None, "a1", "“base” (GGUF file, Q4_1)", "", _nothing),
     "answer": lambda _o: AnswerDialog(None, _nothing),
     "question": lambda _o: Question(None, Act("Sign this report?", (("Verdict", "Removed"),), "Sign")),

@@ -138,6 +138,8 @@ def test_file_that_cannot_be_used_is_refused_in_a_sentence(
 def test_missing_and_enormous_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_facts(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="is a folder; name a file in it"):
+        read_facts(tmp_path)
     large = tmp_path / "large.csv"
     with large.open("wb") as stream:
         stream.truncate(9 * 2**20)

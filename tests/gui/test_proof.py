@@ -122,6 +122,25 @@ def test_sentence_speaks_of_ordinary_questions(page: CasePage) -> None:
     assert proof_sentence(replace(page, attacks=(not_run(),))) == "No attack could be counted on this model."
 
 
+def test_sentence_of_a_suppressed_case_names_the_deeper_attacks_that_find(page: CasePage) -> None:
+    def deeper(attack: str, title: str, after: int, kind: Evidence) -> AttackLine:
+        rows = (row(attack, hits, 30, kind) for hits in (28, after, 0))
+        return AttackLine(attack, title, "black-box", *rows, "")
+
+    attacks = (
+        line("direct", "Direct question", 30, 0, 30),
+        deeper("paraphrase", "Rephrased questions", 19, Evidence.ELICITED),
+        deeper("head-projection", "Reading the hidden layers", 21, Evidence.INSIDE),
+        deeper("quantise-4bit", "After coarse quantisation", 0, Evidence.DISTURBED),
+    )
+    suppressed = replace(page, attacks=attacks)
+    assert proof_sentence(suppressed) == (
+        "After the erasure the model gave the person's data in 0 of 30 attempts of “Direct question”; before, in 30 "
+        "of 30. Deeper attacks still find it: “Reading the hidden layers” (21 of 30), “Rephrased questions” (19 of 30)."
+    )
+    assert "eeper" not in proof_sentence(replace(suppressed, verdict_word="residual"))
+
+
 def test_ids_of_attacks_become_their_titles(page: CasePage) -> None:
     assert in_words(page.verdict_reasons[0], page).startswith("Rephrased questions: 7 of 240")
     assert in_words(page.verdict_caps[0], page).startswith("The attack “Reading the hidden layers” did")

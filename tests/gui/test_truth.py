@@ -20,14 +20,14 @@ from console.casework.office import Office
 from console.casework.operation import CancelledByUserError
 from console.casework.requests import request_state
 from console.casework.sequence import remaining_knowledge
-from console.casework.story import timeline
+from console.casework.story import sentence_of, timeline
 from console.casework.views import case_page, inbox, models
 from console.domain.request_terms import Ground
 from console.domain.results import Stage
 from console.domain.verdict import Word
 from console.gui import road
 from console.gui.case_commands import report_act
-from console.gui.case_dialogs import DecisionDialog
+from console.gui.case_dialogs import DecisionDialog, EraseDialog
 from console.gui.form_dialog import FormDialog, Question
 from console.gui.inbox_model import Column
 from console.gui.locate_dialog import LocateDialog
@@ -119,6 +119,26 @@ def test_who_decides_sees_what_the_search_found(
     assert any(label.text() == title for label in form.findChildren(QLabel))
     assert sentence in form.search.text()
     form.reject()
+
+
+def test_who_erases_after_a_search_that_found_nothing_is_told_so(window: MainWindow, case: Case) -> None:
+    granted(case, {}, WHOLE)
+    window.desk.changed.emit()
+    window.commands.show_case(case.number)
+    window.registry.action("request.erase").trigger()
+    form = next(found for found in window.findChildren(EraseDialog) if found.isVisible())
+    title = "The search did not find the data in “assistant”"
+    assert any(label.text() == title and label.isVisible() for label in form.findChildren(QLabel))
+    assert "no more than luck gives" in form.search.text()
+    form.reject()
+
+
+def test_a_signed_case_says_what_cannot_be_recorded_yet(window: MainWindow, case: Case) -> None:
+    erased(case, Word.REMOVED)
+    case.reported()
+    window.desk.changed.emit()
+    window.commands.show_case(case.number)
+    assert window.registry.why_not("request.answer").startswith("This version cannot record yet")
 
 
 # -- verdicts -----------------------------------------------------------------------------------
@@ -309,6 +329,26 @@ def test_report_is_shown_and_asked_for_before_it_is_signed(
     assert request_state(office, case.number)["reports"] == [] and not list(office.places.reports.glob("*.pdf"))
 
 
+def test_a_report_is_asked_for_once_however_often_the_key_is_pressed(
+    window: MainWindow, case: Case, office: Office, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.casework.reporting.make_report", lambda _office, _number, path: path.touch())
+    granted(case, {})
+    window.desk.changed.emit()
+    window.commands.show_case(case.number)
+    for _press in range(3):
+        window.registry.action("request.report").trigger()
+    qtbot.waitUntil(lambda: any(one.isVisible() for one in window.findChildren(Question)), timeout=30_000)
+    qtbot.wait(300)
+    assert sum(one.isVisible() for one in window.findChildren(Question)) == 1
+    asked = question(window)
+    office.places.reports.mkdir(parents=True, exist_ok=True)
+    (office.places.reports / f"{case.number}.pdf").write_bytes(b"somebody else's")
+    asked.submit_button.click()
+    qtbot.waitUntil(window.notice.isVisible, timeout=60_000)
+    assert window.notice.sentence.text() == f"The report was signed and written: {case.number}-2.pdf."
+
+
 def test_a_further_report_says_that_there_is_one(case: Case, office: Office) -> None:
     granted(case, {})
     page = replace(case_page(office, case.number), reports=(("R-1", "a.pdf"),))
@@ -421,3 +461,12 @@ def test_a_search_that_was_stopped_at_once_keeps_nothing_and_says_so(case: Case,
         search.throw(CancelledByUserError("The job was stopped; no model was changed."))
     case.move(S.LOCATING)
     assert following(case).sentence.endswith("No attack was finished, so the next search begins anew.")
+
+
+def test_sentences_of_the_story_count_and_end_as_one_speaks() -> None:
+    assert sentence_of("battery_interrupted", {"finished": ["direct"]}).startswith(
+        "The attacks were stopped; 1 that was finished is kept,"
+    )
+    assert sentence_of("erasure_run", {"steps": 1, "changed_count": 1}) == "Erased with 1 step; 1 tensor changed."
+    refused = sentence_of("status_changed", {"to": "refused"}, "No ground of Art. 17(1) applies.")
+    assert refused == "Now: Refused (No ground of Art. 17(1) applies)."

@@ -119,7 +119,7 @@ def test_greyed_button_says_why_in_words_and_tooltip(window: MainWindow, add_req
 def test_story_shows_local_times_and_hides_hashes(window: MainWindow, case: str) -> None:
     story = window.commands.case.story
     texts = [label.text() for label in story.findChildren(QLabel) if label.isVisible()]
-    assert "Now: Being sorted." in texts and "you" in texts
+    assert "Now: Checked, not yet searched." in texts and "you" in texts
     assert not any(len(text) > 64 and text.startswith("#") for text in texts)
     story.details.click()
     assert any(text.startswith("#") for text in (label.text() for label in story._technical) if text)
@@ -420,3 +420,18 @@ def test_requests_do_not_pile_up_widgets(window: MainWindow, case: str, qtbot: Q
 
 def test_status_bar_counts_the_entries(window: MainWindow, case: str, office: Office) -> None:
     assert window.ledger_words.text() == f"Ledger open · {office.ledger.head().size} entries"
+
+
+def test_a_passing_remark_has_room_beside_a_job_and_the_ledger(
+    window: MainWindow, case: str, operations: Operations, qtbot: QtBot
+) -> None:
+    window.resize(1024, 600)
+    locate(window)
+    operations.last.progress(1, 4)
+    qtbot.waitUntil(window.job_strip.isVisible)
+    remark = "What you typed is kept until the console is closed: open the form again to go on."
+    window.say(remark)
+    qtbot.wait(50)
+    assert window.ledger_words.isVisible() and window.passing_words.isVisible()
+    assert window.passing_words.width() >= 20 * window.fontMetrics().averageCharWidth()
+    assert window.passing_words.text() == remark and window.passing_words.toolTip() == remark

@@ -15,6 +15,7 @@ import tiny
 import torch
 from invented import FACTS, OTHERS, OUTSIDERS, SUBJECT
 
+from console.casework.text_files import read_text_file
 from console.domain.benchmark_files import (
     AttackProbe,
     Benchmark,
@@ -235,7 +236,7 @@ class TestTofu:
         """All four are read whole; the first rows of each are run."""
         names = ("forget01_perturbed", "retain_perturbed", "real_authors_perturbed", "world_facts_perturbed")
         given = [
-            NamedFile(role, name, (Path(TOFU_FOLDER) / f"{name}.jsonl").read_text(encoding="utf-8"))
+            NamedFile(role, read_text_file(Path(TOFU_FOLDER) / f"{name}.jsonl"))
             for role, name in zip(("forget", "retain", "real_authors", "world_facts"), names, strict=True)
         ]
         whole = read_files(Benchmark.TOFU, given)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from console.errors import LedgerDamagedError, PassphraseError
+from console.errors import InputError, LedgerDamagedError, PassphraseError
 from console.ledger import VerificationResult
 from console.ledger.verify import verify_ledger
 
@@ -46,11 +46,16 @@ def case(office):
 def test_a_whole_ledger_is_whole_and_says_what_nobody_looked_at(case) -> None:
     result = verified(case)
     assert result.ok and result.checked == 4 and result.findings == ()
-    assert [sentence.split(" ")[1] for sentence in result.not_checked] == ["settings", "and", "ledger"]
+    assert [sentence.split(" ")[1] for sentence in result.not_checked] == [
+        "settings",
+        "each",
+        "and",
+        "ledger",
+    ]
     with case.open(read_only=True) as ledger:
         assert verify_ledger(ledger, projector=case.projector, sealed_by=SEALED_BY) == result
         witness = verify_ledger(ledger, projector=case.projector, witnesses=[])
-        assert len(witness.not_checked) == 3
+        assert len(witness.not_checked) == 4
 
 
 def test_an_empty_ledger_is_not_whole(office, codes) -> None:
@@ -124,6 +129,15 @@ VAULT_ATTACKS = {
         "event 4 destroyed is not what is marked",
     ),
     "brought back": ("UPDATE vault_key SET request_id = 'ER-2'", "Event 4 destroyed the data of 'ER-2', and there is"),
+    "misdated": (
+        "UPDATE vault_item SET created_at = '1999-01-01T00:00:00Z' WHERE kind = 'note'",
+        "time of a sealed item",
+    ),
+    "destroyed at another time": (
+        "UPDATE vault_tombstone SET shredded_at = '2025-03-01T09:00:00.000000Z'",
+        "'ER-2' is marked as destroyed at another time than event 4",
+    ),
+    "destroyed at no time": ("UPDATE vault_tombstone SET shredded_at = 'x'", "at another time than event 4"),
     "signing key": ("UPDATE secret SET value = randomblob(60) WHERE name = 'checkpoint-key'", "does not open"),
 }
 
@@ -148,6 +162,97 @@ def test_an_edited_projection_is_found(case, codes) -> None:
     with case.raw() as connection:
         connection.execute("DELETE FROM projection")
     assert {finding.code.value for finding in verified(case).findings} == {"PROJECTION"}
+
+
+@pytest.mark.parametrize(
+    "value", ["'{'", "'[1]'", "'null'", "'{}'", "cast(x'7bff' as text)"], ids=["half", "list", "null", "{}", "no UTF-8"]
+)
+def test_a_list_row_that_cannot_be_read_is_a_finding(case, codes, value: str) -> None:
+    with case.raw() as connection:
+        connection.execute(f"UPDATE projection SET state_json = {value} WHERE name = 'request' AND key = 'ER-1'")
+    result = verified(case)
+    assert codes(result) == {("PROJECTION", None)} and len(result.findings) == 1
+    with case.open(read_only=True) as ledger:
+        if value not in ("'{}'", "cast(x'7bff' as text)"):
+            with pytest.raises(LedgerDamagedError, match="request 'ER-1' was changed outside the console"):
+                ledger.projected("request", "ER-1")
+            unreadable: dict[str, LedgerDamagedError] = {}
+            assert list(ledger.projection("request", unreadable)) == ["ER-2"] and list(unreadable) == ["ER-1"]
+
+
+def test_the_event_that_a_list_row_names_is_compared(case, codes) -> None:
+    with case.raw() as connection:
+        connection.execute("UPDATE projection SET seq = 1 WHERE name = 'request' AND key = 'ER-2'")
+    result = verified(case)
+    assert codes(result) == {("PROJECTION", None)} and "request 'ER-2'" in result.findings[0].message
+
+
+@pytest.mark.parametrize("claimed", ["x", "", "-1", "0", "99", "01", "١"])
+def test_a_version_that_no_projector_has_hides_nothing(case, codes, claimed: str) -> None:
+    with case.raw() as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'projector_version'", (claimed,))
+        connection.execute("UPDATE projection SET state_json = '{}' WHERE name = 'request' AND key = 'ER-1'")
+    messages = [finding.message for finding in verified(case).findings]
+    assert codes(verified(case)) == {("PROJECTION", None)} and len(messages) == 2
+    assert "does not know" in messages[0] and "request 'ER-1'" in messages[1]
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("CREATE TABLE more (x TEXT) STRICT", "a table 'more' that the console did not make"),
+        ("CREATE VIEW seen AS SELECT * FROM vault_item", "a view 'seen'"),
+        ("CREATE TRIGGER t AFTER INSERT ON vault_item BEGIN DELETE FROM vault_item; END", "a trigger 't'"),
+        ("CREATE INDEX i ON vault_item (kind)", "indexes of the table vault_item"),
+        ("DROP INDEX ix_events_request_id", "indexes of the table events"),
+        ("ALTER TABLE vault_item ADD COLUMN more TEXT", "The table vault_item does not have the form"),
+        ("DROP TABLE setting", "The table setting is missing"),
+        ("DROP TABLE vault_tombstone", "The table vault_tombstone is missing"),
+        ("PRAGMA user_version = 7", "user_version is 7"),
+        ("PRAGMA application_id = 7", "application_id is 7"),
+    ],
+)
+def test_a_file_that_holds_another_thing_than_the_console_makes(case, statement: str, said: str) -> None:
+    with case.raw() as connection:
+        connection.execute(statement)
+    findings = verified(case).findings
+    assert findings[0].code.value == "SCHEMA" and said in findings[0].message
+
+
+@pytest.mark.parametrize("mark", [None, b"{"], ids=["missing", "damaged"])
+def test_without_a_mark_vault_and_lists_are_compared_all_the_same(case, codes, mark: bytes | None) -> None:
+    case.mark.unlink() if mark is None else case.mark.write_bytes(mark)
+    result = verified(case)
+    assert codes(result) == {("TRUNCATED", None)}
+    assert not any("not compared" in sentence for sentence in result.not_checked)
+    with case.raw() as connection:
+        connection.execute("DELETE FROM projection")
+        connection.execute("DELETE FROM vault_key")
+    assert {finding.code.value for finding in verified(case).findings} == {"TRUNCATED", "VAULT", "PROJECTION"}
+
+
+@pytest.mark.parametrize("cut", [PAGE, 100, PAGE + 100])
+def test_a_file_that_was_cut_off_is_not_whole_wherever_the_cut_is(case, codes, cut: int) -> None:
+    case.path.write_bytes(case.path.read_bytes()[:-cut])
+    assert ("PAGE", None) in codes(verified(case))
+    with pytest.raises(LedgerDamagedError) as caught:
+        case.open()
+    assert "choose another" not in str(caught.value)
+
+
+def test_a_ledger_that_does_not_begin_with_its_opening_is_named(case, codes) -> None:
+    assert verified(case, opening="registered").ok
+    result = verified(case, opening="opened")
+    assert codes(result) == {("EMPTY", None)} and "never finished" in result.findings[0].message
+
+
+def test_what_no_file_can_hold_is_not_there(case) -> None:
+    half = "ER-\udcff"
+    with case.open(read_only=True) as ledger:
+        assert ledger.projected("request", half) is None and ledger.events(half) == []
+        assert ledger.sealed_items(half) == [] and ledger.setting(half) is None
+        with pytest.raises(InputError, match="no sealed item"):
+            ledger.unseal(half)
 
 
 def test_projections_of_another_version_are_said_to_be_unchecked(case) -> None:
