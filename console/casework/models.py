@@ -16,7 +16,6 @@ from console.domain.own_words import names_someone
 from console.domain.portable_names import why_not_a_name
 from console.domain.roles import Duty
 from console.domain.visible import quoted
-from console.engines.model_files import base_named_by
 from console.errors import ConsoleError, InputError, ModelFileError
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 
@@ -141,6 +140,9 @@ def base_for(office: Office, path: Path, name: str | None) -> str | None:
         InputError: a base for what is no adapter, or none for what is one; the sentence says what to do.
         ModelFileError: an adapter that is damaged.
     """
+    # Here and not above: it brings in what reads weights, and the window opens without that.
+    from console.engines.model_files import base_named_by
+
     said = base_named_by(path)
     if said is None:
         if name is not None:
