@@ -170,7 +170,7 @@ class TestTrueCause:
             (b"", "is empty (0 bytes)"),
             (b" \r\n\t\n", "is empty but for blanks"),
             (b"\xef\xbb\xbf", "is empty but for blanks"),
-            (gzip.compress(b"subject,prompt,answer"), "is packed with gzip"),
+            (gzip.compress(b"subject,prompt,answer", mtime=0), "is packed with gzip"),
             (packed("facts.csv"), "is a zip archive"),
             (packed("xl/workbook.xml"), "is an Excel workbook"),
             (packed("word/document.xml"), "is a word processor's document"),
