@@ -90,7 +90,7 @@ def test_a_ledger_of_version_1_says_which_entries_hold_clear_words(office: Offic
         body = {"v": 1, "to": "on_hold", "reason": "Clear words of then."}
         seq = transaction.append(StatusChanged.kind, body, request_id=number, actor="p-1").seq
     assert clear_words(office) == (seq,)
-    assert case_page(office, number).timeline[-1].what == "Now: On hold (Clear words of then.)."
+    assert case_page(office, number).timeline[-1].what == "Now: On hold (Clear words of then)."
     assert f"1 entry of an older console holds words that people typed, in the clear ({seq})" in export_sentence((seq,))
 
 
