@@ -53,7 +53,7 @@ def test_advice_and_corpus_of_a_request(office: Path) -> None:
     ("arguments", "says"),
     [
         (("advise", "ER-2026-0001", "--model", "nothing"), "no model 'nothing'"),
-        (("advise", "ER-2026-0099", "--model", "taught"), "no request ER-2026-0099"),
+        (("advise", "ER-2026-0099", "--model", "taught"), "no request 'ER-2026-0099'"),
         (("advise", "ER-2026-0001", "--model", "taught", "--minutes", "0"), "more than 0 minutes"),
         (("corpus", "ER-2026-0001", "--model", "taught", "--set", "texts=-1"), "'texts'"),
     ],
