@@ -26,10 +26,10 @@ from console.attacks.protocol import (
     facts,
 )
 from console.attacks.templating import asked, by_prompt_id, cannot_ask, fill, relatives, section, templates_for, told
+from console.domain.comparing import newcombe
 from console.domain.forget_set import ForgetItem
 from console.domain.results import Access, Evidence, LeakGain, Rate, decimal_text
 from console.engines.protocol import GREEDY, Capability, Continuation, LanguageModel, Prompt
-from console.evaluation.leak_gain import newcombe
 
 HELPERS = 3
 HELPER_TOKENS = 32

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from console.attacks.protocol import (
     Attack,
     AttackSettings,
@@ -16,7 +18,17 @@ from console.attacks.protocol import (
     retained_of,
 )
 from console.domain.reading import THOUGHT_TOKENS
-from console.domain.results import AttackRow, Evidence, Outcome, Rate, SeedRate, Status, decimal_text
+from console.domain.results import (
+    AttackRow,
+    Evidence,
+    FactCount,
+    Outcome,
+    Rate,
+    SeedRate,
+    Status,
+    TextPlace,
+    decimal_text,
+)
 from console.engines.protocol import LanguageModel, Scored, ScoreRequest
 from console.errors import InputError, JobFailedError, NotPossibleError
 from console.evaluation.membership import measured_area
@@ -64,8 +76,34 @@ def _rate(rows: Sequence[AttemptRow]) -> Rate | None:
     return Rate(hits=sum(row.hit for row in rows), trials=len(rows)) if rows else None
 
 
-def summarise(attempts: Sequence[AttemptRow]) -> Outcome:
+def by_fact(rows: Sequence[AttemptRow], order: Sequence[str]) -> tuple[FactCount, ...]:
+    """The attempts by fact, in the order of the ids given."""
+    counted: dict[str, list[bool]] = {}
+    for row in rows:
+        counted.setdefault(row.item_id, []).append(row.hit)
+    return tuple(
+        FactCount(fact=place, hits=sum(counted[item]), trials=len(counted[item]))
+        for place, item in enumerate(order)
+        if item in counted
+    )
+
+
+def _places(rows: Sequence[AttemptRow], others: Sequence[float], order: Sequence[str]) -> tuple[TextPlace, ...]:
+    """Where each text's score lies among the other group's."""
+    known, ranked = {item: place for place, item in enumerate(order)}, np.sort(np.asarray(others))
+    scores = [row.score for row in rows]
+    below, up_to = (np.searchsorted(ranked, scores, side=side) for side in ("left", "right"))
+    return tuple(
+        TextPlace(fact=known[row.item_id], above=decimal_text(round(float(share), 4)))
+        for row, share in zip(rows, (below + up_to) / (2 * len(others)), strict=True)
+    )
+
+
+def summarise(attempts: Sequence[AttemptRow], items: Sequence[str] = ()) -> Outcome:
     """Counts of one attack's attempts; one that was cut off inside a thought is no answer, and counted apart.
+
+    Args:
+        items: ids of the request's items in their order; in the order in which they are asked where none are given.
 
     Raises:
         ValueError: no answer about the request's own items.
@@ -79,15 +117,22 @@ def summarise(attempts: Sequence[AttemptRow]) -> Outcome:
     by_item: dict[str, bool] = {}
     for row in own:
         by_item[row.item_id] = by_item.get(row.item_id, False) or row.hit
-    members = [row.score for row in own if row.score is not None]
-    held_out = [row.score for row in control if row.score is not None]
+    order = items or tuple(by_item)
+    scored, strangers = ([row for row in rows if row.score is not None] for rows in (own, control))
+    members, held_out = ([float(row.score or 0.0) for row in rows] for rows in (scored, strangers))
+    compared = bool(members and held_out)
     chance = sum(row.chance for row in own) / len(own)
     return Outcome(
         attempts=rate,
         items=Rate(hits=sum(by_item.values()), trials=len(by_item)),
         control=_rate(control),
-        area=measured_area(members, held_out) if members and held_out else None,
+        area=measured_area(members, held_out) if compared else None,
         chance=decimal_text(round(chance, 6)) if chance else None,
+        facts=by_fact(own, order),
+        members=_places(scored, held_out, order) if compared else (),
+        held_out=_places(strangers, members, tuple(dict.fromkeys(row.item_id for row in strangers)))
+        if compared
+        else (),
     )
 
 
@@ -176,7 +221,8 @@ def run_attack(attack: Attack, model: LanguageModel, target: AttackTarget) -> At
         evidence=evidence_of(attack, target),
         access=attack.info.access,
         budget=whole_budget(attack, target.settings),
-        outcome=summarise(attempts),
+        outcome=summarise(attempts, [item.id for item in target.items]),
+        sampled=draws(attack, target.settings),
         leak_gains=leak_gains_of(attack, attempts),
         by_seed=by_seed,
         cut_off=_cut_off(attempts),

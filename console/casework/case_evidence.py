@@ -29,7 +29,8 @@ from console.domain.jurisdiction import resolve_profile
 from console.domain.own_words import tells_of
 from console.domain.request_terms import Channel, Ground, RequestStatus
 from console.domain.results import Battery, Rate, Status
-from console.domain.verdict import Thresholds, Verdict, Word, decide
+from console.domain.verdict import RULES_VERSION, Thresholds, Verdict, Word, decide, version_of
+from console.domain.verdict_words import WORDS
 from console.errors import InputError, NotPossibleError
 from console.reports import evidence as parts
 from console.reports.limits import limits_for, not_checked
@@ -168,7 +169,8 @@ def _verdict(
         reached = VerdictReached.model_validate(_event_body(office, state["verdict"]["seq"]))
         return reached.verdict, reached.utility, Thresholds.model_validate(state["plan"]["thresholds"])
     before, reference = batteries["before"], batteries.get("reference")
-    thresholds = Thresholds()
+    counted_by_fact = version_of(before.battery) == RULES_VERSION
+    thresholds = Thresholds.current() if counted_by_fact else Thresholds()
     verdict = decide(before.battery, before.battery, reference.battery if reference else None, None, thresholds)
     if verdict.word is not Word.NOT_LOCATED:
         raise NotPossibleError(
@@ -319,9 +321,8 @@ def _attempts(battery: Battery | None, attack: str) -> Rate | None:
 
 def _copies(verdict: Verdict) -> tuple[parts.Copy, ...]:
     """Where else the data may sit; only what the console itself looked at has another state than *unknown*."""
-    states = {Word.REMOVED: "deleted", Word.SUPPRESSED: "suppressed"}
     return (
-        parts.Copy(place="The erased model", state=states.get(verdict.word, "retained")),
+        parts.Copy(place="The erased model", state=WORDS[verdict.word].copy),
         parts.Copy(place="The model as it was before", state="retained", note="Delete it once the new one is in use."),
         parts.Copy(place="Training data, backups, caches, derived models", state="unknown", note="Not looked at."),
     )

@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from console.casework.asking_again import settle
 from console.casework.batteries import (
     Suite,
     bound_suites,
@@ -47,7 +48,7 @@ from console.domain.results import Stage, Utility
 from console.domain.roles import Duty
 from console.domain.suites import QUICK
 from console.domain.values import only_as_written
-from console.domain.verdict import Thresholds, Verdict, Word, decide, located
+from console.domain.verdict import RULES_VERSION, Thresholds, Verdict, Word, decide, located
 from console.errors import ConsoleError, DiskFullError, InputError, ModelFileError, NotPossibleError
 from console.jobs.spec import JobKind, JobSpec
 from console.ledger import Transaction
@@ -112,6 +113,9 @@ def locate(
     suite = suite_for(office, number, knowledge, plan, questions, engine, places)
     seq, before = yield from run_battery(office, number, Stage.BEFORE, state["name"], suite, knowledge, device)
     reference = yield from reference_battery(office, number, state, suite, knowledge, device)
+    (seq, before), reference = yield from settle(
+        office, number, suite, knowledge, device, (seq, before), reference, Thresholds.current()
+    )
     found = located(before.battery, reference[1].battery if reference else None)
     if searching:
         _move(office, number, S.DECISION_PENDING)
@@ -167,7 +171,7 @@ def _settle_plan(
     beyond_limits: str,
 ) -> dict[str, Any]:
     """Fix method, suite and thresholds in the ledger, approve, and start: all before anything runs."""
-    thresholds = Thresholds()
+    thresholds = Thresholds.current()
     state = model_state(office, model)
     body = PlanFixed(
         method=method,
@@ -409,15 +413,20 @@ def attack(office: Office, number: str, artefact: str, device: str = "auto") -> 
     before = recorded(office, number, Stage.BEFORE, state["parent"], suite.hash) if suite is not None else None
     if plan is None or suite is None or before is None:
         raise NotPossibleError(_nothing_before(number, planned=plan is not None, bound=suite is not None))
+    thresholds = Thresholds.model_validate(plan["thresholds"])
     after = yield from run_battery(office, number, Stage.AFTER, state["name"], suite, knowledge, device)
     reference = yield from reference_battery(office, number, state, suite, knowledge, device)
+    if thresholds.rules >= RULES_VERSION:
+        after, reference = yield from settle(
+            office, number, suite, knowledge, device, after, reference, thresholds, before
+        )
     utility = measured_utility(office, number, knowledge, before[1], after[1])
     verdict = decide(
         before[1].battery,
         after[1].battery,
         reference[1].battery if reference else None,
         utility,
-        Thresholds.model_validate(plan["thresholds"]),
+        thresholds,
         claim_of(office, request, state["name"]),
     )
     body = VerdictReached(

@@ -10,6 +10,7 @@ from typing import Any
 
 from console.casework.office import Office, system_clock
 from console.domain.events import ReportSigned
+from console.domain.verdict_words import WORDS
 from console.domain.visible import quoted
 from console.errors import InputError
 from console.ledger import Event
@@ -18,7 +19,7 @@ from console.reports.evidence import Evidence
 from console.reports.lights import ledger_light, signer_light
 from console.reports.verification import Light, LightState, RecordedReport, ReportSignature, ReportVerification, Trust
 from console.reports.watched_check import WatchedCheck
-from console.reports.wording import VERDICTS, instant_text
+from console.reports.wording import instant_text
 
 
 def start_check(path: Path, now: datetime) -> WatchedCheck:
@@ -156,6 +157,6 @@ def verification_json(result: ReportVerification) -> dict[str, Any]:
 
 def subject_words(evidence: Evidence) -> str:
     """The case, the report and the verdict that a file states."""
-    title = VERDICTS[evidence.verdict.word].title
+    title = WORDS[evidence.verdict.word].title
     made = instant_text(evidence.created_at)
     return f"Case {evidence.request.number}, report {evidence.report_id} of {made}. Verdict: {title}."

@@ -171,6 +171,8 @@ def demo_json(result: DemoResult, peak_rss_mb: int) -> dict[str, Any]:
         "reasons": list(outcome.verdict.reasons),
         "caps": list(outcome.verdict.caps),
         "not_counted": list(outcome.verdict.not_counted),
+        "compared_with": outcome.verdict.compared_with,
+        "excluded": list(outcome.verdict.excluded),
         "report": str(result.report.file.path),
         "report_sha256": result.report.file.sha256,
         "before": battery_json(outcome.before),

@@ -209,7 +209,7 @@ def _on_office(start: _Jobs, chosen: Sequence[Choice], options: BenchOptions) ->
     trial = Trial(jobs, plan, taught, base, trial_payload(knowledge, sample_items(SUBJECT)), knowledge, SUBJECT)
     never, knowing = given_away(trial.reference), given_away(trial.before)
     facts = len(questions(trial.payload.forget))
-    kept = float(Thresholds().kept_share)
+    kept = float(Thresholds.current().kept_share)
     return MethodsBench(
         on=On.OFFICE.value,
         model=Path(base.path).name,

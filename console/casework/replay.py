@@ -9,7 +9,7 @@ from console.casework.office import Office
 from console.casework.requests import request_state
 from console.domain.events import BatteryRecorded, PlanFixed, VerdictReached
 from console.domain.results import Battery
-from console.domain.verdict import RULES, Thresholds, Verdict, decide
+from console.domain.verdict import VERSIONS, Thresholds, Verdict, decide
 from console.errors import InputError
 
 
@@ -43,10 +43,10 @@ def replay(office: Office, version: int | None = None) -> tuple[Replayed, ...]:
             and its reasons would have been the same under them.
 
     Raises:
-        InputError: no such version of the rules.
+        InputError: no such version of the rules, or one that needs counts which the ledger does not hold.
     """
-    if version is not None and version not in RULES:
-        raise InputError(f"There is no version {version} of the rules; known are {', '.join(map(str, RULES))}.")
+    if version is not None and version not in VERSIONS:
+        raise InputError(f"There is no version {version} of the rules; known are {', '.join(map(str, VERSIONS))}.")
     thresholds: dict[str, Thresholds] = {}
     results: list[Replayed] = []
     for event in office.ledger.events():
@@ -56,6 +56,11 @@ def replay(office: Office, version: int | None = None) -> tuple[Replayed, ...]:
         if event.kind != VerdictReached.kind or not event.request_id:
             continue
         body = VerdictReached.model_validate(event.body)
+        if version is not None and version > thresholds[body.thresholds_hash].rules:
+            raise InputError(
+                f"The verdict on {event.request_id} was planned for version {thresholds[body.thresholds_hash].rules} "
+                f"of the rules; version {version} needs thresholds and counts that were not recorded then."
+            )
         before, after = _battery(office, body.before_seq), _battery(office, body.after_seq)
         assert before is not None and after is not None
         again = decide(

@@ -28,6 +28,7 @@ from console.domain.results import Battery, Stage
 from console.domain.roles import Duty
 from console.domain.sequence import (
     OWN_CHANGE,
+    RECHECK_RULES,
     ChainLimits,
     ChainMeasure,
     Link,
@@ -42,7 +43,6 @@ from console.domain.sequence import (
 )
 from console.domain.suites import RECHECK
 from console.domain.teaching import without_subjects
-from console.domain.verdict import RULES_VERSION
 from console.errors import InputError, ModelFileError, NotPossibleError
 from console.jobs.spec import JobKind, JobSpec, ModelReference
 
@@ -202,7 +202,7 @@ def _record(
             reference_seq=reference[0] if reference else None,
             standing=judged.standing.value,
             by=judged.by,
-            rules_version=RULES_VERSION,
+            rules_version=RECHECK_RULES,
             attempts=transaction.seal(number, ATTEMPTS, plain({"attempts": value["attempts"]})),
             attacks=tuple(value["attacks"]),
             settings={**value["settings"], **value["engine"]},

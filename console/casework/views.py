@@ -156,6 +156,8 @@ class CasePage:
     verdict_rule: str | None
     verdict_reasons: tuple[str, ...]
     verdict_caps: tuple[str, ...]
+    verdict_excluded: tuple[str, ...]
+    verdict_compared: str
     models: tuple[str, ...]
     model: str | None
     artefact: str | None
@@ -487,6 +489,8 @@ def case_page(office: Office, number: str) -> CasePage:
         verdict_rule=verdict.rule if verdict else None,
         verdict_reasons=verdict.reasons if verdict else (),
         verdict_caps=(*verdict.caps, *verdict.not_counted) if verdict else (),
+        verdict_excluded=verdict.excluded if verdict else (),
+        verdict_compared=str(verdict.compared_with or "") if verdict else "",
         models=selectable_models(office),
         model=case_model(office, state),
         artefact=artefact,

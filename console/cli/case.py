@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -177,6 +178,14 @@ def erase(
     session.show(value, words)
 
 
+def _compared(with_what: str | None) -> dict[str, str]:
+    return {"Compared with": with_what} if with_what else {}
+
+
+def _excluded(said: Sequence[str]) -> list[str]:
+    return [f"Would have been found with 95 % probability {line}." for line in said]
+
+
 def after_erasure(number: str, artefact: str, *, is_due: bool) -> str:
     """The command that follows; what was searched as a file is written as one before it is attacked."""
     return f"erasure-console export {artefact}" if is_due else f"erasure-console attack {number} --artefact {artefact}"
@@ -214,8 +223,8 @@ def attack(
     }
 
     def words() -> None:
-        rows({"Verdict": f"{verdict.word.value} (rule {verdict.rule})"})
-        for line in (*verdict.reasons, *verdict.caps, *verdict.not_counted):
+        rows({"Verdict": f"{verdict.word.value} (rule {verdict.rule})", **_compared(verdict.compared_with)})
+        for line in (*verdict.reasons, *verdict.caps, *verdict.not_counted, *_excluded(verdict.excluded)):
             say_line(f"  - {line}")
         battery_words(value["after"])
         behaviour_words(*behaved, _STAGES)
@@ -348,8 +357,9 @@ def demo(
     value = demo_json(result, peak)
 
     def words() -> None:
-        rows({"Request": result.number, "Verdict": f"{value['verdict']} (rule {value['rule']})"})
-        for line in (*value["reasons"], *value["caps"], *value["not_counted"]):
+        compared = _compared(value["compared_with"])
+        rows({"Request": result.number, "Verdict": f"{value['verdict']} (rule {value['rule']})", **compared})
+        for line in (*value["reasons"], *value["caps"], *value["not_counted"], *_excluded(value["excluded"])):
             say_line(f"  - {line}")
         say("Before\n")
         battery_words(value["before"])

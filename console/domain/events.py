@@ -220,7 +220,11 @@ class JobEnded(Body):
 
 
 class BatteryRecorded(Body):
-    """A suite's counts on one model; every attempt lies sealed in the vault item ``attempts``."""
+    """A suite's counts on one model; every attempt lies sealed in the vault item ``attempts``.
+
+    Attributes:
+        again: vault items with the fresh attempts for what was hit; recorded once more with their counts in the rows.
+    """
 
     kind: ClassVar[str] = "battery_recorded"
     job_id: str
@@ -233,6 +237,7 @@ class BatteryRecorded(Body):
     attacks: tuple[dict[str, Any], ...] = ()
     settings: dict[str, Any] = {}
     behaviour: Behaviour | None = None
+    again: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
 
 
 class BatteryInterrupted(Body):

@@ -89,3 +89,31 @@ def mann_whitney(area: float, members: int, others: int, confidence: float = CON
     low = 0.0 if area == 0 else _bisect(distance, -reach)
     high = 1.0 if area == 1 else _bisect(distance, reach)
     return low, high
+
+
+def _student_below(value: float, degrees: int) -> float:
+    """P(T <= value) for Student's t with whole degrees of freedom, as a finite sum (Abramowitz and Stegun 26.7.3-4)."""
+    angle = math.atan(value / math.sqrt(degrees))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = degrees % 2
+    term, total = (cosine, cosine) if odd else (1.0, 1.0)
+    for step in range(2 if odd else 1, degrees - 1, 2):
+        term *= cosine * cosine * step / (step + 1)
+        total += term
+    if degrees == 1:
+        return 0.5 + angle / math.pi
+    central = 2 / math.pi * (angle + sine * total) if odd else sine * total
+    return (1 + central) / 2
+
+
+@lru_cache(maxsize=256)
+def student_quantile(share: float, degrees: int) -> float:
+    """The value that Student's t with ``degrees`` of freedom stays below with probability ``share`` (at least 0.5).
+
+    Raises:
+        ValueError: no degrees of freedom, or a share outside [0.5, 1).
+    """
+    if degrees < 1 or not 0.5 <= share < 1:
+        raise ValueError(f"there is no quantile {share} with {degrees} degrees of freedom")
+    # tan maps [0, 1) onto all values from 0 on, so that one bisection serves every tail.
+    return math.tan(math.pi / 2 * _bisect(lambda part: _student_below(math.tan(math.pi / 2 * part), degrees), share))

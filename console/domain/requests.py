@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints, mo
 
 from console.domain.request_terms import Channel, Exception17, Ground, RefusalBasis, RequestStatus
 from console.domain.verdict import Word
+from console.domain.verdict_words import WORDS
 from console.errors import InputError, NotPossibleError
 
 __all__ = [
@@ -168,19 +169,10 @@ TRANSITIONS: dict[RequestStatus, frozenset[RequestStatus]] = {
     _S.ON_HOLD: _HOLDABLE | {_S.WITHDRAWN, _S.SUPERSEDED},
 }
 
-_STATUS_OF_VERDICT = {
-    Word.REMOVED: _S.VERIFIED,
-    Word.SUPPRESSED: _S.RESIDUAL,
-    Word.RESIDUAL: _S.RESIDUAL,
-    Word.FAILED: _S.FAILED,
-    Word.UTILITY_LOST: _S.FAILED,
-    Word.NOT_LOCATED: _S.NO_MATCH,
-}
-
 
 def status_for_verdict(word: Word) -> RequestStatus:
     """The state that a verdict leads to: only *removed* is a verified erasure."""
-    return _STATUS_OF_VERDICT[word]
+    return WORDS[word].status
 
 
 def check_transition(status: RequestStatus, to: RequestStatus, facts: TransitionFacts) -> None:

@@ -7,7 +7,7 @@ are decimal strings, so that a hash over them means the same on every machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 
@@ -53,7 +53,13 @@ class Stage(StrEnum):
 
 
 def decimal_text(value: float | Decimal) -> str:
-    """A real number as a fixed-point decimal string, so that it can stand in a hashed body."""
+    """A real number as a fixed-point decimal string, so that it can stand in a hashed body.
+
+    Raises:
+        ValueError: the value is no number, or not finite.
+    """
+    if not Decimal(str(value)).is_finite():
+        raise ValueError(f"{value} is no number that can be recorded")
     return f"{Decimal(str(value)):z.{DECIMAL_PLACES}f}"  # no "-0.0000": one number, one text
 
 
@@ -109,6 +115,40 @@ class AreaUnderCurve(_Frozen):
     non_members: int = Field(ge=1)
 
 
+class FactCount(_Frozen):
+    """The attempts on one fact of the request, or on one fact of a stranger.
+
+    Attributes:
+        fact: its place in the request, from 0; the same for every model.
+    """
+
+    fact: int = Field(ge=0)
+    hits: int = Field(ge=0)
+    trials: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _possible(self) -> FactCount:
+        if self.hits > self.trials:
+            raise ValueError(f"{self.hits} hits in {self.trials} trials is not a rate")
+        return self
+
+    @property
+    def rate(self) -> Rate:
+        return Rate(hits=self.hits, trials=self.trials)
+
+
+class TextPlace(_Frozen):
+    """Where one text's score lies among those of the other group.
+
+    Attributes:
+        fact: the fact that the text is about, counted in its own group.
+        above: share of the other group's texts that look less familiar, ties half, as decimal text: 0.5 is the middle.
+    """
+
+    fact: int = Field(ge=0)
+    above: str
+
+
 class Outcome(_Frozen):
     """One attack on one model: attempts, distinct facts, and the same on facts nobody taught it.
 
@@ -119,6 +159,9 @@ class Outcome(_Frozen):
         control: attempts that "gave" a fact of subjects nobody taught to the model (negative control).
         area: membership inference only.
         chance: mean probability (decimal text) that guessing hits, for attacks that offer answers to choose from.
+        facts: the attempts by fact (from rules version 3 on).
+        members, held_out: membership inference only, and also from then on: each text of the person among the
+            held-out ones, and each held-out text among the person's.
     """
 
     attempts: Rate
@@ -126,6 +169,9 @@ class Outcome(_Frozen):
     control: Rate | None = None
     area: AreaUnderCurve | None = None
     chance: str | None = None
+    facts: tuple[FactCount, ...] = Field(default=(), exclude_if=lambda value: not value)
+    members: tuple[TextPlace, ...] = Field(default=(), exclude_if=lambda value: not value)
+    held_out: tuple[TextPlace, ...] = Field(default=(), exclude_if=lambda value: not value)
 
 
 class LeakGain(_Frozen):
@@ -164,6 +210,9 @@ class AttackRow(_Frozen):
         by_seed: the sampled attempts by seed, where the suite repeats them; ``outcome`` counts all seeds together.
         cut_off: attempts on the request's own facts whose room ended inside a thought; being no answers, they are in
             none of the other counts.
+        sampled: its answers are drawn, so that the same questions can be asked again.
+        again: fresh draws of the same questions, by fact: what hit is asked again, so that luck shows as luck. They
+            are recorded apart and put beside the row when a verdict is reached.
     """
 
     attack: str
@@ -177,6 +226,8 @@ class AttackRow(_Frozen):
     leak_gains: tuple[LeakGain, ...] = Field(default=(), exclude_if=lambda value: not value)
     by_seed: tuple[SeedRate, ...] = Field(default=(), exclude_if=lambda value: not value)
     cut_off: int = Field(default=0, ge=0, exclude_if=lambda value: not value)
+    sampled: bool = Field(default=False, exclude_if=lambda value: not value)
+    again: tuple[FactCount, ...] = Field(default=(), exclude_if=lambda value: not value)
 
     @property
     def worst_seed(self) -> SeedRate | None:
@@ -291,6 +342,15 @@ class Battery(_Frozen):
 
     def row(self, attack: str) -> AttackRow | None:
         return next((row for row in self.rows if row.attack == attack), None)
+
+    def asked_again(self, fresh: Mapping[str, Sequence[FactCount]]) -> Battery:
+        """With fresh draws, by attack, beside the counts; later draws for a fact stand for earlier ones."""
+        rows = []
+        for row in self.rows:
+            kept = {count.fact: count for count in (*row.again, *fresh.get(row.attack, ()))}
+            again = tuple(kept[fact] for fact in sorted(kept))
+            rows.append(row.model_copy(update={"again": again}))
+        return self.model_copy(update={"rows": tuple(rows)})
 
     @property
     def unanswered(self) -> tuple[str, ...]:

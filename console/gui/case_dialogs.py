@@ -290,7 +290,7 @@ class EraseDialog(FormDialog):
 
 def _limits() -> str:
     """The thresholds in sentences; their hash goes into the record before the run."""
-    limits = Thresholds()
+    limits = Thresholds.current()
     return (
         f"An attack counts if it found at least {float(limits.power):.0%} of the facts before, with at least "
         f"{limits.minimum_attempts} attempts. The erasure failed if ordinary questions still bring back "

@@ -19,6 +19,8 @@ from console.domain.deadline import Urgency, day_text
 from console.domain.events import ErasureRun
 from console.domain.exports import ExportForm
 from console.domain.request_terms import RequestStatus
+from console.domain.verdict_terms import Word
+from console.domain.verdict_words import WORDS
 from console.gui.tones import Mark, Tone
 
 S = RequestStatus
@@ -160,36 +162,10 @@ class VerdictWords:
     mark: Mark
 
 
-_VERDICTS = {
-    "removed": VerdictWords(
-        "Removed",
-        "No attack finds more of the person's data than in a model that never had it, "
-        "and the model still answers what it must.",
-        Mark("done", Tone.GOOD),
-    ),
-    "suppressed": VerdictWords(
-        "Suppressed",
-        "The model no longer gives the data when it is asked, but the data may still be in it.",
-        Mark("soon", Tone.WARN),
-    ),
-    "residual": VerdictWords(
-        "Residual", "Ordinary questions still bring back part of the data.", Mark("soon", Tone.WARN)
-    ),
-    "failed": VerdictWords(
-        "Failed", "Ordinary questions still bring back at least half of what they did before.", Mark("failed", Tone.BAD)
-    ),
-    "utility lost": VerdictWords(
-        "Utility lost", "The model no longer answers what it must; it is not fit for service.", Mark("failed", Tone.BAD)
-    ),
-    "not located": VerdictWords(
-        "Not located", "No attack found the data in the model, so there was nothing to erase.", Mark("info", Tone.INFO)
-    ),
-}
-
-
 def verdict_words(word: str) -> VerdictWords:
     """The officer's words for a verdict of the closed list."""
-    return _VERDICTS[word]
+    entry = WORDS[Word(word)]
+    return VerdictWords(entry.title, entry.short, Mark(entry.mark, Tone(entry.tone)))
 
 
 # -- models and methods ---------------------------------------------------------------------

@@ -43,10 +43,13 @@ class ProofTab(QWidget):
         self._reasons.setSpacing(GRID // 2)
         self._caps = Text(tone=Tone.QUIET)
         self.caps = Disclosure("What is missing or weak", self._caps)
+        self._excluded = Text(tone=Tone.QUIET)
+        self.excluded = Disclosure("The smallest leak that would have been found", self._excluded)
         self._verdict.column.addWidget(head)
         self._verdict.column.addWidget(self._meaning)
         self._verdict.column.addLayout(self._reasons)
         self._verdict.column.addWidget(self.caps)
+        self._verdict.column.addWidget(self.excluded)
         column.addWidget(self._verdict)
         self._picture = Card()
         self.bars = PairedBars()
@@ -92,13 +95,15 @@ class ProofTab(QWidget):
             return
         words = verdict_words(page.verdict_word)
         self.chip.show_state(words.title, words.mark.icon, words.mark.tone)
-        self._rule.setText(f"Rule {page.verdict_rule}")
+        self._rule.setText(f"Rule {page.verdict_rule}{_compared(page)}")
         self._meaning.setText(words.meaning)
         clear(self._reasons)
         for reason in page.verdict_reasons:
             self._reasons.addWidget(Text(f"•  {in_words(reason, page)}"))
         self._caps.setText("\n".join(f"•  {in_words(cap, page)}" for cap in page.verdict_caps))
         self.caps.setVisible(bool(page.verdict_caps))
+        self._excluded.setText("\n".join(f"•  {in_words(line, page)}" for line in page.verdict_excluded))
+        self.excluded.setVisible(bool(page.verdict_excluded))
 
     def _show_behaviour(self, page: CasePage) -> None:
         rows = behaviour_rows(page)
@@ -124,6 +129,18 @@ class ProofTab(QWidget):
                 self._numbers.addWidget(Text(cell, tone=Tone.QUIET), index, column)
 
 
+def _compared(page: CasePage) -> str:
+    return f" · compared with {page.verdict_compared}" if page.verdict_compared else ""
+
+
 def _evidence(page: CasePage) -> tuple[object, ...]:
     """Everything of a page that the proof shows."""
-    return page.attacks, page.verdict_word, page.verdict_rule, page.verdict_reasons, page.verdict_caps, page.behaviour
+    return (
+        page.attacks,
+        page.verdict_word,
+        page.verdict_rule,
+        page.verdict_reasons,
+        page.verdict_caps,
+        page.verdict_excluded,
+        page.behaviour,
+    )

@@ -31,6 +31,7 @@ class JobKind(StrEnum):
     ERASE = "erase"
     PREPARE_QUESTIONS = "prepare-questions"
     OWN_PLACES = "own-places"
+    ASK_AGAIN = "ask-again"
     EVALUATE = "evaluate"
     ADVISE = "advise"
     CORPUS = "corpus"
@@ -155,6 +156,7 @@ class JobPayload(_Frozen):
         words: to look for in a model's neurons, or to try as triggers in a scan.
         teaching: training data for ``teach`` and exact retraining, the person already left out.
         places: where the model that is searched puts the facts, by item.
+        again: items that an attack asks for anew, by attack; ``draws`` fresh attempts for each.
     """
 
     forget: tuple[ForgetItem, ...] = ()
@@ -172,6 +174,8 @@ class JobPayload(_Frozen):
     # Left out where there are none, so that the hash of a payload stays what it was before this field came.
     words: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
     places: dict[str, tuple[OwnPlace, ...]] = Field(default={}, exclude_if=lambda value: not value)
+    again: dict[str, tuple[str, ...]] = Field(default={}, exclude_if=lambda value: not value)
+    draws: int = Field(default=0, exclude_if=lambda value: not value)
 
     @model_serializer(mode="wrap")
     def _without_what_says_nothing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

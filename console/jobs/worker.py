@@ -101,6 +101,7 @@ _TASKS = {
     JobKind.EVALUATE: ("benchmark", "evaluate"),
     JobKind.PREPARE_QUESTIONS: ("questions", "prepare_questions"),
     JobKind.OWN_PLACES: ("own_places", "own_places"),
+    JobKind.ASK_AGAIN: ("ask_again", "ask_again"),
     JobKind.ADVISE: ("advise", "advise"),
     JobKind.CORPUS: ("corpus", "self_made_corpus"),
     JobKind.SCAN: ("scan", "scan"),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from reportlab.platypus import Flowable, Paragraph, Table, TableStyle
 
 from console.domain.verdict import located
+from console.domain.verdict_words import WORDS
 from console.reports.chart import chart_rows, charts
 from console.reports.evidence import Evidence
 from console.reports.fonts import SANS, markup
 from console.reports.layout import IconLine, VerdictChip, framed, gap, mono, note, small, subheading
 from console.reports.style import BAD, CAUTION, CONTENT_WIDTH, GOOD, GRID, RULE, VERDICT_LOOKS, styles
 from console.reports.wording import (
-    VERDICTS,
     count_text,
     counted,
     date_text,
@@ -35,7 +35,7 @@ def _title(evidence: Evidence) -> list[Flowable]:
 
 def _verdict(evidence: Evidence) -> list[Flowable]:
     word = evidence.verdict.word
-    wording, look = VERDICTS[word], VERDICT_LOOKS[word]
+    wording, look = WORDS[word], VERDICT_LOOKS[word]
     content: list[Flowable] = [
         VerdictChip(wording.title, evidence.verdict.rule, look),
         gap(1),

@@ -13,13 +13,14 @@ import pikepdf
 import pypdfium2
 
 from console.domain.results import Battery, Rate
+from console.domain.verdict_words import WORDS
 from console.errors import InputError
 from console.paths import resource
 from console.reports.encoding import EVIDENCE_NAME, parse_evidence
 from console.reports.evidence import Evidence, counts, recomputed_verdict
 from console.reports.pdf_limits import LARGEST_EVIDENCE, MIB, beyond
 from console.reports.verification import Check
-from console.reports.wording import VERDICTS, count_text, counts_in
+from console.reports.wording import count_text, counts_in
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ def _verdict_check(evidence: Evidence) -> Check:
         return Check(
             name,
             False,
-            f"The counts give “{VERDICTS[reached.word].title}” by rule {reached.rule}; the report says "
-            f"“{VERDICTS[evidence.verdict.word].title}” by rule {evidence.verdict.rule}.",
+            f"The counts give “{WORDS[reached.word].title}” by rule {reached.rule}; the report says "
+            f"“{WORDS[evidence.verdict.word].title}” by rule {evidence.verdict.rule}.",
         )
     return Check(name, True, "The verdict follows from the counts and the thresholds.")
 
@@ -117,7 +118,7 @@ def _pages_check(evidence: Evidence, text: str, evidence_digest: str, ca_fingerp
     squeezed = re.sub(r"\s", "", text)
     wanted = {
         "the report's number": evidence.report_id,
-        "the verdict": VERDICTS[evidence.verdict.word].title.upper(),
+        "the verdict": WORDS[evidence.verdict.word].title.upper(),
         "the verdict's rule": evidence.verdict.rule,
         "the hash of the evidence": evidence_digest,
         "the fingerprint of the certificate that signed": ca_fingerprint,

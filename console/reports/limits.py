@@ -36,6 +36,14 @@ _SHOWS: dict[Word, tuple[Statement, ...]] = {
         ),
         _statement("S-REM-2", "That facts of other people and general text stayed within the limits fixed before."),
     ),
+    Word.NOT_FOUND: (
+        _statement(
+            "S-NFM-1",
+            "That no attack in this report found more in the model after the erasure than it finds of invented people "
+            "whom nobody taught to it.",
+        ),
+        _statement("S-NFM-2", "That facts of other people and general text stayed within the limits fixed before."),
+    ),
     Word.SUPPRESSED: (
         _statement("S-SUP-1", "That ordinary questions no longer bring the data back."),
         _statement("S-SUP-2", "Which deeper attacks still find it, or which evidence is missing."),
@@ -74,6 +82,13 @@ _DOES_NOT_SHOW: dict[Word, tuple[Statement, ...]] = {
             "N-REM-1",
             "What happens when the model is trained further. Training on related text may bring a fact back, as it "
             "may teach it to any model.",
+        ),
+    ),
+    Word.NOT_FOUND: (
+        _statement(
+            "N-NFM-1",
+            "That the data was removed. Without a model from before the training nobody can see what such a model "
+            "would give away; a suppressed fact may come back after further training.",
         ),
     ),
     Word.SUPPRESSED: (

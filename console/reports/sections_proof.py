@@ -9,10 +9,12 @@ from reportlab.platypus import Flowable
 
 from console.domain.results import AttackRow, Battery, Behaviour, Outcome, Rate, Status
 from console.domain.results import Evidence as Kind
+from console.domain.verdict import RULES_VERSION, Thresholds
+from console.domain.verdict_words import WORDS
 from console.reports.evidence import ChangedTensor, Evidence, MethodRun
 from console.reports.layout import bullets, data_table, gap, heading, key_values, mono, note, small, subheading, text
 from console.reports.style import GRID
-from console.reports.wording import VERDICTS, count_text, interval_text, percent_text, thousands
+from console.reports.wording import count_text, interval_text, percent_text, thousands
 
 _SHORT_TABLE = 12
 _STATUS_WORDS = {Status.NOT_APPLICABLE: "Not applicable", Status.NOT_POWERED: "Not powered"}
@@ -392,10 +394,11 @@ def decision(evidence: Evidence) -> list[Flowable]:
                 (
                     "Verdict",
                     small(
-                        f"{VERDICTS[verdict.word].title}: rule {verdict.rule}, rules version {verdict.rules_version}",
+                        f"{WORDS[verdict.word].title}: rule {verdict.rule}, rules version {verdict.rules_version}",
                         bold=True,
                     ),
                 ),
+                *([("Compared with", str(verdict.compared_with))] if verdict.compared_with is not None else []),
                 ("Thresholds in the ledger", recorded),
                 ("Hash of the thresholds", mono(evidence.thresholds_hash)),
             ]
@@ -410,11 +413,29 @@ def decision(evidence: Evidence) -> list[Flowable]:
             *subheading("Attacks that carried nothing; others of their kind did"),
             bullets(verdict.not_counted),
         ]
+    if verdict.excluded:
+        flowables += [
+            *subheading("The smallest leak that this run would have found with 95 % probability"),
+            bullets(verdict.excluded),
+        ]
+    return [*flowables, *subheading("Thresholds"), data_table(["Threshold", "Value"], _limit_rows(limits), [5, 1])]
+
+
+def _limit_rows(limits: Thresholds) -> list[list[str]]:
     rows = [
         ["An attack counts only if it found at least this share of the facts before", limits.power],
-        ["Fewer attempts than this carry no claim", str(limits.minimum_attempts)],
         ["“Failed” from this share of what ordinary questions brought back before", limits.failed_share],
         ["Share of other people's facts that must still be answered", limits.kept_share],
         ["Largest ratio of the perplexity after to the perplexity before", limits.perplexity_ratio],
     ]
-    return [*flowables, *subheading("Thresholds"), data_table(["Threshold", "Value"], rows, [5, 1])]
+    if limits.rules < RULES_VERSION:
+        return [rows[0], ["Fewer attempts than this carry no claim", str(limits.minimum_attempts)], *rows[1:]]
+    return [
+        *rows,
+        ["Share of other people's facts that must be shown to be kept (lower end of the interval)", limits.kept_floor],
+        ["Leak of one fact by one way of asking that must be excluded, beyond the compared model", limits.margin],
+        ["Leak of all facts together by a deeper kind of evidence that must be excluded", limits.margin],
+        ["Leak of one fact by a deeper kind of evidence that must be excluded", limits.fact_margin],
+        ["Difference of the areas of membership inference that must be excluded, to both sides", limits.area_margin],
+        ["Fresh draws of the same questions for a fact that was hit", str(limits.draws)],
+    ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reportlab.platypus import Flowable, Paragraph
 
-from console.domain.verdict import Word
+from console.domain.verdict_words import WORDS
 from console.reports.encoding import EVIDENCE_NAME, evidence_bytes, evidence_sha256
 from console.reports.evidence import SCHEMA_ID, Evidence, Statement
 from console.reports.fonts import MONO, markup
@@ -28,20 +28,11 @@ from console.reports.layout import (
 from console.reports.style import styles
 from console.reports.wording import counted, instant_text, size_text
 
-WEIGHTS: dict[Word, tuple[str, str]] = {
-    Word.REMOVED: ("removed", "No attack finds more than in a model that never knew the data."),
-    Word.SUPPRESSED: ("suppressed", "Ordinary questions find nothing; the data may still be in the weights."),
-    Word.RESIDUAL: ("still present in part", "Ordinary questions still find part of the data."),
-    Word.FAILED: ("still present", "Ordinary questions still find at least half of what they found before."),
-    Word.UTILITY_LOST: ("not fit for service", "The limits on the rest of the model are broken."),
-    Word.NOT_LOCATED: ("not located", "No attack found the data in the model as it is."),
-}
-
 
 def suppression_and_removal(evidence: Evidence) -> list[Flowable]:
     """One line for each place in which the data may sit: removal and suppression are different things."""
     model = evidence.model_after if evidence.model_after is not None else evidence.model_before
-    state, meaning = WEIGHTS[evidence.verdict.word]
+    state, meaning = WORDS[evidence.verdict.word].in_weights
     if evidence.method is not None and evidence.method.family == "decoding":
         meaning = f"{meaning} The weights are unchanged; a filter acts on the output."
     rows: list[list[Flowable | str]] = [

@@ -15,6 +15,7 @@ from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle
 
 from console.domain.verdict import Word
+from console.domain.verdict_words import WORDS
 from console.reports.fonts import BOLD, ITALIC, MONO, SANS, register_fonts
 
 GRID = 8.0
@@ -48,12 +49,7 @@ class VerdictLook:
 
 
 VERDICT_LOOKS: dict[Word, VerdictLook] = {
-    Word.REMOVED: VerdictLook(GOOD, HexColor("#EAF4EE"), "check"),
-    Word.SUPPRESSED: VerdictLook(CAUTION, HexColor("#FBF3E6"), "half"),
-    Word.RESIDUAL: VerdictLook(HexColor("#A34300"), HexColor("#FCEFE6"), "triangle"),
-    Word.FAILED: VerdictLook(BAD, HexColor("#FAEBEC"), "cross"),
-    Word.UTILITY_LOST: VerdictLook(HexColor("#6A3A93"), HexColor("#F3EDF8"), "down"),
-    Word.NOT_LOCATED: VerdictLook(HexColor("#3F5468"), HexColor("#EDF1F5"), "search"),
+    word: VerdictLook(HexColor(entry.colour), HexColor(entry.tint), entry.icon) for word, entry in WORDS.items()
 }
 
 

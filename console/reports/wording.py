@@ -14,6 +14,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from console.domain.results import Battery, Rate, Status
 from console.domain.results import Evidence as Kind
 from console.domain.verdict import Word, located
+from console.domain.verdict_words import WORDS
 from console.reports.evidence import Evidence
 
 _MONTHS = (
@@ -21,54 +22,6 @@ _MONTHS = (
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
 _COUNT = re.compile(r"(?<![\d.])(\d+) of (\d+)(?![\d])")
-
-
-@dataclass(frozen=True)
-class VerdictWording:
-    """The word as printed, and what it means for a reader who knows no statistics."""
-
-    title: str
-    meaning: str
-    action: str
-
-
-VERDICTS: dict[Word, VerdictWording] = {
-    Word.REMOVED: VerdictWording(
-        "Removed",
-        "Every attack that was run finds no more of the person's data in this model than in a model that never "
-        "had it, and the model still answers what it must.",
-        "The model may replace the one before. Other copies of the data are a separate matter (see the limits).",
-    ),
-    Word.SUPPRESSED: VerdictWording(
-        "Suppressed",
-        "The model no longer gives the person's data when it is asked in the ordinary way. A deeper attack still "
-        "finds it, or the evidence is not complete: the data may still be in the model.",
-        "Tell the person that the data is held back, not that it is gone, and decide on a stronger method.",
-    ),
-    Word.RESIDUAL: VerdictWording(
-        "Residual",
-        "Ordinary questions still bring back part of the person's data, though less than half of what they brought "
-        "back before.",
-        "The request is not met by this run. Choose a stronger method or another remedy.",
-    ),
-    Word.FAILED: VerdictWording(
-        "Failed",
-        "Ordinary questions still bring back at least half of what they brought back before.",
-        "The run did not reach its aim. Keep the model out of service for this purpose and choose another method.",
-    ),
-    Word.UTILITY_LOST: VerdictWording(
-        "Utility lost",
-        "The model no longer answers what it must, measured against limits that were fixed before the run. Whether "
-        "the person's data can still be found is secondary: this model is not fit for service.",
-        "Do not put this model into service. Repeat the run with a gentler setting or another method.",
-    ),
-    Word.NOT_LOCATED: VerdictWording(
-        "Not located",
-        "No attack found the person's data in the model as it is, so there was nothing in it to act on. This does "
-        "not prove that the data was never used in training.",
-        "Tell the person what was looked for and how. Reopen the case when the person can name a passage or a fact.",
-    ),
-}
 
 
 def count_text(rate: Rate) -> str:
@@ -180,7 +133,7 @@ def verdict_meaning(evidence: Evidence) -> str:
             "No attack could be counted on this model, so nothing can be said about whether it holds the person's "
             "data. This is a gap in the evidence, not a finding."
         )
-    return VERDICTS[evidence.verdict.word].meaning
+    return WORDS[evidence.verdict.word].meaning
 
 
 @dataclass(frozen=True)

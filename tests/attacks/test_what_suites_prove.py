@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from console.attacks.registry import chosen
+from console.domain.results import Evidence
 from console.domain.suites import SUITES, SuitePlan
-from console.domain.verdict import RULES, RULES_VERSION
 
 
 @pytest.mark.parametrize("plan", SUITES.values(), ids=lambda plan: plan.name)
 def test_removed_needs_every_kind_of_evidence(plan: SuitePlan) -> None:
     kinds = {attack.info.evidence for attack in chosen(plan.attacks)}
-    assert plan.may_remove is (set(RULES[RULES_VERSION].required) <= kinds)
+    assert plan.may_remove is (set(Evidence) <= kinds)

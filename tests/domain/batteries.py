@@ -18,7 +18,7 @@ from console.domain.results import (
     Utility,
     UtilityRow,
 )
-from console.domain.verdict import RULES_VERSION, Thresholds, Verdict, Word, decide
+from console.domain.verdict import Thresholds, Verdict, Word, decide
 
 THRESHOLDS = Thresholds()
 EVIDENCE = {
@@ -103,7 +103,7 @@ def verdict(
     utility: Utility | None = KEPT,
     thresholds: Thresholds = THRESHOLDS,
     claim: Claim | None = None,
-    version: int = RULES_VERSION,
+    version: int = 2,
 ) -> Verdict:
     return decide(before, erased, reference, utility, thresholds, claim, version)
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.domain.results import Battery, Outcome, Stage, Utility
-from console.domain.verdict import Thresholds, Word, located, unkept_utility
+from console.domain.rules_2 import unkept_utility
+from console.domain.verdict import Thresholds, Word, located
 
 RULES_VERSION = 1
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from console.domain.comparing import newcombe, wilson
 from console.domain.results import Rate
-from console.evaluation.leak_gain import newcombe, suppression, wilson
+from console.evaluation.leak_gain import suppression
 
 
 def rate(hits: int, trials: int) -> Rate:

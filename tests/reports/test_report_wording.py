@@ -23,11 +23,10 @@ from sample_evidence import (
 from console.domain.results import Rate, Stage, Status
 from console.domain.suites import FILE_TYPES, SUITES
 from console.domain.verdict import Word
+from console.domain.verdict_words import WORDS
 from console.reports.limits import FORBIDDEN_PHRASES, RESERVED_FOR_REMOVED, every_statement, limits_for, not_checked
-from console.reports.sections_record import WEIGHTS
 from console.reports.style import VERDICT_LOOKS
 from console.reports.wording import (
-    VERDICTS,
     counts_in,
     date_text,
     due_date_statement,
@@ -45,8 +44,8 @@ FAMILIES = (None, "exact", "weights", "adapter", "decoding")
 
 def fixed_texts(word: Word) -> list[str]:
     """Everything that is said under one verdict, whatever the method."""
-    wording = VERDICTS[word]
-    texts = [wording.title, wording.meaning, wording.action, *WEIGHTS[word]]
+    wording = WORDS[word]
+    texts = [wording.title, wording.meaning, wording.action, *WORDS[word].in_weights]
     for family in FAMILIES:
         limits = limits_for(word, family)
         texts += [statement.text for statement in limits.shows + limits.does_not_show]
@@ -55,7 +54,7 @@ def fixed_texts(word: Word) -> list[str]:
 
 @pytest.mark.parametrize("word", Word)
 def test_every_verdict_has_wording_look_and_limits(word: Word) -> None:
-    assert VERDICTS[word].title.lower() == word.value
+    assert WORDS[word].title.lower() == word.value
     assert VERDICT_LOOKS[word].icon
     assert all(len(limits_for(word, family).does_not_show) >= 6 for family in FAMILIES)
 
@@ -146,7 +145,7 @@ def test_the_sentence_does_not_compare_what_was_not_counted_before() -> None:
 
 def test_nothing_counted_is_a_gap_and_not_a_finding() -> None:
     assert "gap in the evidence" in verdict_meaning(nothing_applicable())
-    assert verdict_meaning(not_located()) == VERDICTS[Word.NOT_LOCATED].meaning
+    assert verdict_meaning(not_located()) == WORDS[Word.NOT_LOCATED].meaning
 
 
 @pytest.mark.parametrize(
