@@ -108,7 +108,12 @@ def _asked(
         engine=suite.engine,
     )
     title = "Asking again for what was hit" if draws > FIRST_LOOK else "Asking a few times more"
+    import time
+
+    t0 = time.time()
+    print("AGAIN", body.battery.stage, draws, wanted, flush=True)
     result = yield Job(spec, payload, title, body.model, number, details={"suite": suite.hash})
+    print("TOOK", time.time() - t0, result.value["counts"], flush=True)
     counts = {attack: [FactCount.model_validate(one) for one in found] for attack, found in _counts(result).items()}
     with office.ledger.transaction() as transaction:
         sealed = transaction.seal(number, AGAIN, plain(result.value["attempts"]))

@@ -46,6 +46,7 @@ from console.domain.request_terms import RequestStatus
 from console.domain.requests import TransitionFacts, status_for_verdict
 from console.domain.results import Stage, Utility
 from console.domain.roles import Duty
+from console.domain.rules_3 import within_reach
 from console.domain.suites import QUICK
 from console.domain.values import only_as_written
 from console.domain.verdict import RULES_VERSION, Thresholds, Verdict, Word, decide, located
@@ -138,6 +139,17 @@ def _as_written(office: Office, number: str) -> tuple[str, ...]:
         for item in forget_items(office, number)
         if (why := only_as_written(item.answer)) is not None
     )
+
+
+def best_word(office: Office, number: str, model: str, suite_name: str) -> tuple[Word, str]:
+    """The best word that this search of this model can lead to, and why; told before anything runs.
+
+    Raises:
+        InputError: no such request, model or suite.
+    """
+    state = model_state(office, model)
+    facts = len(forget_items(office, number))
+    return within_reach(suite_named(suite_name).may_remove, facts, snapshot_of(office, state) is not None)
 
 
 # -- erasing ---------------------------------------------------------------------------------

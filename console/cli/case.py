@@ -26,7 +26,7 @@ from console.cli.session import (
     parse_settings,
     rows,
 )
-from console.cli.speaking import say, say_line, step_teller
+from console.cli.speaking import say, say_beside, say_line, step_teller
 from console.domain.advice import AUTO
 from console.domain.engine_names import EngineName
 from console.domain.reading import ANSWER_TOKENS
@@ -72,11 +72,15 @@ def locate(
 
     session = open_session(as_json, data_dir)
     with session.office() as office:
+        word, why = cases.best_word(office, number, model, suite)
+        if not as_json:
+            say_beside(f"The best word that an erasure can reach by this search is “{word.value}”: {why}")
         searching = cases.locate(office, number, model, device, suite, helper, repeats, engine, answer_tokens)
         result, _ = session.run(office, searching)
     before = battery_json(result.before)
     reference = battery_json(result.reference) if result.reference else None
     value = {"found": result.found, "by": list(result.by), "before": before, "reference": reference}
+    value["within_reach"] = {"word": word.value, "because": why}
     if result.unanswered:
         value["unanswered"] = list(result.unanswered)
     if result.as_written:

@@ -37,7 +37,7 @@ CONFIDENCE = 0.95
 AREA_CONFIDENCE = 0.90  # of each side: few texts a person make 95 % out of reach, and the report says 90
 ATTACKS = 40  # that a false alarm is shared over; a fixed number, more than any suite has
 _ALARM = 0.02  # of all comparisons by attack together, and of all by fact
-_PAIRED = 0.01  # a finding against strangers must also be one against the reference
+_PAIRED = 0.005  # a finding against strangers must also be one against the reference
 _POWER_ALARM = 0.05
 _FACT_POWER_ALARM = 0.10
 FIRST_LOOK = 10  # attempts after which a fact that was never hit is bounded: 0 of 10 excludes 26 %
@@ -124,14 +124,13 @@ def _finds_at_large(look: _Look) -> bool:
     if look.outcome.chance is not None:
         beats_chance = clopper_pearson(own.hits, own.trials, 1 - 2 * alarm)[0] > float(look.outcome.chance)
         return beats_chance and (reference is None or fisher_greater(own, reference.attempts) <= _PAIRED)
-    if look.row.sampled and reference is not None:
-        return fisher_greater(own, reference.attempts) <= alarm
     strangers = _unknowing(look.outcome, reference)
     if strangers is None:  # nobody to compare with: what nobody could hit by luck
         return clopper_pearson(own.hits, own.trials, 1 - 2 * alarm)[0] > _POWER_ALARM
-    if fisher_greater(own, strangers) > alarm:
-        return False
-    return reference is None or fisher_greater(own, reference.attempts) <= _PAIRED
+    if reference is None:
+        return fisher_greater(own, strangers) <= alarm
+    paired = fisher_greater(own, reference.attempts)
+    return paired <= alarm or (paired <= _PAIRED and fisher_greater(own, strangers) <= alarm)
 
 
 def _confirmed(look: _Look, fact: int) -> bool:
@@ -156,6 +155,25 @@ def _names(look: _Look, count: FactCount) -> bool:
 def located(before: Battery, reference: Battery | None) -> tuple[AttackRow, ...]:
     """The attacks that find the data in a model."""
     return tuple(look.row for look in _looks(before, reference) if _finds(look))
+
+
+def within_reach(every_kind: bool, facts: int, has_reference: bool) -> tuple[Word, str]:
+    """The best word that a search of this size can lead to, and why no better one: told before it begins.
+
+    Args:
+        every_kind: the suite asks for every kind of evidence.
+        facts: facts and passages of the request.
+    """
+    if not every_kind:
+        return Word.SUPPRESSED, "this suite has not every kind of evidence; a deeper one has."
+    if facts < FEWEST_FACTS:
+        return Word.SUPPRESSED, (
+            f"with fewer than {FEWEST_FACTS} facts nothing can be said about how familiar the person's texts look to "
+            "the model; name more facts or passages."
+        )
+    if not has_reference:
+        return Word.NOT_FOUND, "there is no model from before the training to compare with; register it, if it exists."
+    return Word.REMOVED, "there is a model from before the training, and every kind of evidence is asked for."
 
 
 # -- power -----------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from console.gui.drafts import Forms
 from console.gui.export_dialog import ExportDialog
 from console.gui.form_dialog import Act, FormDialog, Question
 from console.gui.locate_dialog import LocateDialog
-from console.gui.presenter import file_words, measured_seconds, method_cards, report_words, verdict_words
+from console.gui.presenter import file_words, measured_seconds, method_cards, reach_words, report_words, verdict_words
 from console.gui.proof import search_words
 from console.gui.tones import Tone
 
@@ -161,6 +161,7 @@ class CaseCommands(QObject):
                 suite,
                 lambda model: engine_cards(office, model),
                 lambda model, suite, engine: self._locate(number, model, suite, engine),
+                lambda model, suite: reach_words(*cases.best_word(office, number, model, suite)),
             ),
         )
 

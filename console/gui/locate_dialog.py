@@ -12,9 +12,15 @@ from console.errors import InputError
 from console.gui.choices import Option
 from console.gui.deployment import EngineCard
 from console.gui.form_dialog import FormDialog, narrow_combo
-from console.gui.pieces import Card
+from console.gui.pieces import Card, Text
+from console.gui.tones import Tone
 
-_SUITE_TITLES = {"quick": "A quick search", "standard": "A thorough search", "full": "An exhaustive search"}
+_SUITE_TITLES = {
+    "brief": "A brief search",
+    "quick": "A quick search",
+    "standard": "A thorough search",
+    "full": "An exhaustive search",
+}
 
 
 NOT_ENOUGH = "An erasure that it judges can at best be called “suppressed”, never “removed”."
@@ -31,6 +37,7 @@ class LocateDialog(FormDialog):
     Args:
         suite: the one that is chosen beforehand.
         engines: for a model's name, what may run it; the first is what is taken where nobody chooses.
+        reach: for a model and a suite, the best word that an erasure can reach, in a sentence.
     """
 
     starts_job = True
@@ -43,6 +50,7 @@ class LocateDialog(FormDialog):
         suite: str,
         engines: Callable[[str], tuple[EngineCard, ...]],
         save: Callable[[str, str, EngineName | None], None],
+        reach: Callable[[str, str], str] = lambda _model, _suite: "",
     ) -> None:
         super().__init__(
             parent,
@@ -51,7 +59,7 @@ class LocateDialog(FormDialog):
             "Locate",
             self._start,
         )
-        self._done, self._cards = save, engines
+        self._done, self._cards, self._reach = save, engines, reach
         self._only = models[0]
         self.model = narrow_combo() if len(models) > 1 else None
         if self.model is not None:
@@ -62,6 +70,7 @@ class LocateDialog(FormDialog):
         self.body.addStretch(1)
         if self.model is not None:
             self.model.currentTextChanged.connect(self._refresh_engines)
+            self.model.currentTextChanged.connect(self._refresh_reach)
 
     def _suites(self, suites: tuple[SuitePlan, ...], chosen: str) -> Card:
         frame, group = Card("How thoroughly"), QButtonGroup(self)
@@ -72,7 +81,14 @@ class LocateDialog(FormDialog):
             self.suites[plan.name] = option.button
             frame.column.addWidget(option)
         self.suites[chosen].setChecked(True)
+        self.reach = Text(tone=Tone.QUIET)
+        frame.column.addWidget(self.reach)
+        group.buttonToggled.connect(self._refresh_reach)
+        self._refresh_reach()
         return frame
+
+    def _refresh_reach(self) -> None:
+        self.reach.setText(self._reach(self._chosen_model, self._chosen_suite))
 
     def _engines(self) -> Card:
         frame, group = Card("What runs the model"), QButtonGroup(self)
@@ -90,6 +106,10 @@ class LocateDialog(FormDialog):
     def _chosen_model(self) -> str:
         return self.model.currentText() if self.model is not None else self._only
 
+    @property
+    def _chosen_suite(self) -> str:
+        return next(name for name, button in self.suites.items() if button.isChecked())
+
     def _refresh_engines(self) -> None:
         """What can run one model cannot run another; a choice that is gone falls back to the advised one."""
         for card in self._cards(self._chosen_model):
@@ -104,5 +124,4 @@ class LocateDialog(FormDialog):
         engine, option = next(pair for pair in self.engines.items() if pair[1].button.isChecked())
         if not option.button.isEnabled():
             raise InputError(option.sentence)
-        suite = next(name for name, button in self.suites.items() if button.isChecked())
-        self._done(self._chosen_model, suite, engine)
+        self._done(self._chosen_model, self._chosen_suite, engine)

@@ -168,6 +168,11 @@ def verdict_words(word: str) -> VerdictWords:
     return VerdictWords(entry.title, entry.short, Mark(entry.mark, Tone(entry.tone)))
 
 
+def reach_words(word: Word, why: str) -> str:
+    """What an erasure can be called at best after a search, before it begins."""
+    return f"The best that an erasure can be called after this search is “{WORDS[word].title}”: {why}"
+
+
 # -- models and methods ---------------------------------------------------------------------
 
 

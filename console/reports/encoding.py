@@ -22,6 +22,7 @@ from console.reports.evidence import SCHEMA_ID, Evidence
 EVIDENCE_NAME = "evidence.json"
 _COUNTS = {"hits", "trials"}
 _INTERVAL = {"low", "high"}
+_OF_A_FACT = _COUNTS | {"fact"}  # the parts of a rate: the whole has the interval
 # Fields that came after the first reports were signed are left out where they say nothing: those reports keep the
 # one canonical form that they were signed in.
 _LATER: dict[str, Any] = {
@@ -61,6 +62,8 @@ def _without_intervals(node: Any) -> Any:
     if isinstance(node, list):
         return [_without_intervals(item) for item in node]
     if not isinstance(node, dict):
+        return node
+    if node.keys() == _OF_A_FACT:
         return node
     if node.keys() >= _COUNTS:
         hits, trials = node["hits"], node["trials"]

@@ -27,6 +27,8 @@ _SHOWS_ALWAYS = (
     _statement("S-3", "Which limits the verdict was judged by, and the hash that was taken of them."),
 )
 
+_KEPT = _statement("S-REM-2", "That facts of other people and general text stayed within the limits fixed before.")
+
 _SHOWS: dict[Word, tuple[Statement, ...]] = {
     Word.REMOVED: (
         _statement(
@@ -34,7 +36,7 @@ _SHOWS: dict[Word, tuple[Statement, ...]] = {
             "That no attack in this report found more in the model after the erasure than in a model that never "
             "had the data.",
         ),
-        _statement("S-REM-2", "That facts of other people and general text stayed within the limits fixed before."),
+        _KEPT,
     ),
     Word.NOT_FOUND: (
         _statement(
@@ -42,7 +44,7 @@ _SHOWS: dict[Word, tuple[Statement, ...]] = {
             "That no attack in this report found more in the model after the erasure than it finds of invented people "
             "whom nobody taught to it.",
         ),
-        _statement("S-NFM-2", "That facts of other people and general text stayed within the limits fixed before."),
+        _KEPT,
     ),
     Word.SUPPRESSED: (
         _statement("S-SUP-1", "That ordinary questions no longer bring the data back."),
@@ -87,8 +89,8 @@ _DOES_NOT_SHOW: dict[Word, tuple[Statement, ...]] = {
     Word.NOT_FOUND: (
         _statement(
             "N-NFM-1",
-            "That the data was removed. Without a model from before the training nobody can see what such a model "
-            "would give away; a suppressed fact may come back after further training.",
+            "That the data has left the weights. Without a model from before the training nobody can see what such a "
+            "model would give away; a suppressed fact may come back after further training.",
         ),
     ),
     Word.SUPPRESSED: (

@@ -72,7 +72,7 @@ def test_only_one_verdict_says_removed_or_erased(word: Word) -> None:
 
 
 def test_statements_have_ids_of_their_own() -> None:
-    statements = every_statement()
+    statements = set(every_statement())
     assert len({statement.id for statement in statements}) == len(statements)
     assert len({statement.text for statement in statements}) == len(statements)
     assert all(re.fullmatch(r"[SN](-[A-Z]{3})?-\d", statement.id) for statement in statements)
