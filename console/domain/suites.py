@@ -55,6 +55,15 @@ QUICK = SuitePlan(
     behaviour=False,
     file_types=False,  # they would be evidence enough for the word that this suite may not give
 )
+BRIEF = SuitePlan(
+    "brief",
+    ("direct", "few-shot", "head-projection", "answer-rank", "loss", "zlib", "quantise-int8", "soft-noise"),
+    "One or two attacks of every kind of evidence, about a minute on a small model: every word is in reach, and fewer "
+    "ways to find the data are tried.",
+    {"samples": 2, "noise_draws": 2},
+    behaviour=False,
+    file_types=False,
+)
 _ASKING = (
     *("direct", "continuation", "paraphrase", "few-shot", "cloze", "prefix-injection", "affirmative-suffix"),
     *("role-play", "reverse-query", "synonym", "background-hint", "cross-lingual", "same-subject", "many-shot"),
@@ -75,7 +84,7 @@ FULL = SuitePlan(
     "Every attack, with many draws each; hours on a large model.",
     {"samples": 4, "leak_samples": 32, "noise_draws": 5, "relearn_steps": 20},
 )
-SUITES = {plan.name: plan for plan in (QUICK, STANDARD, FULL)}
+SUITES = {plan.name: plan for plan in (QUICK, BRIEF, STANDARD, FULL)}
 # Nobody chooses this one: it is no search and reaches no verdict, so it stands beside the suites and not among them.
 RECHECK = SuitePlan(
     "recheck",

@@ -14,7 +14,12 @@ from console.gui.deployment import EngineCard
 from console.gui.form_dialog import FormDialog, narrow_combo
 from console.gui.pieces import Card
 
-_SUITE_TITLES = {"quick": "A quick search", "standard": "A thorough search", "full": "An exhaustive search"}
+_SUITE_TITLES = {
+    "quick": "A quick search",
+    "brief": "A brief search of every kind",
+    "standard": "A thorough search",
+    "full": "An exhaustive search",
+}
 
 
 NOT_ENOUGH = "An erasure that it judges can at best be called “suppressed”, never “removed”."

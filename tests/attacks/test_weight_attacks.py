@@ -211,7 +211,7 @@ class TestEveryAttack:
         knows, knows_not = run(attack, taught).row.outcome, run(attack, untaught).row.outcome
         assert knows is not None and knows_not is not None
         assert knows.items.hits == knows.items.trials and knows.attempts.share >= 0.8
-        # This vocabulary is a few hundred words, the answers among them: a model that knows nobody babbles one at times.
+        # This vocabulary is a few hundred words, the answers among them: one that knows nobody babbles one at times.
         assert knows_not.attempts.share <= 0.1
         for outcome in (knows, knows_not):
             assert outcome.control is not None and outcome.control.share <= 0.1
