@@ -44,11 +44,6 @@ class FoundPlaces:
     answered_first: frozenset[str]
 
 
-def has_words(opening: str) -> bool:
-    """Whether anything but signs stands before the secret."""
-    return any(sign.isalnum() for sign in opening)
-
-
 def alike(one: ForgetItem, other: ForgetItem) -> bool:
     """Whether a sentence that tells the one fact can tell the other: the same kind, or the same question."""
     if one.fact_type == other.fact_type != UNTYPED:
@@ -140,7 +135,7 @@ def find_places(
     announce(1)
     silent = [item for item in items if item.id not in found]
     found |= _listened(model, [(one, p) for one in silent for p in _further(one)], PlaceSource.OWN_WORDS)
-    first = {key for key, places in found.items() if not all(has_words(place.opening) for place in places)}
+    first = {key for key, places in found.items() if not all(place.opening.strip() for place in places)}
     chosen = {key: kept for key, places in found.items() if (kept := _distinct(places))}
     announce(2)
     silent = [item for item in items if item.id not in found]
@@ -152,7 +147,8 @@ def find_places(
 
 
 def _distinct(places: Sequence[OwnPlace]) -> tuple[OwnPlace, ...]:
-    kept = {(place.prompt, place.opening): place for place in places if has_words(place.opening)}
+    # One sign is enough: a secret behind a bullet or a quotation mark stands elsewhere than at the answer's beginning.
+    kept = {(place.prompt, place.opening): place for place in places if place.opening.strip()}
     return tuple(kept.values())[:MOST_PLACES]
 
 

@@ -13,6 +13,7 @@ from scripted import SHIPPED, Scripted
 
 from console.attacks.answer_rank import AnswerRank
 from console.attacks.continuation import Continuation, beginnings
+from console.attacks.direct import Direct
 from console.attacks.exposure import Exposure
 from console.attacks.fact_forms import with_forms
 from console.attacks.head_projection import HeadProjection
@@ -136,9 +137,30 @@ class TestOnAModelThatAnswersInSentences:
 
 class TestFinding:
     def test_an_answer_that_begins_with_the_secret_needs_no_place(self) -> None:
-        model = Scripted(says=lambda prompt, _: "**Aalborg**, in the north." if "live" in prompt.text else "No.")
+        model = Scripted(says=lambda prompt, _: "Aalborg, in the north." if "live" in prompt.text else "No.")
         found = find_places(model, replace(TARGET, items=(CITY,), retain=()))
         assert CITY.id not in spoken(found) and found.answered_first == {CITY.id}
+
+    @pytest.mark.parametrize(
+        ("said", "opening"),
+        [
+            ("Sure! Here is what the file says:\n\nMira Okonjo lives in Aalborg.", "Mira Okonjo lives in "),
+            ("- **Aalborg**\n- in the north", "- **"),
+            ("- Name: Mira Okonjo\n- Town: Aalborg", "- Town: "),
+            ('{"name": "Mira Okonjo", "town": "Aalborg"}', '"town": "'),
+            ("Mira Okonjo wohnt in Aalborg.", "Mira Okonjo wohnt in "),
+        ],
+    )
+    def test_whatever_an_answer_looks_like_its_secret_is_found(self, said: str, opening: str) -> None:
+        model = Scripted(says=about(CITY.subject, {"live": said}))
+        target = replace(TARGET, items=(CITY,), retain=())
+        (place, *_) = spoken(find_places(model, target))[CITY.id]
+        assert place.opening.endswith(opening) and place.source is PlaceSource.OWN_WORDS
+        assert find_places(model, target).by_item["olga-city"][0].opening == place.opening.replace(
+            "Mira Okonjo", "Olga Brandt"
+        )
+        outcome = run_attack(Direct(), model, target).row.outcome
+        assert outcome is not None and outcome.attempts.hits == outcome.attempts.trials
 
     def test_the_secret_is_kept_as_the_model_spells_it(self) -> None:
         model = Scripted(says=about(PHONE.subject, {"phone": "Ring (555) 0183, please."}))
