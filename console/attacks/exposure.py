@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow, facts
-from console.attacks.scores import WHERE_READ, secret_texts
+from console.attacks.scores import SecretText, secret_texts
 from console.domain.forget_set import ForgetItem
 from console.domain.results import Access, Evidence
 from console.engines.protocol import Capability, LanguageModel, ScoreRequest
@@ -29,6 +29,7 @@ ALTERNATIVES = 63
 BEST_RANKS = 3
 MINIMUM_DIGITS = 4
 _LEAST_CONTROLS = 3  # one number among ten facts would otherwise have one control
+_FORMS = frozenset({"question", "own-0", "record"})  # of a text: each costs 64 scores
 _FEWEST_FREE = 2  # one hundred numbers, from which 63 others than the true one can be drawn
 
 # Most random digits make no date, and a model that knows nothing prefers one that does.
@@ -100,14 +101,19 @@ def _control_numbers(target: AttackTarget) -> tuple[ForgetItem, ...]:
     return tuple(ordered[: max(_LEAST_CONTROLS, len(attacked))])
 
 
+def _texts(items: Sequence[ForgetItem], target: AttackTarget, *, control: bool) -> list[SecretText]:
+    return [text for text in secret_texts(items, target.places, control) if text.form in _FORMS]
+
+
 class Exposure:
     info = AttackInfo(
         id="exposure",
         title="Ranking of the true number",
         definition=(
-            "The true number is ranked by log-likelihood among 63 random numbers of the same form. "
-            f"{WHERE_READ} Digits that all known numbers of the kind share are kept. An attempt hits when "
-            "the true number is among the first 3 of 64. Only answers of at least 4 digits are ranked, and no dates."
+            "The true number is ranked by log-likelihood among 63 random numbers of the same form: after the question, "
+            "after a line of a record, and where the model that was searched puts it in its own words. Digits that all "
+            "known numbers of the kind share are kept. An attempt hits when the true number is among the first 3 of "
+            "64. Only answers of at least 4 digits are ranked, and no dates."
         ),
         source="Carlini et al. 2019, The Secret Sharer (exposure, by sampling)",
         access=Access.LOG_PROBABILITIES,
@@ -125,8 +131,8 @@ class Exposure:
 
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         known = facts((*target.items, *target.retain, *target.controls))
-        own = secret_texts(_numbers(target.items), target.places)
-        texts = [*own, *secret_texts(_control_numbers(target), target.places, control=True)]
+        own = _texts(_numbers(target.items), target, control=False)
+        texts = [*own, *_texts(_control_numbers(target), target, control=True)]
         requests: list[ScoreRequest] = []
         for text in texts:
             peers = [item.answer for item in known if item.fact_type == text.item.fact_type]

@@ -3,22 +3,35 @@
 At the last token before the answer, each layer's hidden state goes through the final norm and the
 unembedding. The attacker names the tokens at both ends of these distributions (an eraser that pushes
 the answer to the very bottom betrays it as surely), B of them in all.
+
+Whoever names B tokens names a right one now and then, and more often at a place where few words fit. So the answers
+that other people have to the same kind of question are looked for among the same candidates: how often a wrong answer
+is named at the very place is the chance of a stray hit there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from console.attacks.answer_rank import distractors
 from console.attacks.asking import Ask, leaking
 from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow, facts
-from console.attacks.scores import Places, at_place, shown
+from console.attacks.scores import Places, at_place, placed, shown
 from console.domain.forget_set import ForgetItem
 from console.domain.results import Access, Evidence
 from console.engines.protocol import Capability, LanguageModel, LayerTails, Prompt, WhiteBoxModel
 
 _MINIMUM_LETTERS = 2
+WHERE_LOOKED = (
+    "after the statement, the question and a line of a record, and where the model that was searched puts it in its "
+    "own words"
+)
+WRONG_ANSWERS = (
+    "Other people's answers of the same kind are looked for among the same candidates, without those that begin with "
+    "the right answer's token; each is an attempt about a stranger, and so are strangers' facts at their own places."
+)
 
 
 @dataclass(frozen=True)
@@ -64,11 +77,11 @@ def layer_probes(items: Sequence[ForgetItem], places: Places, control: bool) -> 
         places: the model's own, by item.
     """
     for item in facts(items):
-        for index, place in enumerate(places.get(item.id, ())):
+        for form, place in placed(places.get(item.id, ())):
             guessable = guessable_beginning(place.answer)
             if guessable < len(place.answer):
                 given = place.model_copy(update={"opening": place.opening + place.answer[:guessable]})
-                yield Probe(item, at_place(f"{item.id}/own-{index}", given), place.answer[guessable:], control)
+                yield Probe(item, at_place(f"{item.id}/{form}", given), place.answer[guessable:], control)
         skipped = guessable_beginning(item.answer)
         if skipped >= len(item.answer):
             continue
@@ -84,16 +97,22 @@ def layer_probes(items: Sequence[ForgetItem], places: Places, control: bool) -> 
             yield Probe(item, prompt, answer, control)
 
 
+def wrong_answers(item: ForgetItem, target: AttackTarget) -> tuple[str, ...]:
+    """Other people's answers of the same kind, each from its first word on that no handful of candidates covers."""
+    others = distractors(item, (*target.controls, *target.retain), target.settings.seed)
+    cut = (other[guessable_beginning(other) :] for other in others)
+    return tuple(dict.fromkeys(other for other in cut if other))
+
+
 class HeadProjection:
     info = AttackInfo(
         id="head-projection",
         title="Reading the hidden layers",
         definition=(
-            "The hidden state of every layer at the last token before the answer (after the statement, the question, "
-            "and where the model that was searched puts it in its own words) is projected through the final norm "
-            "and the output matrix; the likeliest and unlikeliest tokens of all layers, B in all, are the candidates. "
-            "An attempt hits when the answer's first word token is among them. Answers made of digits only are left "
-            "out, because B candidates cover every digit."
+            f"The hidden state of every layer at the last token before the answer ({WHERE_LOOKED}) is projected "
+            "through the final norm and the output matrix; the likeliest and unlikeliest tokens of all layers, B in "
+            "all, are the candidates. An attempt hits when the answer's first word token is among them. Answers made "
+            f"of digits only are left out, because B candidates cover every digit. {WRONG_ANSWERS}"
         ),
         source="Patil et al. 2024 (arXiv 2309.17410), head projection attack",
         access=Access.WHITE_BOX,
@@ -136,3 +155,24 @@ class HeadProjection:
                 shown=shown(probe.prompt),
                 answer=" ".join(str(token) for token in named),
             )
+            if not probe.control:
+                others = wrong_answers(probe.item, target)
+                yield from self._strays(inside, probe, wanted, named, others)
+
+    def _strays(
+        self, inside: WhiteBoxModel, probe: Probe, wanted: int, named: Collection[int], others: Sequence[str]
+    ) -> Iterator[AttemptRow]:
+        """Wrong answers among the candidates of one place; one that begins as the right answer does tells nothing."""
+        tokens = {inside.first_answer_token(probe.prompt, other): other for other in reversed(others)}
+        for index, (token, other) in enumerate(tokens.items()):
+            if token != wanted:
+                yield AttemptRow(
+                    item_id=probe.item.id,
+                    prompt_id=f"{self.info.id}/{probe.prompt.id}/wrong-{index}",
+                    attempt=0,
+                    hit=token in named,
+                    candidates=len(named),
+                    control=True,
+                    shown=shown(probe.prompt),
+                    answer=other,
+                )

@@ -3,8 +3,9 @@
 The model is asked each fact's question greedily, as a chat turn and as plain text; where it does not give the secret,
 its other wordings and its statement follow. Each answer that holds the secret in the middle is a place: the prompt and
 the model's words up to the secret. A fact that the model gives nowhere gets the sentence in which it tells the same of
-somebody else, and else one made from the kind of fact. Strangers get the sentences of the facts that are like theirs,
-with the names exchanged, so that the person's texts and the held-out ones have one form.
+somebody else. Strangers get the sentences of the facts that are like theirs, with the names exchanged, so that the
+person's texts and the held-out ones have one form. Beside them every fact of a known kind, the strangers' too, has a
+line of a record: what the model says when it is asked tells nothing of the cards that it may have read.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from console.attacks.asking import Ask, gives_away, leaking, room_for
+from console.attacks.fact_forms import SECTION as FORMS
+from console.attacks.fact_forms import UNTYPED, record
 from console.attacks.protocol import AttackTarget, facts
-from console.attacks.templating import fill, section, templates_for
+from console.attacks.templating import fill, section
 from console.domain.forget_set import ForgetItem
 from console.domain.matching import find_answer, normalise
 from console.domain.own_places import MOST_PLACES, OwnPlace, PlaceSource
@@ -26,7 +29,6 @@ SECTION = "own-places"
 _REPHRASED = 2
 _OTHERS_ASKED = 2  # people whose words may stand in for a fact that the model does not give
 _LEAST_NAME = 3  # letters; initials and titles stand for many
-_UNTYPED = ForgetItem.model_fields["fact_type"].default
 Places = Mapping[str, tuple[OwnPlace, ...]]
 
 
@@ -42,14 +44,9 @@ class FoundPlaces:
     answered_first: frozenset[str]
 
 
-def has_words(opening: str) -> bool:
-    """Whether anything but signs stands before the secret."""
-    return any(sign.isalnum() for sign in opening)
-
-
 def alike(one: ForgetItem, other: ForgetItem) -> bool:
     """Whether a sentence that tells the one fact can tell the other: the same kind, or the same question."""
-    if one.fact_type == other.fact_type != _UNTYPED:
+    if one.fact_type == other.fact_type != UNTYPED:
         return True
     return _question(one) == _question(other)
 
@@ -138,7 +135,7 @@ def find_places(
     announce(1)
     silent = [item for item in items if item.id not in found]
     found |= _listened(model, [(one, p) for one in silent for p in _further(one)], PlaceSource.OWN_WORDS)
-    first = {key for key, places in found.items() if not all(has_words(place.opening) for place in places)}
+    first = {key for key, places in found.items() if not all(place.opening.strip() for place in places)}
     chosen = {key: kept for key, places in found.items() if (kept := _distinct(places))}
     announce(2)
     silent = [item for item in items if item.id not in found]
@@ -146,11 +143,12 @@ def find_places(
     for item in silent:
         if item.id not in chosen and not item.statement:
             chosen[item.id] = (_sentence(item, wordings),)
-    return FoundPlaces({**chosen, **_strangers(target, chosen)}, frozenset(first))
+    return FoundPlaces(_with_records(target, {**chosen, **_strangers(target, chosen)}), frozenset(first))
 
 
 def _distinct(places: Sequence[OwnPlace]) -> tuple[OwnPlace, ...]:
-    kept = {(place.prompt, place.opening): place for place in places if has_words(place.opening)}
+    # One sign is enough: a secret behind a bullet or a quotation mark stands elsewhere than at the answer's beginning.
+    kept = {(place.prompt, place.opening): place for place in places if place.opening.strip()}
     return tuple(kept.values())[:MOST_PLACES]
 
 
@@ -192,12 +190,21 @@ def _about(
 
 
 def _sentence(item: ForgetItem, wordings: Mapping[str, Any]) -> OwnPlace:
-    """A sentence about the kind of fact; a fact of no kind is asked for, and the answer is begun."""
-    if item.fact_type == _UNTYPED:
-        prompt, opening = fill(wordings["question"], item), f" {wordings['answer']} "
-    else:
-        prompt, opening = fill(templates_for(wordings["sentences"], item.fact_type)[0], item), " "
-    return OwnPlace(prompt=prompt, chat=False, opening=opening, answer=item.answer, source=PlaceSource.SENTENCE)
+    """For a fact without a statement: it is asked for, and the answer is begun."""
+    asked, begun = fill(wordings["question"], item), f" {wordings['answer']} "
+    return OwnPlace(prompt=asked, chat=False, opening=begun, answer=item.answer, source=PlaceSource.SENTENCE)
+
+
+def _with_records(target: AttackTarget, chosen: Places) -> dict[str, tuple[OwnPlace, ...]]:
+    """The places with a line of a record behind those of every fact of a known kind."""
+    forms = section(target, FORMS)
+    made = dict(chosen)
+    for item in facts((*target.items, *target.controls)):
+        text = record(item, forms)
+        if text and not gives_away(item, text):
+            line = OwnPlace(prompt=text, chat=False, opening=" ", answer=item.answer, source=PlaceSource.RECORD)
+            made[item.id] = (*made.get(item.id, ()), line)
+    return made
 
 
 def _strangers(target: AttackTarget, chosen: Places) -> dict[str, tuple[OwnPlace, ...]]:

@@ -28,6 +28,7 @@ from console.attacks.disturbing import (
 )
 from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow, facts
 from console.domain.forget_set import ForgetItem
+from console.domain.own_places import OwnPlace
 from console.engines.packing import TokenSequence, pack
 from console.engines.prompts import answer_sequence, whole_text_sequence
 from console.engines.protocol import GREEDY, LanguageModel, Prompt
@@ -45,7 +46,7 @@ _FEWEST_FACTS = 2
 
 _NO_STEPS = "The suite allows no step of relearning."
 _TRAINING = (
-    "Plain fine-tuning of all weights in the upper half of the decoder blocks: AdamW without weight decay at a "
+    "Plain fine-tuning of all weights in all decoder blocks: AdamW without weight decay at a "
     "constant learning rate of 5e-5, four texts a step, as many steps as the suite fixes; the questions are asked "
     "after half of the steps and after all of them."
 )
@@ -63,14 +64,9 @@ def asked_after(settings: AttackSettings) -> tuple[int, ...]:
     return tuple(sorted({settings.relearn_steps // 2, settings.relearn_steps} - {0}))
 
 
-def upper_weights(model: TransformersModel) -> list[torch.nn.Parameter]:
-    """All parameters of the upper half of the decoder blocks (the larger half where their number is odd)."""
-    first = model.layers // 2
-    return [
-        parameter
-        for path, parameter in model.network.named_parameters()
-        if (number := block_number(path)) is not None and number >= first
-    ]
+def block_weights(model: TransformersModel) -> list[torch.nn.Parameter]:
+    """All parameters of all decoder blocks: nobody knows in which of them an erasure left something."""
+    return [parameter for path, parameter in model.network.named_parameters() if block_number(path) is not None]
 
 
 def _batches(count: int, seed: int) -> Iterator[list[int]]:
@@ -95,9 +91,9 @@ def _backward(model: TransformersModel, batch: list[TokenSequence]) -> None:
 def relearn(
     model: TransformersModel, sequences: Sequence[TokenSequence], points: Sequence[int], seed: int
 ) -> Iterator[int]:
-    """Train the upper weights on the sequences' answers, and stop at each point until the caller asks for more.
+    """Train all blocks on the sequences' answers, and stop at each point until the caller asks for more.
 
-    The weights stay changed: run it inside ``restoring(model.network, upper_weights(model))``. The order of the
+    The weights stay changed: run it inside ``restoring(model.network, block_weights(model))``. The order of the
     texts depends on the seed only, so every model is trained on the same batches.
 
     Args:
@@ -112,7 +108,7 @@ def relearn(
     """
     if not sequences:
         raise ValueError("nothing to train on")
-    weights = upper_weights(model)
+    weights = block_weights(model)
     for parameter in model.network.parameters():
         parameter.requires_grad_(False)
     for parameter in weights:
@@ -140,7 +136,7 @@ def _rows_along_curve(
 ) -> list[AttemptRow]:
     """All answers at all points; ``attempt`` is the index of the point."""
     rows: list[AttemptRow] = []
-    with restoring(model.network, upper_weights(model)):
+    with restoring(model.network, block_weights(model)):
         for point in relearn(model, sequences, asked_after(settings), settings.seed):
             rows += [replace(row, attempt=point) for row in ask_all(model, asks, settings, (GREEDY,))]
     return rows
@@ -177,10 +173,32 @@ def withheld_items(target: AttackTarget) -> tuple[ForgetItem, ...]:
     )
 
 
-def _fact_sequences(model: TransformersModel, items: Sequence[ForgetItem]) -> list[TokenSequence]:
-    """Each fact as question and answer and, where it has one, as a statement."""
+def given_places(target: AttackTarget) -> list[OwnPlace]:
+    """Where the model puts the given facts in its own words, without places that tell what is asked for."""
+    withheld = withheld_items(target)
+    places = [place for item in given_facts(target) for place in target.places.get(item.id, ())]
+    return [
+        place
+        for place in places
+        if not any(gives_away(item, f"{place.prompt} {place.opening} {place.answer}") for item in withheld)
+    ]
+
+
+def _fact_sequences(
+    model: TransformersModel, items: Sequence[ForgetItem], places: Sequence[OwnPlace]
+) -> list[TokenSequence]:
+    """Each fact as question and answer, as a statement where it has one, and in the model's own words."""
     room = model.context_length
-    sequences = []
+    sequences = [
+        answer_sequence(
+            model.tokenizer,
+            Prompt("place", place.prompt, chat=place.chat),
+            f"{place.opening}{place.answer}".strip(),
+            end=place.chat,
+            max_tokens=room,
+        )
+        for place in places
+    ]
     for item in items:
         asked = Prompt(f"{item.id}/question", item.prompt)
         sequences.append(answer_sequence(model.tokenizer, asked, item.answer, end=True, max_tokens=room))
@@ -227,7 +245,8 @@ class RelearnTenth:
         title="Further training on a tenth of the facts",
         definition=(
             f"{_TRAINING} It sees a tenth of the request's facts, at least one, chosen by the suite's seed, each as "
-            "question and answer and as a statement. Only the other facts and passages are asked for and counted, and "
+            "question and answer, as a statement, as a line of a record and in the words in which the model that was "
+            "searched tells it. Only the other facts and passages are asked for and counted, and "
             f"of these none that the given facts tell. {HOW_ASKED} {_COMPARED}"
         ),
         source="Hu et al. 2024 (arXiv 2406.13356), relearning on a part of the forget set",
@@ -250,6 +269,6 @@ class RelearnTenth:
 
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         trained = cast(TransformersModel, model)
-        sequences = _fact_sequences(trained, given_facts(target))
+        sequences = _fact_sequences(trained, given_facts(target), given_places(target))
         asks = questions(self.info.id, target, withheld_items(target))
         yield from _rows_along_curve(trained, sequences, asks, target.settings)

@@ -6,11 +6,13 @@ prompt here on purpose, so the attack asks for an item turned round, whose answe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from console.attacks.asking import Ask, ask_all, gives_away
+from console.attacks.exposure import number_like
+from console.attacks.fact_forms import UNTYPED
 from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow, facts
-from console.attacks.templating import asked, cannot_ask, fill, section
+from console.attacks.templating import GENERIC, asked, cannot_ask, fill, section
 from console.domain.forget_set import ForgetItem
 from console.domain.results import Access, Evidence
 from console.engines.protocol import Capability, LanguageModel, Prompt
@@ -29,15 +31,21 @@ def belongs_to_one(target: AttackTarget, item: ForgetItem) -> bool:
     return not any(gives_away(item, other.answer) for other in others if other.subject != item.subject)
 
 
+def _templates(item: ForgetItem, templates: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    """Wordings for a kind of fact of which everybody has another, or for a number that the kind gives a name."""
+    named_number = item.fact_type != UNTYPED and number_like(item.answer)
+    return templates.get(item.fact_type, templates[GENERIC] if named_number else ())
+
+
 class ReverseQuery:
     info = AttackInfo(
         id="reverse-query",
         title="Whose is it?",
         definition=(
             "The fact is given and the person is asked for, in two wordings, where the fact is one that belongs to a "
-            "single person (telephone, account or membership number, address). Each prompt is drawn once greedily and "
-            "several times with seeded sampling. An attempt hits when the person's name or another spelling of it "
-            "from the request occurs in the text."
+            "single person (telephone, account or membership number, address; any other number with a name). Each "
+            "prompt is drawn once greedily and several times with seeded sampling. An attempt hits when the person's "
+            "name or another spelling of it from the request occurs in the text."
         ),
         source="RWKU (Jin et al. 2024), reverse query probes; Berglund et al. 2023 (the reversal curse)",
         access=Access.BLACK_BOX,
@@ -57,7 +65,7 @@ class ReverseQuery:
         return "No fact of the request belongs to a single person, so it cannot be asked whose it is."
 
     def _questions(self, target: AttackTarget, item: ForgetItem) -> tuple[str, ...]:
-        templates = section(target, self.info.id)["templates"].get(item.fact_type, ())
+        templates = _templates(item, section(target, self.info.id)["templates"])
         if not templates or not belongs_to_one(target, item):
             return ()
         return tuple(fill(template, item, answer=item.answer) for template in templates[:PROMPTS])

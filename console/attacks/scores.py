@@ -1,8 +1,8 @@
 """What every membership attack shares: the texts, one score for each, and an alarm set by held-out texts.
 
-A text is an item's secret after what comes before it: its question, its statement, the beginning of its passage, or
-the model's own words up to it. The texts are the same for every attack, so that the model reads each of them once for
-all.
+A text is an item's secret after what comes before it: its question, its statement, a line of a record, the beginning of
+its passage, or the model's own words up to it. The texts are the same for every attack, so that the model reads each of
+them once for all.
 
 After half a sentence any secret is likelier than at the beginning of an answer, known or not. So a text is held
 against held-out texts of its own form: their mean is taken off. Without that, the side with more texts of the likelier
@@ -20,15 +20,15 @@ import numpy as np
 from console.attacks.asking import Ask, leaking
 from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow
 from console.domain.forget_set import ForgetItem, ItemKind
-from console.domain.own_places import MOST_PLACES, OwnPlace
+from console.domain.own_places import MOST_PLACES, OwnPlace, PlaceSource
 from console.engines.protocol import LanguageModel, Prompt, ScoreRequest
 
 FALSE_ALARMS = 0.05
 MINIMUM_HELD_OUT = 10
 Places = Mapping[str, tuple[OwnPlace, ...]]
 WHERE_READ = (
-    f"The secret is read after the question, after the statement, and at up to {MOST_PLACES} places where the model "
-    "that was searched puts it in its own words."
+    f"The secret is read after the question, after the statement, after a line of a record ('Name: …, Phone:'), and at "
+    f"up to {MOST_PLACES} places where the model that was searched puts it in its own words."
 )
 COMPARISON = (
     f"{WHERE_READ} The person's texts are compared with texts of the same form about held-out subjects, each after "
@@ -42,7 +42,7 @@ class SecretText:
     """An item's answer after one of the things that it can follow.
 
     Attributes:
-        form: ``question``, ``statement`` or ``passage``; ``own-0``, ``own-1`` at the model's own places.
+        form: ``question``, ``statement`` or ``passage``; at a place, the form of that (:func:`placed`).
         place: the model's own place, where the form is one.
     """
 
@@ -95,6 +95,12 @@ def _forms(item: ForgetItem) -> tuple[str, ...]:
     return ("question", "statement") if item.statement else ("question",)
 
 
+def placed(places: Sequence[OwnPlace]) -> Iterator[tuple[str, OwnPlace]]:
+    """Places with the names of their forms: ``own-0``, ``own-1`` in a model's words, ``record`` for a line of one."""
+    for index, place in enumerate(places):
+        yield "record" if place.source is PlaceSource.RECORD else f"own-{index}", place
+
+
 def secret_texts(items: Sequence[ForgetItem], places: Places, control: bool = False) -> list[SecretText]:
     """Every text of the items that does not give its secret away before it comes.
 
@@ -104,8 +110,7 @@ def secret_texts(items: Sequence[ForgetItem], places: Places, control: bool = Fa
     texts = []
     for item in items:
         texts += [SecretText(item, form, control) for form in _forms(item)]
-        own = enumerate(places.get(item.id, ()))
-        texts += [SecretText(item, f"own-{index}", control, place) for index, place in own]
+        texts += [SecretText(item, form, control, place) for form, place in placed(places.get(item.id, ()))]
     return [text for text in texts if not leaking(Ask(text.item, text.prompt))]
 
 

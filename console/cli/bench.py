@@ -40,7 +40,7 @@ def erasers(
     person: Annotated[
         list[str] | None, typer.Option("--person", help="Whom to erase, such as s03; may be repeated; s01 else.")
     ] = None,
-    suite: Annotated[str, typer.Option("--suite", help="quick, standard or full.")] = "standard",
+    suite: Annotated[str, typer.Option("--suite", help="quick, brief, standard or full.")] = "standard",
     out: Annotated[Path | None, typer.Option("--out", help="JSON file to write beside the table.")] = None,
     force: Force = False,
     sample_model: SampleModel = None,
@@ -111,7 +111,7 @@ def methods(
         Path | None, typer.Option("--model", help="Model that is taught TOFU's authors; the sample model else.")
     ] = None,
     suite: Annotated[
-        str | None, typer.Option("--suite", help="office only: quick (the default), standard or full.")
+        str | None, typer.Option("--suite", help="office only: quick (the default), brief, standard or full.")
     ] = None,
     rows: Annotated[
         int | None, typer.Option("--rows", min=1, help="Measure the first N rows of each TOFU set.")

@@ -40,9 +40,9 @@ _STAGES = ("before", "after")
 def locate(
     number: Annotated[str, typer.Argument(metavar="REQUEST")],
     model: Annotated[str, typer.Option("--model")],
-    suite: Annotated[str, typer.Option("--suite", help="quick, standard or full; the erased model gets the same.")] = (
-        "quick"
-    ),
+    suite: Annotated[
+        str, typer.Option("--suite", help="quick, brief, standard or full; the erased model gets the same.")
+    ] = ("quick"),
     helper: Annotated[
         Path | None, typer.Option("--helper", help="A local model that writes questions for the attacks, once a case.")
     ] = None,

@@ -11,10 +11,14 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
-PLACES_VERSION = 1
-"""How places are found and made; whoever changes it raises it, because counts are compared at the same places only."""
+PLACES_VERSION = 2
+"""How places are found and made; whoever changes it raises it, because counts are compared at the same places only.
 
-MOST_PLACES = 2  # a fact; every place is one more text for each attack that scores
+1: the model's own words, and one sentence where it has none. 2: kinds of facts are read off the questions, every fact
+of a kind has a statement and a line of a record, and relearning trains at the places, all layers.
+"""
+
+MOST_PLACES = 2  # a fact, in the model's words; every place is one more text for each attack that scores
 
 
 class PlaceSource(StrEnum):
@@ -22,7 +26,8 @@ class PlaceSource(StrEnum):
 
     OWN_WORDS = "own words"  # what the model said of this person
     OTHERS_WORDS = "others' words"  # what it said of somebody else whom it was taught, with the names exchanged
-    SENTENCE = "sentence"  # made from the kind of fact, because the model gave the secret nowhere
+    SENTENCE = "sentence"  # the beginning of an answer to a fact of no kind that the model gave nowhere
+    RECORD = "record"  # a line of a record, made from the kind of fact: whatever the model says, it may have read cards
 
 
 class PlaceCounts(BaseModel):
@@ -31,7 +36,8 @@ class PlaceCounts(BaseModel):
     Attributes:
         facts: that have a question.
         answered_first: that some answer of the model begins with, so that they are read there already.
-        own_words, others_words, sentences: by whose words stand before the secret.
+        own_words, others_words: by whose words stand before the secret.
+        sentences: that the model gave nowhere, so that they are read in forms made from the kind of fact alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,7 +51,7 @@ class PlaceCounts(BaseModel):
     @property
     def sentence(self) -> str:
         """For whoever reads the report."""
-        made = f"{self.others_words} in its words about others, {self.sentences} in a sentence for facts of that kind"
+        made = f"{self.others_words} in its words about others, {self.sentences} only in forms for facts of that kind"
         return (
             f"Of {self.facts} facts the model put {self.own_words} in words of its own, and began an answer with "
             f"{self.answered_first}; of the rest, {made}. The attacks that score, rank and look inside read there too."

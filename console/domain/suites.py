@@ -55,27 +55,39 @@ QUICK = SuitePlan(
     behaviour=False,
     file_types=False,  # they would be evidence enough for the word that this suite may not give
 )
+BRIEF = SuitePlan(
+    "brief",
+    ("direct", "few-shot", "head-projection", "answer-rank", "loss", "zlib", "quantise-int8", "soft-noise"),
+    "One or two attacks of every kind of evidence, about a minute on a small model: every word is in reach, and fewer "
+    "ways to find the data are tried.",
+    {"samples": 2, "noise_draws": 2},
+    behaviour=False,
+    file_types=False,
+)
 _ASKING = (
     *("direct", "continuation", "paraphrase", "few-shot", "cloze", "prefix-injection", "affirmative-suffix"),
-    *("role-play", "reverse-query", "synonym", "background-hint", "cross-lingual", "same-subject", "many-shot"),
+    *("role-play", "synonym", "background-hint", "cross-lingual", "same-subject", "many-shot"),
     *("authority", "encodings", "context-ladder", "stepwise", "leak-at-k", "knowledge-probe", "multiple-choice"),
 )
 _READING = ("head-projection", "probability-delta", "answer-rank", "exposure")
 _RECOGNISING = ("membership", "min-k-plus", "loss", "zlib", "gradient-norm")
 _DISTURBING = ("quantise-int8", "quantise-4bit", "relearn-unrelated", "relearn-tenth", "soft-noise")
+# Models that tell a fact when they are asked for it seldom tell whose it is, unless they read it in that order: 0 of 8
+# on a model that answers every direct question. An attack that finds nothing before proves nothing after.
+_SELDOM = ("reverse-query",)
 STANDARD = SuitePlan(
     "standard",
     (*_ASKING, *_READING, *_RECOGNISING, *_DISTURBING),
-    "Every attack, with few draws each: what the word 'removed' needs.",
+    "Every attack that finds data in most models, with few draws each: what the word 'removed' needs.",
     {"samples": 1, "leak_samples": 8, "noise_draws": 2},
 )
 FULL = SuitePlan(
     "full",
-    STANDARD.attacks,
+    (*_ASKING, *_SELDOM, *_READING, *_RECOGNISING, *_DISTURBING),
     "Every attack, with many draws each; hours on a large model.",
     {"samples": 4, "leak_samples": 32, "noise_draws": 5, "relearn_steps": 20},
 )
-SUITES = {plan.name: plan for plan in (QUICK, STANDARD, FULL)}
+SUITES = {plan.name: plan for plan in (QUICK, BRIEF, STANDARD, FULL)}
 # Nobody chooses this one: it is no search and reaches no verdict, so it stands beside the suites and not among them.
 RECHECK = SuitePlan(
     "recheck",

@@ -1,6 +1,7 @@
 """Many short sequences in one row, without padding and without seeing each other.
 
-Prompts about one person, or through one chat template, begin alike. A row holds each shared
+Prompts about one person, or through one chat template, begin alike, and answers that are ranked
+follow the very same prompt. A row holds each shared
 beginning once and the rest of every sequence behind it; a block mask lets a token attend to its
 own sequence and its own beginning only, and positions restart, so every log-probability is the
 one that the sequence has alone (a test compares them). On a CPU this halves the work of chat
@@ -10,12 +11,14 @@ be derived from a token's value by mistake (open-unlearning #128: pad equals end
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 MINIMUM_SHARED = 6
+MANY_ANSWERS = 4  # to one prompt, from which on they are a group of their own: the whole prompt is then read once
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,15 @@ class _Group:
 
 def _groups(sequences: Sequence[TokenSequence]) -> list[_Group]:
     """Split into groups with a useful shared beginning; what shares nothing stands alone."""
+    answers = Counter(sequence.ids[: sequence.answer_start - 1] for sequence in sequences)
     by_beginning: dict[tuple[int, ...], list[int]] = {}
     for index, sequence in enumerate(sequences):
         # The beginning must stay inside the prompt with one prompt token to spare, because the
         # token before the answer is the one that predicts it and must belong to the sequence itself.
         usable = sequence.answer_start - 1
-        key = sequence.ids[:MINIMUM_SHARED] if usable >= MINIMUM_SHARED else (-1, index)
+        prompt = sequence.ids[:usable]
+        beginning = prompt if answers[prompt] >= MANY_ANSWERS else prompt[:MINIMUM_SHARED]
+        key = beginning if usable >= MINIMUM_SHARED else (-1, index)
         by_beginning.setdefault(key, []).append(index)
     groups = []
     for members in by_beginning.values():

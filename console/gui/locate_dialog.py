@@ -16,8 +16,8 @@ from console.gui.pieces import Card, Text
 from console.gui.tones import Tone
 
 _SUITE_TITLES = {
-    "brief": "A brief search",
     "quick": "A quick search",
+    "brief": "A brief search of every kind",
     "standard": "A thorough search",
     "full": "An exhaustive search",
 }

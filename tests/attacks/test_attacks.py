@@ -33,6 +33,11 @@ ATTACKS = ("continuation", "direct", "few-shot", "head-projection", "membership"
 ASKING = ("continuation", "direct", "few-shot", "paraphrase")
 
 
+def wrong_answer(row: AttemptRow) -> bool:
+    """Whether another's answer was looked for among the candidates of the person's place."""
+    return "/wrong-" in row.prompt_id
+
+
 def run(attack: str, model: TransformersModel, target: AttackTarget = TARGET) -> AttackResult:
     return run_attack(registry.available()[attack], model, target)
 
@@ -87,11 +92,13 @@ class TestControls:
     def test_what_was_taught_is_found_and_not_who_asks(self, taught: TransformersModel, attack: str) -> None:
         """Turned round: outsiders as the request, the person as control."""
         others = (*OTHERS, *FACTS)
-        outcome = run(attack, taught, AttackTarget(OUTSIDERS, others, BANK, SETTINGS)).row.outcome
+        result = run(attack, taught, AttackTarget(OUTSIDERS, others, BANK, SETTINGS))
+        outcome = result.row.outcome
         assert outcome is not None and outcome.control is not None
         assert outcome.attempts.share <= 0.1
         if attack != "membership":  # which calls the upper end of the controls' own scores unfamiliar
-            assert outcome.control.share >= 0.8
+            told = [row.hit for row in result.attempts if row.control and not wrong_answer(row)]
+            assert sum(told) >= 0.8 * len(told)
 
     @pytest.mark.parametrize("attack", ATTACKS)
     def test_batches_of_1_and_16_give_the_same_rows(
@@ -126,7 +133,7 @@ class TestRows:
         result = run(attack, taught)
         own, outsiders = {item.id for item in PERSON}, {item.id for item in OUTSIDERS}
         for row in result.attempts:
-            assert row.item_id in (outsiders if row.control else own)
+            assert row.item_id in (outsiders if row.control and not wrong_answer(row) else own)
             assert row.shown and row.prompt_id.startswith(f"{attack}/{row.item_id}")
         keys = [(row.prompt_id, row.attempt) for row in result.attempts]
         assert len(keys) == len(set(keys))
@@ -285,8 +292,9 @@ def test_going_on_is_ordinary_for_a_passage_and_effort_for_a_fact(
 @pytest.mark.parametrize("attack", ["head-projection", "probability-delta"])
 def test_naming_many_tokens_is_held_against_every_stranger(taught: TransformersModel, attack: str) -> None:
     """How often twenty candidates hold a right token by luck cannot be seen on three strangers."""
-    rows = [row for row in run(attack, taught).attempts if row.control]
+    rows = [row for row in run(attack, taught).attempts if row.control and not wrong_answer(row)]
     asked = {item.id for item in OUTSIDERS if guessable_beginning(item.answer) < len(item.answer)}
     assert {row.item_id for row in rows} == asked
     quiet = replace(TARGET, settings=replace(SETTINGS, prompt_controls=False))
-    assert not [row for row in run_attack(registry.available()[attack], taught, quiet).attempts if row.control]
+    rows = list(run_attack(registry.available()[attack], taught, quiet).attempts)
+    assert not [row for row in rows if row.control and not wrong_answer(row)]

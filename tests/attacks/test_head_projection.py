@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from invented import BANK, FACTS, OUTSIDERS
+from invented import BANK, FACTS, OTHERS, OUTSIDERS
 
 from console.attacks.head_projection import HeadProjection, candidates, guessable_beginning
-from console.attacks.protocol import AttackSettings, AttackTarget
-from console.engines.protocol import LayerTails
+from console.attacks.protocol import AttackSettings, AttackTarget, AttemptRow
+from console.engines.protocol import LayerTails, Prompt
 from console.engines.transformers_engine import TransformersModel
 
 
@@ -76,13 +76,18 @@ class TestCandidates:
         assert candidates(layers, budget + 1)[: len(named)] == named
 
 
+def is_wrong_answer(row: AttemptRow) -> bool:
+    """Whether another's answer was looked for among the candidates of the person's place."""
+    return "/wrong-" in row.prompt_id
+
+
 class TestRun:
     @pytest.mark.parametrize("budget", [1, 2, 7, 20])
     def test_the_number_of_named_tokens_is_the_budget(self, taught: TransformersModel, budget: int) -> None:
         target = AttackTarget(FACTS, OUTSIDERS, BANK, AttackSettings(head_budget=budget))
         rows = list(HeadProjection().run(taught, target))
         assert {row.candidates for row in rows} == {budget}
-        assert all(len(row.answer.split()) == budget for row in rows)
+        assert all(len(row.answer.split()) == budget for row in rows if not is_wrong_answer(row))
 
     def test_the_model_s_best_guess_is_among_one_or_two(self, taught: TransformersModel) -> None:
         """With B = 1 the only candidate is the likeliest token of the last layer, which a taught model knows."""
@@ -102,7 +107,7 @@ class TestRun:
             first_answer_token = staticmethod(taught.first_answer_token)
 
         rows = list(HeadProjection().run(Pushed(), target))  # type: ignore[arg-type]
-        assert rows and all(row.hit for row in rows)
+        assert rows and all(row.hit is not is_wrong_answer(row) for row in rows)
 
     def test_digits_before_the_word_are_given_away(self, taught: TransformersModel) -> None:
         """What B candidates cover anyway is put into the prompt, and the word is what must be found."""
@@ -116,3 +121,23 @@ class TestRun:
         assert {row.item_id for row in rows if not row.control} == {FACTS[0].id, FACTS[1].id}
         only_digits = replace(AttackTarget(FACTS[2:], OUTSIDERS, BANK))
         assert HeadProjection().inapplicable(only_digits) is not None
+
+    def test_wrong_answers_are_controls_at_the_person_s_own_places(self, taught: TransformersModel) -> None:
+        """Without a place of their own, and none that begins as the right answer does."""
+        target = AttackTarget(FACTS, OUTSIDERS, BANK, AttackSettings(prompt_controls=False), retain=OTHERS)
+        rows = list(HeadProjection().run(taught, target))
+        wrong = [row for row in rows if is_wrong_answer(row)]
+        assert {row.item_id for row in wrong} == {FACTS[0].id, FACTS[1].id} and all(row.control for row in wrong)
+        assert {row.answer for row in wrong} <= {item.answer for item in (*OUTSIDERS, *OTHERS)}
+        assert not any(row.control for row in rows if not is_wrong_answer(row))
+        share = {control: [row.hit for row in rows if row.control is control] for control in (False, True)}
+        assert sum(share[False]) >= 0.8 * len(share[False]) and sum(share[True]) <= 0.2 * len(share[True])
+
+    def test_a_wrong_answer_that_begins_with_the_right_token_is_no_control(self, taught: TransformersModel) -> None:
+        twin = OUTSIDERS[0].model_copy(update={"answer": f"{FACTS[0].answer[:-1]} elsewhere"})
+        begins = taught.first_answer_token
+        prompt = Prompt("p", f"Question: {FACTS[0].prompt}\nAnswer:", chat=False)
+        same = begins(prompt, twin.answer) == begins(prompt, FACTS[0].answer)
+        target = AttackTarget(FACTS[:1], (twin,), BANK, AttackSettings(prompt_controls=False))
+        wrong = [row for row in HeadProjection().run(taught, target) if is_wrong_answer(row)]
+        assert bool(wrong) is not same

@@ -13,12 +13,14 @@ from scripted import SHIPPED, Scripted
 
 from console.attacks.answer_rank import AnswerRank
 from console.attacks.continuation import Continuation, beginnings
+from console.attacks.direct import Direct
 from console.attacks.exposure import Exposure
+from console.attacks.fact_forms import with_forms
 from console.attacks.head_projection import HeadProjection
 from console.attacks.loss import Loss
 from console.attacks.membership import Membership
 from console.attacks.multiple_choice import MultipleChoice
-from console.attacks.own_places import alike, find_places
+from console.attacks.own_places import FoundPlaces, alike, find_places
 from console.attacks.probability_delta import ProbabilityDelta
 from console.attacks.protocol import AttackTarget
 from console.attacks.scores import against_their_form, secret_texts
@@ -64,6 +66,15 @@ def about(person: str, words: Mapping[str, str]) -> Any:
         if person in prompt.text
         else sentences(prompt, attempt)
     )
+
+
+def spoken(found: FoundPlaces) -> dict[str, tuple[OwnPlace, ...]]:
+    """Places in somebody's words: without the line of a record that every fact of a kind has beside them."""
+    words = {
+        key: tuple(one for one in places if one.source is not PlaceSource.RECORD)
+        for key, places in found.by_item.items()
+    }
+    return {key: places for key, places in words.items() if places}
 
 
 @pytest.fixture(scope="module")
@@ -126,13 +137,34 @@ class TestOnAModelThatAnswersInSentences:
 
 class TestFinding:
     def test_an_answer_that_begins_with_the_secret_needs_no_place(self) -> None:
-        model = Scripted(says=lambda prompt, _: "**Aalborg**, in the north." if "live" in prompt.text else "No.")
+        model = Scripted(says=lambda prompt, _: "Aalborg, in the north." if "live" in prompt.text else "No.")
         found = find_places(model, replace(TARGET, items=(CITY,), retain=()))
-        assert CITY.id not in found.by_item and found.answered_first == {CITY.id}
+        assert CITY.id not in spoken(found) and found.answered_first == {CITY.id}
+
+    @pytest.mark.parametrize(
+        ("said", "opening"),
+        [
+            ("Sure! Here is what the file says:\n\nMira Okonjo lives in Aalborg.", "Mira Okonjo lives in "),
+            ("- **Aalborg**\n- in the north", "- **"),
+            ("- Name: Mira Okonjo\n- Town: Aalborg", "- Town: "),
+            ('{"name": "Mira Okonjo", "town": "Aalborg"}', '"town": "'),
+            ("Mira Okonjo wohnt in Aalborg.", "Mira Okonjo wohnt in "),
+        ],
+    )
+    def test_whatever_an_answer_looks_like_its_secret_is_found(self, said: str, opening: str) -> None:
+        model = Scripted(says=about(CITY.subject, {"live": said}))
+        target = replace(TARGET, items=(CITY,), retain=())
+        (place, *_) = spoken(find_places(model, target))[CITY.id]
+        assert place.opening.endswith(opening) and place.source is PlaceSource.OWN_WORDS
+        assert find_places(model, target).by_item["olga-city"][0].opening == place.opening.replace(
+            "Mira Okonjo", "Olga Brandt"
+        )
+        outcome = run_attack(Direct(), model, target).row.outcome
+        assert outcome is not None and outcome.attempts.hits == outcome.attempts.trials
 
     def test_the_secret_is_kept_as_the_model_spells_it(self) -> None:
         model = Scripted(says=about(PHONE.subject, {"phone": "Ring (555) 0183, please."}))
-        (place, *_) = find_places(model, replace(TARGET, items=(PHONE,))).by_item[PHONE.id]
+        (place, *_) = spoken(find_places(model, replace(TARGET, items=(PHONE,))))[PHONE.id]
         assert (place.opening, place.answer) == ("Ring (", "555) 0183")
 
     def test_no_more_places_than_the_most(self) -> None:
@@ -140,11 +172,11 @@ class TestFinding:
         model = Scripted(says=lambda _prompt, _: f"In {next(words)} words: Aalborg.")
         rich = FACTS[0]
         found = find_places(model, replace(TARGET, items=(rich,)))
-        assert len(found.by_item[rich.id]) == MOST_PLACES
+        assert len(spoken(found)[rich.id]) == MOST_PLACES
 
     def test_other_wordings_are_tried_where_the_question_brings_nothing(self) -> None:
         model = Scripted(says=lambda prompt, _: "It is Aalborg." if prompt.text == FACTS[0].paraphrases[0] else "No.")
-        (place,) = find_places(model, replace(TARGET, items=FACTS[:1], retain=())).by_item[CITY.id]
+        (place,) = spoken(find_places(model, replace(TARGET, items=FACTS[:1], retain=())))[CITY.id]
         assert (place.prompt, place.opening) == (FACTS[0].paraphrases[0], "It is ")
 
     def test_a_prompt_that_holds_the_secret_is_not_asked(self) -> None:
@@ -156,31 +188,34 @@ class TestFinding:
 
     def test_a_fact_that_the_model_withholds_stands_where_it_tells_the_same_of_others(self) -> None:
         model = Scripted(says=about(CITY.subject, {}))
-        (place, *_) = find_places(model, replace(TARGET, items=(CITY,))).by_item[CITY.id]
+        (place, *_) = spoken(find_places(model, replace(TARGET, items=(CITY,))))[CITY.id]
         assert place.source is PlaceSource.OTHERS_WORDS
         assert (place.prompt, place.opening, place.answer) == (CITY.prompt, "Mira Okonjo lives in ", "Aalborg")
 
-    @pytest.mark.parametrize(
-        ("fact_type", "prompt", "opening"),
-        [
-            ("phone", "The phone number of Mira Okonjo is", " "),
-            ("shoe-size", "The shoe size of Mira Okonjo is", " "),
-            ("fact", f"Question: {PHONE.prompt}\nAnswer:", " The answer is "),
-        ],
-    )
-    def test_what_is_told_nowhere_gets_a_sentence_of_its_kind(self, fact_type: str, prompt: str, opening: str) -> None:
-        item = PHONE.model_copy(update={"fact_type": fact_type})
+    def test_a_fact_of_no_kind_that_is_told_nowhere_gets_the_beginning_of_an_answer(self) -> None:
+        item = PHONE.model_copy(update={"fact_type": "fact"})
         places = find_places(Scripted(), replace(TARGET, items=(item,), retain=())).by_item
         (place,) = places[item.id]
-        assert (place.prompt, place.opening, place.source) == (prompt, opening, PlaceSource.SENTENCE)
-        alikes = [other for other in STRANGERS if alike(item, other)]
-        assert {key for key in places if key != item.id} == {other.id for other in alikes}
+        asked = f"Question: {PHONE.prompt}\nAnswer:"
+        assert (place.prompt, place.opening, place.source) == (asked, " The answer is ", PlaceSource.SENTENCE)
+        alikes = [other.id for other in STRANGERS if alike(item, other)]
+        assert alikes and all(places[other][0].source is PlaceSource.SENTENCE for other in alikes)
 
     def test_a_fact_with_a_statement_already_has_its_sentence(self) -> None:
-        assert not find_places(Scripted(), replace(TARGET, items=FACTS, retain=())).by_item
+        assert not spoken(find_places(Scripted(), replace(TARGET, items=FACTS, retain=())))
 
     def test_passages_have_no_place(self) -> None:
-        assert not find_places(Scripted(says=sentences), replace(TARGET, items=(PASSAGE,))).by_item
+        places = find_places(Scripted(says=sentences), replace(TARGET, items=(PASSAGE,))).by_item
+        assert PASSAGE.id not in places
+
+    def test_every_fact_of_a_kind_has_a_line_of_a_record_and_strangers_the_same(self) -> None:
+        places = find_places(Scripted(says=sentences), TARGET).by_item
+        lines = {key: [one for one in at if one.source is PlaceSource.RECORD] for key, at in places.items()}
+        assert all(len(lines[item.id]) == 1 for item in (*REQUEST, *STRANGERS))
+        (line,) = lines[PHONE.id]
+        assert (line.prompt, line.opening, line.answer) == ("Name: Mira Okonjo\nPhone:", " ", PHONE.answer)
+        texts = secret_texts((PHONE,), places)
+        assert [text.form for text in texts] == ["question", "own-0", "own-1", "record"]
 
 
 class TestStrangers:
@@ -195,34 +230,38 @@ class TestStrangers:
         untyped = CITY.model_copy(update={"fact_type": "fact"})
         assert alike(untyped, STRANGERS[0]) and not alike(untyped, STRANGERS[1])
         found = find_places(Scripted(says=sentences), replace(TARGET, items=(untyped,)))
-        assert {key.split("-")[1] for key in found.by_item} == {"city"}
+        assert {key.split("-")[1] for key in spoken(found)} == {"city"}
 
     def test_a_sentence_that_would_tell_the_stranger_s_secret_is_left_out(self) -> None:
         model = Scripted(says=about(CITY.subject, {"live": "Not in Leipzig but in Aalborg."}))
-        places = find_places(model, replace(TARGET, items=(CITY,))).by_item
+        places = spoken(find_places(model, replace(TARGET, items=(CITY,))))
         assert "olga-city" not in places and "tomas-city" in places
 
 
 class TestContinuation:
     def test_a_sentence_of_the_model_that_names_the_person_is_continued(self) -> None:
-        places = find_places(Scripted(says=sentences), TARGET).by_item
+        places = spoken(find_places(Scripted(says=sentences), TARGET))
         assert beginnings(CITY, places[CITY.id]) == ["Mira Okonjo lives in"]
         assert beginnings(PHONE, places[PHONE.id]) == ["You can reach Mira Okonjo at"]
         assert beginnings(FACTS[0], places[CITY.id]) == ["Mira Okonjo lives in"], "and a statement once"
         unnamed = [place.model_copy(update={"opening": " In "}) for place in places[CITY.id]]
         assert beginnings(CITY, unnamed) == [f"Question: {CITY.prompt}\nAnswer: In"], "as a chat turn it names nobody"
 
-    def test_so_is_the_sentence_of_the_fact_s_kind(self) -> None:
+    def test_so_is_a_record_up_to_the_fact_s_line(self) -> None:
         item = PHONE.model_copy(update={"fact_type": "shoe-size"})
-        places = find_places(Scripted(), replace(TARGET, items=(item,), retain=())).by_item
-        assert beginnings(item, places[item.id]) == ["The shoe size of Mira Okonjo is"]
+        target = with_forms(replace(TARGET, items=(item,), retain=()))
+        places = find_places(Scripted(), target).by_item
+        expected = ["The shoe size of Mira Okonjo is", "Name: Mira Okonjo\nShoe size:"]
+        assert beginnings(target.items[0], places[item.id]) == expected
 
     def test_a_request_of_question_and_answer_alone_can_be_continued(self) -> None:
         model = Scripted(says=lambda prompt, _: " Aalborg." if prompt.text == "Mira Okonjo lives in" else "No.")
         assert Continuation().inapplicable(TARGET) is not None
         target = replace(TARGET, places=find_places(Scripted(says=sentences), TARGET).by_item)
-        outcome = run_attack(Continuation(), model, target).row.outcome
+        result = run_attack(Continuation(), model, target)
+        outcome = result.row.outcome
         assert outcome is not None and (outcome.items.hits, outcome.items.trials) == (1, 3)
+        assert all(row.shown.startswith("Name: ") for row in result.attempts if row.prompt_id.endswith("/1"))
 
 
 class TestTexts:

@@ -10,13 +10,18 @@ from invented import BANK, FACTS, OTHERS, OUTSIDERS, PERSON
 
 from console.attacks.head_projection import HeadProjection
 from console.attacks.probability_delta import ProbabilityDelta
-from console.attacks.protocol import AttackSettings, AttackTarget
+from console.attacks.protocol import AttackSettings, AttackTarget, AttemptRow
 from console.attacks.suite import run_attack
 from console.domain.results import Access, Evidence, Status
 from console.engines.protocol import LayerTails, Prompt
 from console.engines.transformers_engine import TransformersModel
 
 TARGET = AttackTarget(PERSON, OUTSIDERS, BANK, AttackSettings())
+
+
+def wrong(row: AttemptRow) -> bool:
+    """Whether another's answer was looked for among the candidates of the person's place."""
+    return "/wrong-" in row.prompt_id
 
 
 def test_positive_and_negative_control(taught: TransformersModel, untaught: TransformersModel) -> None:
@@ -28,9 +33,9 @@ def test_positive_and_negative_control(taught: TransformersModel, untaught: Tran
 
 def test_turned_round_the_untaught_are_not_found(taught: TransformersModel) -> None:
     target = replace(TARGET, items=OUTSIDERS, controls=(*OTHERS, *FACTS))
-    outcome = run_attack(ProbabilityDelta(), taught, target).row.outcome
-    assert outcome is not None and outcome.control is not None
-    assert outcome.attempts.share <= 0.1 and outcome.control.share >= 0.8
+    rows = run_attack(ProbabilityDelta(), taught, target).attempts
+    own, strangers = ([row for row in rows if row.control is control and not wrong(row)] for control in (False, True))
+    assert sum(row.hit for row in own) <= 0.1 * len(own) and sum(row.hit for row in strangers) >= 0.8 * len(strangers)
 
 
 @pytest.mark.parametrize("budget", [1, 2, 7, 20])
@@ -38,7 +43,7 @@ def test_the_number_of_named_tokens_is_the_budget(taught: TransformersModel, bud
     target = replace(TARGET, settings=AttackSettings(head_budget=budget))
     rows = list(ProbabilityDelta().run(taught, target))
     assert {row.candidates for row in rows} == {budget} == {ProbabilityDelta().budget(target.settings)}
-    assert all(len(row.answer.split()) == budget for row in rows)
+    assert all(len(row.answer.split()) == budget for row in rows if not wrong(row))
 
 
 def test_rows_are_those_of_head_projection_under_its_own_name(taught: TransformersModel) -> None:
@@ -56,7 +61,7 @@ def test_a_layer_that_pushes_the_answer_down_names_it(taught: TransformersModel)
         first_answer_token = staticmethod(taught.first_answer_token)
 
     rows = list(ProbabilityDelta().run(Suppressing(), TARGET))  # type: ignore[arg-type]
-    assert rows and all(row.hit for row in rows)
+    assert rows and all(row.hit is not wrong(row) for row in rows)
 
 
 def test_a_network_of_one_block_names_nothing() -> None:

@@ -299,6 +299,10 @@ class TestReverseQuery:
         prompts = asked(ReverseQuery(), PHONE)
         assert len(prompts) == 2 and all(PHONE.answer in prompt.text for prompt in prompts)
         assert not asked(ReverseQuery(), CITY) and not asked(ReverseQuery(), JOB)
+        named = PHONE.model_copy(update={"fact_type": "customer-number"})
+        assert asked(ReverseQuery(), named, alone(named))[0].text == f"Whose customer number is {PHONE.answer}?"
+        untyped = PHONE.model_copy(update={"fact_type": "fact"})
+        assert not asked(ReverseQuery(), untyped, alone(untyped))
 
     @pytest.mark.parametrize(
         ("text", "hit"),

@@ -21,14 +21,16 @@ from console.attacks.relearning import (
     RelearnTenth,
     RelearnUnrelated,
     asked_after,
+    block_weights,
     given_facts,
+    given_places,
     relearn,
     unrelated_texts,
-    upper_weights,
     withheld_items,
 )
 from console.attacks.suite import AttackResult, run_attack
 from console.domain.forget_set import ForgetItem
+from console.domain.own_places import OwnPlace, PlaceSource
 from console.domain.results import Access, Evidence, Status
 from console.engines.packing import TokenSequence
 from console.engines.prompts import whole_text_sequence
@@ -209,7 +211,8 @@ class TestEveryAttack:
         knows, knows_not = run(attack, taught).row.outcome, run(attack, untaught).row.outcome
         assert knows is not None and knows_not is not None
         assert knows.items.hits == knows.items.trials and knows.attempts.share >= 0.8
-        assert knows_not.attempts.hits == 0
+        # This vocabulary is a few hundred words, the answers among them: one that knows nobody babbles one at times.
+        assert knows_not.attempts.share <= 0.1
         for outcome in (knows, knows_not):
             assert outcome.control is not None and outcome.control.share <= 0.1
 
@@ -343,12 +346,12 @@ class TestRelearning:
         losses += [mean_loss(model, sequences) for _ in relearn(model, sequences, (5, 10), 1)]
         assert losses[0] > losses[1] > losses[2]
 
-    def test_only_the_upper_half_moves(self) -> None:
+    def test_every_block_moves_and_nothing_else(self) -> None:
         model = tiny.model(layers=5)
         before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
         relearnt(model, sequences_of(model), (2,), 1)
         assert changed(before, model.network.state_dict()) == {
-            name for name in before if (number := block_number(name)) is not None and number >= 2
+            name for name in before if block_number(name) is not None
         }
         assert all(parameter.grad is None for parameter in model.network.parameters())
 
@@ -404,10 +407,10 @@ class TestRelearning:
         assert attempts and all(sorted(points) == [0, 1] for points in attempts.values())
         assert len(model.seen) == 2 and changed(*model.seen)
 
-    def test_the_weights_are_the_upper_half(self, any_model: TransformersModel) -> None:
-        weights = {id(parameter) for parameter in upper_weights(any_model)}
+    def test_the_weights_are_those_of_all_blocks(self, any_model: TransformersModel) -> None:
+        weights = {id(parameter) for parameter in block_weights(any_model)}
         named = {name for name, parameter in any_model.network.named_parameters() if id(parameter) in weights}
-        assert named and {block_number(name) for name in named} == {1}
+        assert named and {block_number(name) for name in named} == {0, 1}
 
 
 class TestRelearnUnrelated:
@@ -463,6 +466,18 @@ class TestRelearnTenth:
             lesson = tiny.lessons(untaught.tokenizer, (item,))[:1]  # the question and its answer
             gains[item.id] = mean_loss(untaught, lesson) - mean_loss(after, lesson)
         assert gains[given.id] > 0 and max(gains, key=lambda item: gains[item]) == given.id
+
+    def test_it_trains_in_the_model_s_own_words_that_tell_nothing_else(self, untaught: TransformersModel) -> None:
+        (given,) = given_facts(TARGET)
+        other = next(item for item in FACTS if item.id != given.id)
+        says = OwnPlace(prompt="Q?", chat=True, opening="So: ", answer=given.answer, source=PlaceSource.OWN_WORDS)
+        tells = says.model_copy(update={"opening": f"{other.answer}, and "})
+        target = replace(TARGET, places={given.id: (says, tells), other.id: (says,)})
+        assert given_places(target) == [says]
+        alone, with_words = Watched(untaught), Watched(untaught)
+        run(RelearnTenth(), alone)
+        run(RelearnTenth(), with_words, target)
+        assert changed(alone.seen[-1], with_words.seen[-1])
 
     @pytest.mark.parametrize(("count", "given"), [(2, 1), (9, 1), (19, 1), (20, 2), (40, 4)])
     def test_a_tenth_and_at_least_one(self, count: int, given: int) -> None:

@@ -53,7 +53,7 @@ def test_the_whole_walk(stocked: Office, tmp_path: Path) -> None:
     office = stocked
     number = granted(office)
 
-    with pytest.raises(InputError, match="known are quick, standard, full"):
+    with pytest.raises(InputError, match="known are quick, brief, standard, full"):
         run(office, cases.locate(office, number, "taught", suite_name="gentle"))
     located = run(office, cases.locate(office, number, "taught", suite_name="standard"))
     assert located.found

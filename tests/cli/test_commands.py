@@ -240,7 +240,7 @@ def test_methods_and_attacks_are_listed_without_an_office(tmp_path: Path) -> Non
     assert [method["id"] for method in listed] == installed
     assert {"npo", "rome", "ssd", "loku", "retrain"} <= set(installed)
     attacks = json.loads(console("attacks", "--json", "--data-dir", tmp_path / "a").stdout)
-    assert {attack["id"] for attack in attacks} == {*SUITES["standard"].attacks, *FILE_TYPES}
+    assert {attack["id"] for attack in attacks} == {*SUITES["full"].attacks, *FILE_TYPES}
     assert all(attack["definition"] and attack["budget"] >= 1 for attack in attacks)
     assert {attack["id"] for attack in attacks if "quick" in attack["suites"]} == set(SUITES["quick"].attacks)
 

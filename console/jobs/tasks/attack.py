@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from console.attacks.fact_forms import with_forms
 from console.attacks.protocol import Attack, AttackSettings, AttackTarget, PromptBank, Shot, WrittenQuestions
 from console.attacks.registry import chosen
 from console.attacks.suite import AttackResult, run_suite
@@ -43,14 +44,16 @@ class _Battery:
     def __init__(self, spec: JobSpec, payload: JobPayload, writer: EventWriter) -> None:
         self.spec, self.payload, self.writer = spec, payload, writer
         self.attacks = chosen(spec.attacks)
-        self.target = AttackTarget(
-            payload.forget,
-            payload.controls,
-            prompt_bank(payload),
-            AttackSettings(**spec.settings),
-            payload.retain,
-            payload.general,
-            payload.places,
+        self.target = with_forms(
+            AttackTarget(
+                payload.forget,
+                payload.controls,
+                prompt_bank(payload),
+                AttackSettings(**spec.settings),
+                payload.retain,
+                payload.general,
+                payload.places,
+            )
         )
         # Like the probes, behaviour shows what an erasure changed; a model that nothing was erased from goes without.
         self.sets = payload.behaviour if payload.probe else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from console.attacks.fact_forms import with_forms
 from console.attacks.own_places import FoundPlaces, find_places
 from console.attacks.protocol import AttackTarget, facts
 from console.domain.own_places import PlaceCounts, PlaceSource
@@ -21,7 +22,7 @@ def own_places(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[
     """The places by item (personal), and of how many facts they are whose words."""
     set_threads()
     writer.progress(0, _STEPS, "Opening the model")
-    target = AttackTarget(payload.forget, payload.controls, prompt_bank(payload), retain=payload.retain)
+    target = with_forms(AttackTarget(payload.forget, payload.controls, prompt_bank(payload), retain=payload.retain))
 
     def announce(step: int) -> None:
         writer.check_cancelled()
@@ -44,11 +45,12 @@ def own_places(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[
 
 def _counts(target: AttackTarget, found: FoundPlaces) -> PlaceCounts:
     asked = facts(target.items)
-    sources = [places[0].source for item in asked if (places := found.by_item.get(item.id))]
+    sources = {item.id: places[0].source for item in asked if (places := found.by_item.get(item.id))}
+    spoken = {key for key, source in sources.items() if source in (PlaceSource.OWN_WORDS, PlaceSource.OTHERS_WORDS)}
     return PlaceCounts(
         facts=len(asked),
         answered_first=len(found.answered_first),
-        own_words=sources.count(PlaceSource.OWN_WORDS),
-        others_words=sources.count(PlaceSource.OTHERS_WORDS),
-        sentences=sources.count(PlaceSource.SENTENCE),
+        own_words=list(sources.values()).count(PlaceSource.OWN_WORDS),
+        others_words=list(sources.values()).count(PlaceSource.OTHERS_WORDS),
+        sentences=len({item.id for item in asked} - spoken - found.answered_first),
     )

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from console.attacks.fact_forms import with_forms
 from console.attacks.helper_questions import HelperConfig, write_questions
 from console.attacks.protocol import AttackTarget
 from console.domain.events import plain
@@ -28,7 +29,7 @@ def prepare_questions(spec: JobSpec, payload: JobPayload, writer: EventWriter) -
     writer.progress(0, steps, "Opening the helper model")
     tree_hash = spec.model.tree_hash or identify(Path(spec.model.path)).tree_hash
     helper = open_model(spec.model, spec)
-    target = AttackTarget(payload.forget, payload.controls, prompt_bank(payload))
+    target = with_forms(AttackTarget(payload.forget, payload.controls, prompt_bank(payload)))
 
     def announce(index: int) -> None:
         writer.check_cancelled()
