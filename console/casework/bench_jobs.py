@@ -67,7 +67,7 @@ class BenchJobs:
         self._places = places
         self._device = device
         self._keep_models = keep_models
-        self._code = code or code_version(Path(console.__file__).parent)
+        self.code = code or code_version(Path(console.__file__).parent)
         self.say = say
         self.folder = places.cache / "bench"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ class BenchJobs:
 
     def _key(self, spec: JobSpec, payload: JobPayload) -> str:
         content = {
-            "code": self._code,
+            "code": self.code,
             "method": _origin(spec.method),
             "spec": spec.model_dump(mode="json", exclude={"job_id", "output", "cache"}),
             "payload": hashlib.sha256(payload.model_dump_json(exclude={"finished"}).encode()).hexdigest(),
