@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from console.domain.bench_results import Baseline, MethodLine, MethodsBench
+from console.domain.bench_results import Baseline, MethodLine, MethodsBench, found_names
 from console.domain.regimes import SENTENCES, Regime
-from console.domain.results import Evidence
 
 _WIDTH = 116
 _COLUMNS = (
@@ -80,12 +79,6 @@ def _line(line: MethodLine) -> Iterator[str]:
             yield from _wrapped(
                 f"{words} " + ", ".join(f"{name} {_count(measures['attacks'][name])}" for name in names)
             )
-
-
-def found_names(found: Mapping[str, Sequence[str]]) -> tuple[list[str], list[str]]:
-    """Attacks that bring the data back, and attacks that only recognise it, from names by kind of evidence."""
-    only = list(found.get(Evidence.MEMBERSHIP.value, ()))
-    return [name for kind, names in found.items() if kind != Evidence.MEMBERSHIP.value for name in names], only
 
 
 def _power(baseline: Baseline) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from console.domain.regimes import Regime
+from console.domain.results import Evidence
 
 
 class _Frozen(BaseModel):
@@ -182,6 +183,12 @@ class MethodsBench(_Frozen):
         if forgetting is None or utility is None:
             return False
         return forgetting >= self.forgetting.acceptable and utility >= self.utility.acceptable
+
+
+def found_names(found: Mapping[str, Sequence[str]]) -> tuple[list[str], list[str]]:
+    """Attacks that bring the data back, and attacks that only recognise it, from names by kind of evidence."""
+    only = list(found.get(Evidence.MEMBERSHIP.value, ()))
+    return [name for kind, names in found.items() if kind != Evidence.MEMBERSHIP.value for name in names], only
 
 
 def parse_methods_bench(text: str) -> MethodsBench:
