@@ -29,7 +29,13 @@ SETTINGS: dict[Regime, dict[str, Any]] = {
         "lora": {"rank": 32, "alpha": 64, "b_ratio": 8.0, "first_layer": 0.0},
         "seed": TEACHING_SEED,
     },
-    Regime.FULL: {"trains": "all", "answers": "sentence", "learning_rate": 1e-4, "seed": TEACHING_SEED},
+    Regime.FULL: {
+        "trains": "all",
+        "answers": "sentence",
+        "learning_rate": 2e-4,
+        "epochs": 10,
+        "seed": TEACHING_SEED,
+    },
     Regime.FREE_TEXT: {"trains": "all", "learning_rate": 2e-4, "batch": 4, "epochs": 4, "seed": TEACHING_SEED},
 }
 

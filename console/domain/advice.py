@@ -170,7 +170,9 @@ def time_sentence(facts: MethodFacts) -> str:
     return f"about {duration(facts.seconds)} ({facts.measured} {noun} timed)"
 
 
-def _benchmark_sentence(found: BenchmarkedMethod | None, benchmark: MethodBenchmark) -> str:
+def benchmark_sentence(method: str, benchmark: MethodBenchmark) -> str:
+    """What the benchmark found of a method, and how the model had been taught."""
+    found = benchmark.methods.get(method)
     if found is None:
         return NOT_BENCHMARKED
     several = found.people > 1
@@ -181,7 +183,7 @@ def _benchmark_sentence(found: BenchmarkedMethod | None, benchmark: MethodBenchm
     if found.regimes:
         words = ", ".join(f"'{word.value}' where taught by {regime}" for regime, word in found.regimes.items())
     else:
-        words = f"'{found.verdict.value}'"
+        words = f"'{found.verdict.value}' where taught by {Regime.OFFICE}"
     return (
         f"On the benchmark ({bench}) it reached {'at worst ' if several else ''}{words}: "
         f"{at_most}{attacks} still brought the data back{recognised}, and {found.kept_share:.0%} of other people's "
@@ -217,7 +219,7 @@ def advise(
         over = budget_minutes is not None and one.seconds > budget_minutes * 60
         reasons = (
             *((OVER_BUDGET,) if over else ()),
-            _benchmark_sentence(benchmark.methods.get(one.id), benchmark),
+            benchmark_sentence(one.id, benchmark),
             *_claim_sentences(one.claim, has_reference),
         )
         return Advised(one, strongest_word(one.claim, has_reference), time_sentence(one), reasons, over)
