@@ -266,15 +266,15 @@ def _continued(finished: MethodsBench, wanted: MethodsBench) -> MethodsBench:
         InputError: it is of another bench, whose lines cannot stand beside these.
     """
     for what, has, wants in (
-        ("on", finished.on, wanted.on),
-        ("of the model", finished.model, wanted.model),
-        ("of the suite", finished.settings.get("suite"), wanted.settings["suite"]),
-        ("with the seeds", finished.settings.get("seeds"), wanted.settings["seeds"]),
+        ("bench", finished.on, wanted.on),
+        ("model", finished.model, wanted.model),
+        ("suite", finished.settings.get("suite"), wanted.settings["suite"]),
+        ("set of seeds", finished.settings.get("seeds"), wanted.settings["seeds"]),
     ):
         if has != wants:
             raise InputError(
-                f"The result file is {what} {quoted(str(has))} and not {what} {quoted(str(wants))}; name another file, "
-                "or begin it anew with --force."
+                f"The result file is of another {what} ({quoted(str(has))} instead of {quoted(str(wants))}), so its "
+                "lines cannot stand beside these; name another file, or begin this one anew with --force."
             )
     return finished
 

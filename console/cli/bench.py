@@ -41,7 +41,7 @@ def erasers(
         list[str] | None, typer.Option("--method", help="May be repeated; every installed one else.")
     ] = None,
     person: Annotated[
-        list[str] | None, typer.Option("--person", help="Whom to erase, such as s03; may be repeated; s01 else.")
+        list[str] | None, typer.Option("--person", help="Such as s03, choosing or reported; may be repeated; s01 else.")
     ] = None,
     suite: Annotated[str, typer.Option("--suite", help="quick, standard or full.")] = "standard",
     out: Annotated[Path | None, typer.Option("--out", help="JSON file to write beside the table.")] = None,
@@ -159,7 +159,7 @@ def methods(
     session = open_session(as_json, data_dir)
     if plot is not None:
         check_plot_file(plot)
-    finished = None if force or on != "office" or out is None else _unfinished(out)
+    finished = None if force or on != "office" or out is None else unfinished(out)
     table = named_out(out, session.places, replace=force or finished is not None)
     picture = named_out(plot, session.places, replace=force)
     options = BenchOptions(
@@ -194,7 +194,7 @@ def methods(
     session.show(value, lambda: say(regimes_table(result) if on == "office" else methods_table(result)))
 
 
-def _unfinished(out: Path) -> MethodsBench | None:
+def unfinished(out: Path) -> MethodsBench | None:
     """The bench that a result file holds; None where there is no file, or another one."""
     from console.domain.bench_results import parse_methods_bench
 

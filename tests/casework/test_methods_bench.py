@@ -21,9 +21,9 @@ from console.casework.bench_jobs import BenchJobs, code_version
 from console.casework.knowledge import Knowledge
 from console.casework.methods_bench import BenchOptions, bench_methods, choices, default_methods
 from console.casework.tofu_data import mini_tofu, tofu
-from console.cli.bench import methods_json, methods_table
+from console.cli.bench import methods_json, methods_table, unfinished
 from console.cli.regimes_table import regimes_table
-from console.domain.bench_results import Difference, MethodsBench, parse_methods_bench
+from console.domain.bench_results import Difference, MethodsBench
 from console.domain.regimes import Regime
 from console.domain.verdict import Word
 from console.errors import InputError
@@ -179,7 +179,12 @@ def drop(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_office_has_a_line_a_regime_and_goes_on_with_its_file(
-    places: Places, taught_folder: Path, base: Path, knowledge: Knowledge, monkeypatch: pytest.MonkeyPatch
+    places: Places,
+    taught_folder: Path,
+    base: Path,
+    knowledge: Knowledge,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     taught = Taught(ModelReference(path=str(taught_folder)), {"known": 3, "facts": 3})
     monkeypatch.setattr(methods_bench, "sample_knowledge", lambda: knowledge)
@@ -212,11 +217,15 @@ def test_the_office_has_a_line_a_regime_and_goes_on_with_its_file(
     assert "s02 reported    suppressed" in table and "failed: " in table and "find the data: direct " in table
 
     # What its file holds is not run again, except what failed; a file of another suite is not gone on with.
-    read = parse_methods_bench(json.dumps(methods_json(found)))
-    assert read == found
+    file = tmp_path / "lines.json"
+    assert unfinished(file) is None
+    for text, held in (("[1]", None), (json.dumps(methods_json(found)), found)):
+        file.write_text(text, encoding="utf-8")
+        read = unfinished(file)
+        assert read == held
     monkeypatch.setattr(methods_bench, "Trial", None)
     assert run("output-filter", finished=read, regimes=("full", "office"), people=("s02",)) == found
-    with pytest.raises(InputError, match="of the suite 'quick' and not of the suite 'standard'"):
+    with pytest.raises(InputError, match=r"another suite \('quick' instead of 'standard'\)"):
         run("output-filter", finished=read, suite="standard")
 
     with pytest.raises(InputError, match="no line of a reported person"):
