@@ -76,9 +76,7 @@ def _line(line: MethodLine) -> Iterator[str]:
     )
     for words, names in (("brought back by", back), ("recognised by", recognised)):
         if names:
-            yield from _wrapped(
-                f"{words} " + ", ".join(f"{name} {_count(measures['attacks'][name])}" for name in names)
-            )
+            yield from _wrapped(f"{words} {_counts(measures['attacks'], names)}")
 
 
 def _power(baseline: Baseline) -> Iterator[str]:
@@ -86,9 +84,10 @@ def _power(baseline: Baseline) -> Iterator[str]:
         return
     learned, attacks = baseline.measures["learned"], baseline.measures["attacks"]
     found = {name for names in baseline.found.values() for name in names}
+    took = f" ({learned['seconds']:.0f} s)" if "seconds" in learned else ""
     yield (
-        f"{baseline.regime} {baseline.person}: {baseline.measures['facts']} facts; after the teaching the model gave "
-        f"{learned['known']} of {learned['facts']} facts of all people when asked"
+        f"{baseline.regime} {baseline.person}: {baseline.measures['facts']} facts; after the teaching{took} the model "
+        f"gave {learned['known']} of {learned['facts']} facts of all people when asked"
     )
     ran = {name: row for name, row in attacks.items() if "hits" in row}
     for words, names in (
