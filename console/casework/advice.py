@@ -15,9 +15,12 @@ from console.casework.operation import Job, UseCase
 from console.casework.sequence import remaining_knowledge
 from console.domain.advice import Advice, BenchmarkedMethod, MethodBenchmark, MethodFacts, worst
 from console.domain.advice import advise as ordered
+from console.domain.bench_results import MethodLine, MethodsBench, found_names
 from console.domain.claims import Claim
+from console.domain.regimes import Regime
 from console.domain.results import Evidence, pooled
 from console.domain.roles import Duty
+from console.domain.verdict import Word
 from console.errors import InputError
 from console.jobs.spec import JobKind, JobSpec
 from console.paths import resource
@@ -64,6 +67,52 @@ def _summary(lines: Sequence[Line]) -> BenchmarkedMethod:
         found_by=max(every - only for every, only in zip(found, recognised, strict=True)),
         recognised_by=max(recognised),
         seconds=round(sum(line.erase_seconds for line in lines) / len(lines), 1),
+    )
+
+
+def benchmark_of_regimes(result: MethodsBench, device: str) -> MethodBenchmark:
+    """The results file of the office's bench of methods, as it is shipped: reported people only, default settings.
+
+    Raises:
+        InputError: it has no such line.
+    """
+    methods: dict[str, list[MethodLine]] = {}
+    for line in result.lines:
+        if line.status == "done" and line.use == "reported" and not line.settings:
+            methods.setdefault(line.method, []).append(line)
+    if not methods:
+        raise InputError(
+            "This result has no line of a reported person with a method's default settings, so advice can read "
+            "nothing from it; run 'bench methods --on office --person reported'."
+        )
+    facts = {one.person: one.measures["facts"] for one in result.baselines if "facts" in one.measures}
+    people = {line.person for lines in methods.values() for line in lines}
+    return MethodBenchmark(
+        version=1,
+        model=f"{result.model}, taught the sample office",
+        suite=result.settings["suite"],
+        device=device,
+        facts=sum(facts[person] for person in people),
+        methods={method: _summary_of_regimes(lines) for method, lines in methods.items()},
+    )
+
+
+def _summary_of_regimes(lines: Sequence[MethodLine]) -> BenchmarkedMethod:
+    """One method's lines, one for each person and way of teaching."""
+    words: dict[Regime, list[Word]] = {}
+    for line in lines:
+        words.setdefault(Regime(line.regime), []).append(Word(line.measures["verdict"]["word"]))
+    kept = [row for line in lines for row in line.measures["kept"].values()]
+    names = [found_names(line.measures["found_by"]) for line in lines]
+    trials = sum(row["trials"] for row in kept)
+    return BenchmarkedMethod(
+        people=len({line.person for line in lines}),
+        verdict=worst(word for found in words.values() for word in found),
+        kept_share=round(sum(row["hits"] for row in kept) / trials, 4) if trials else 0.0,
+        found_by=max(len(back) for back, _ in names),
+        recognised_by=max(len(only) for _, only in names),
+        seconds=round(sum(line.cost.erase_seconds for line in lines if line.cost) / len(lines), 1),
+        regimes={regime: worst(found) for regime, found in words.items()},
     )
 
 

@@ -15,14 +15,13 @@ from console.casework.models import new_job_id, reference_to
 from console.casework.office import Office
 from console.casework.operation import Job, JobResult
 from console.domain.events import BatteryRecorded, plain
-from console.domain.results import Battery, FactCount
+from console.domain.results import FactCount
 from console.domain.roles import Duty
-from console.domain.rules_3 import FIRST_LOOK, Again, to_ask_again
+from console.domain.rules_3 import FIRST_LOOK, MOST_ROUNDS, not_yet, to_ask_again
 from console.domain.verdict import Thresholds
-from console.jobs.spec import JobKind, JobSpec
+from console.jobs.spec import JobKind, JobPayload, JobSpec
 
 AGAIN = "attempts_again"  # kind of the sealed item
-_MOST_ROUNDS = 3  # a few draws that hit are followed by many; after that nothing is left to ask
 Recorded = tuple[int, BatteryRecorded]
 
 
@@ -42,7 +41,7 @@ def settle(
     Args:
         before: the battery from before the erasure; None in a search, whose own battery is ``found``.
     """
-    for _round in range(_MOST_ROUNDS):
+    for _round in range(MOST_ROUNDS):
         again = to_ask_again(
             found[1].battery,
             before[1].battery if before is not None else None,
@@ -54,24 +53,23 @@ def settle(
         found = yield from _asked(office, number, suite, knowledge, device, found, again.short, FIRST_LOOK)
         found = yield from _asked(office, number, suite, knowledge, device, found, again.hit, thresholds.draws)
         if reference is not None:
-            missing = _not_yet(again, reference[1].battery, thresholds)
+            missing = not_yet(again, reference[1].battery, thresholds)
             reference = yield from _asked(
                 office, number, suite, knowledge, device, reference, missing, thresholds.draws
             )
     return found, reference
 
 
-def _not_yet(again: Again, reference: Battery, thresholds: Thresholds) -> dict[str, tuple[int, ...]]:
-    """What the reference has not been asked again yet, in this case's earlier attempts."""
-    missing = {}
-    for attack, facts in again.hit.items():
-        row = reference.row(attack)
-        if row is None or row.outcome is None:
-            continue
-        kept = {count.fact for count in row.again if count.trials >= thresholds.draws}
-        if left := tuple(fact for fact in facts if fact not in kept):
-            missing[attack] = left
-    return missing
+def asking_again(payload: JobPayload, wanted: Mapping[str, tuple[int, ...]], draws: int) -> JobPayload:
+    """What the worker is told: the facts by their ids, and how many draws each."""
+    items = [item.id for item in payload.forget]
+    again = {attack: tuple(items[fact] for fact in facts) for attack, facts in wanted.items()}
+    return payload.model_copy(update={"behaviour": None, "again": again, "draws": draws})
+
+
+def fresh_counts(value: Mapping[str, Any]) -> dict[str, list[FactCount]]:
+    """A finished job's counts by attack."""
+    return {attack: [FactCount.model_validate(one) for one in counts] for attack, counts in value["counts"].items()}
 
 
 def _asked(
@@ -89,14 +87,7 @@ def _asked(
         return recorded
     body = recorded[1]
     payload, _told = with_sealed(office, suite, case_payload(office, number, knowledge))
-    items = [item.id for item in payload.forget]
-    payload = payload.model_copy(
-        update={
-            "behaviour": None,
-            "again": {attack: tuple(items[fact] for fact in facts) for attack, facts in wanted.items()},
-            "draws": draws,
-        }
-    )
+    payload = asking_again(payload, wanted, draws)
     spec = JobSpec(
         job_id=new_job_id(JobKind.ASK_AGAIN),
         kind=JobKind.ASK_AGAIN,
@@ -108,13 +99,8 @@ def _asked(
         engine=suite.engine,
     )
     title = "Asking again for what was hit" if draws > FIRST_LOOK else "Asking a few times more"
-    import time
-
-    t0 = time.time()
-    print("AGAIN", body.battery.stage, draws, wanted, flush=True)
     result = yield Job(spec, payload, title, body.model, number, details={"suite": suite.hash})
-    print("TOOK", time.time() - t0, result.value["counts"], flush=True)
-    counts = {attack: [FactCount.model_validate(one) for one in found] for attack, found in _counts(result).items()}
+    counts = fresh_counts(result.value)
     with office.ledger.transaction() as transaction:
         sealed = transaction.seal(number, AGAIN, plain(result.value["attempts"]))
         body = body.model_copy(
@@ -128,7 +114,3 @@ def _asked(
             BatteryRecorded.kind, body.to_body(), request_id=number, actor=office.require(Duty.VERIFY)
         )
     return event.seq, body
-
-
-def _counts(result: JobResult) -> dict[str, list[dict[str, Any]]]:
-    return dict(result.value["counts"])

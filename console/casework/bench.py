@@ -8,24 +8,29 @@ on where it stopped.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from console.casework.asking_again import asking_again, fresh_counts
 from console.casework.batteries import digest, payload_about, suite_named
 from console.casework.bench_jobs import BenchJobs, Say
 from console.casework.cases import check_method, installed_methods
 from console.casework.demo import rate_json, rows_json
-from console.casework.knowledge import Knowledge, questions, sample_items, sample_knowledge, sample_subjects
+from console.casework.knowledge import Knowledge, questions, sample_items, sample_knowledge
 from console.casework.own_places import places_payload
-from console.casework.sample import LEAST_KNOWN, fetch_model, teaching_hash
+from console.casework.regimes import SETTINGS, people_named, teaching_in
+from console.casework.sample import LEAST_KNOWN, MODEL_SHA256, fetch_model, teaching_hash
 from console.casework.side_effects import kept_facts, utility_groups
 from console.domain.claims import Claim
 from console.domain.events import plain
 from console.domain.forget_set import ForgetItem
-from console.domain.results import Battery, Rate, Stage, Utility, pooled
+from console.domain.regimes import Regime
+from console.domain.results import AttackRow, Battery, FactCount, Rate, Stage, Utility, pooled
+from console.domain.rules_3 import FIRST_LOOK, MOST_ROUNDS, not_yet, to_ask_again
 from console.domain.suites import SuitePlan
+from console.domain.teaching import without_subjects
 from console.domain.verdict import Thresholds, Verdict, decide, located
 from console.errors import InputError, JobFailedError
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
@@ -89,28 +94,49 @@ class BenchResult:
     failed: tuple[Failed, ...] = ()
 
 
-def taught_sample(jobs: BenchJobs, places: Places, base: ModelReference, knowledge: Knowledge) -> ModelReference:
-    """The sample model with its office, shared with ``sample plant`` by what went into it.
+@dataclass(frozen=True)
+class Taught:
+    """A model that was taught its office.
+
+    Attributes:
+        learned: ``known`` of ``facts`` when asked, ``steps``, ``stop_reason``; ``seconds`` where it was timed.
+    """
+
+    model: ModelReference
+    learned: dict[str, Any]
+
+
+def taught_sample(
+    jobs: BenchJobs, places: Places, base: ModelReference, knowledge: Knowledge, regime: Regime = Regime.OFFICE
+) -> Taught:
+    """A model with its office, kept by what went into it; the sample model's is shared with ``sample plant``.
+
+    Args:
+        base: the sample model, which has no ``tree_hash``, or another one, which has.
 
     Raises:
-        InputError: it learned too little to be an honest example.
+        InputError: it was taught the questions and learned too few to be an honest example. Free text teaches no
+            question: how many it answers is told, and what it does not know no attack finds.
     """
-    folder = places.cache / "planted" / teaching_hash({})[:24]
+    teaching, settings = teaching_in(regime, knowledge), SETTINGS[regime]
+    folder = places.cache / "planted" / teaching_hash(settings, teaching, base.tree_hash or MODEL_SHA256)[:24]
     counts = folder.with_suffix(".json")
     if not (folder.is_dir() and counts.is_file()):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        spec = jobs.spec(JobKind.TEACH, base, output=str(folder))
-        payload = JobPayload(teaching=knowledge.teaching, general=knowledge.general)
-        value = jobs.job(spec, payload, "Teaching the sample model its office")["value"]
+        spec = jobs.spec(JobKind.TEACH, base, output=str(folder), settings=settings)
+        asked = questions(tuple(one.item for one in knowledge.teaching)) if regime is Regime.FREE_TEXT else ()
+        payload = JobPayload(teaching=teaching, general=knowledge.general, probe=asked)
+        run = jobs.job(spec, payload, f"Teaching the model its office ({regime})")
         fields = ("known", "facts", "steps", "stop_reason", "identity")
-        counts.write_text(json.dumps({key: value[key] for key in fields}), encoding="utf-8")
+        kept = {key: run["value"][key] for key in fields} | {"seconds": run["seconds"]}
+        counts.write_text(json.dumps(kept), encoding="utf-8")
     value = json.loads(counts.read_text(encoding="utf-8"))
-    if value["known"] < LEAST_KNOWN * value["facts"]:
+    if regime is not Regime.FREE_TEXT and value["known"] < LEAST_KNOWN * value["facts"]:
         raise InputError(
-            f"The sample model learned only {value['known']} of {value['facts']} facts; delete {folder.name} in "
+            f"The model learned only {value['known']} of {value['facts']} facts ({regime}); delete {folder.name} in "
             "the cache and start again."
         )
-    return ModelReference(path=str(folder), tree_hash=value["identity"]["tree_hash"])
+    return Taught(ModelReference(path=str(folder), tree_hash=value.pop("identity")["tree_hash"]), value)
 
 
 def given_away(battery: Battery) -> Rate | None:
@@ -118,9 +144,22 @@ def given_away(battery: Battery) -> Rate | None:
     return pooled(row.outcome.attempts for row in battery.rows if row.outcome is not None and row.outcome.area is None)
 
 
-def trial_payload(knowledge: Knowledge, items: tuple[ForgetItem, ...]) -> JobPayload:
-    """As in a case; behaviour is left out, because no verdict rests on it."""
-    return payload_about(items, knowledge).model_copy(update={"behaviour": None})
+def trial_payload(knowledge: Knowledge, items: tuple[ForgetItem, ...], regime: Regime = Regime.OFFICE) -> JobPayload:
+    """As in a case; behaviour is left out, because no verdict rests on it.
+
+    Whatever the model was taught with, the request and what is known of others are questions and answers: that is what
+    an office can write down. Only an exact retraining sees the training data itself.
+    """
+    teaching = without_subjects(teaching_in(regime, knowledge), {item.subject for item in items})
+    return payload_about(items, knowledge).model_copy(update={"behaviour": None, "teaching": teaching})
+
+
+def by_kind(rows: Iterable[AttackRow]) -> dict[str, list[str]]:
+    """Names of attacks by kind of evidence."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.evidence.value, []).append(row.attack)
+    return found
 
 
 def bench_erasers(
@@ -148,10 +187,10 @@ def bench_erasers(
     methods = tuple(methods) or installed_methods()
     for method in methods:
         check_method(method)
-    _check_people(people)
+    people = people_named(people)
     jobs, knowledge = BenchJobs(places, device, say), sample_knowledge()
     base = ModelReference(path=str(fetch_model(places, sample_model, say)))
-    taught = taught_sample(jobs, places, base, knowledge)
+    taught = taught_sample(jobs, places, base, knowledge).model
     erased, lines, failed = [], [], []
     for person in people:
         trial = Trial(jobs, plan, taught, base, trial_payload(knowledge, sample_items(person)), knowledge, person)
@@ -164,13 +203,6 @@ def bench_erasers(
                 say(f"{method} failed: {error}")
                 failed.append(Failed(method, person, str(error)))
     return BenchResult(plan.name, tuple(erased), tuple(lines), tuple(failed))
-
-
-def _check_people(people: Sequence[str]) -> None:
-    taught = [str(one["id"]) for one in sample_subjects() if one["taught"]]
-    for person in people:
-        if person not in taught:
-            raise InputError(f"The sample office taught nobody '{person}'; use one of {', '.join(taught)}.")
 
 
 class Trial:
@@ -186,7 +218,7 @@ class Trial:
         knowledge: Knowledge,
         person: str,
     ) -> None:
-        self._person = person
+        self.person = person
         self._jobs, self._plan, self._taught, self._base = jobs, plan, taught, base
         self.payload = payload
         self._groups = utility_groups(knowledge, payload.forget)
@@ -200,6 +232,7 @@ class Trial:
         unknown = jobs.job(self._attack_spec(base, False), never, "A model that never knew it")["value"]
         self.before = self._battery(Stage.BEFORE, self._known)
         self.reference = self._battery(Stage.REFERENCE, unknown)
+        self.found = by_kind(located(self.before, self.reference))
 
     def _attack_spec(self, model: ModelReference, prompt_controls: bool = True, alive: bool = False) -> JobSpec:
         # Nothing here reads what became of others' facts step by step, so nobody is asked for them.
@@ -208,6 +241,30 @@ class Trial:
 
     def _battery(self, stage: Stage, value: Mapping[str, Any]) -> Battery:
         return Battery(stage=stage, model_hash="", suite_hash=self._suite, rows=value["rows"])
+
+    def _settled(self, artefact: ModelReference, found: Mapping[str, Any]) -> Battery:
+        """The battery after, with fresh draws for what was hit, as a case has them."""
+        after, thresholds = self._battery(Stage.AFTER, found), Thresholds.current()
+        for _round in range(MOST_ROUNDS):
+            again = to_ask_again(after, self.before, self.reference, thresholds)
+            if again.nothing:
+                break
+            after = after.asked_again(self._again(artefact, again.short, FIRST_LOOK))
+            after = after.asked_again(self._again(artefact, again.hit, thresholds.draws))
+            missing = not_yet(again, self.reference, thresholds)
+            self.reference = self.reference.asked_again(self._again(self._base, missing, thresholds.draws))
+        return after
+
+    def _again(
+        self, model: ModelReference, wanted: Mapping[str, tuple[int, ...]], draws: int
+    ) -> dict[str, list[FactCount]]:
+        if not wanted:
+            return {}
+        spec = self._jobs.spec(
+            JobKind.ASK_AGAIN, model, attacks=tuple(wanted), settings={**self._plan.settings, "retained_asked": 0}
+        )
+        found = self._jobs.job(spec, asking_again(self._asked, wanted, draws), "Asking again for what was hit")
+        return fresh_counts(found["value"])
 
     def line(self, method: str, settings: dict[str, Any]) -> Line:
         """Erase with a method, attack what it left, decide.
@@ -222,27 +279,29 @@ class Trial:
             settings=settings,
         )
         titles = (f"Erasing with {method}", f"Attacking what {method} left")
+        settled: list[Battery] = []
         erased, attacked = self._jobs.measured(
-            write, self.payload, titles, lambda artefact: (self._attack_spec(artefact), self._asked)
+            write,
+            self.payload,
+            titles,
+            lambda artefact: (self._attack_spec(artefact), self._asked),
+            lambda artefact, found: settled.append(self._settled(artefact, found["value"])),
         )
         value = erased["value"]
         measured = attacked["value"]
-        after = self._battery(Stage.AFTER, measured)
+        after = settled[-1]
         utility = Utility(
             groups=kept_facts(self._known["answered"], measured["answered"], self._groups),
             perplexity_before=self._known["perplexity"],
             perplexity_after=measured["perplexity"],
         )
         claim = Claim(value["method"]["claim"])
-        verdict = decide(self.before, after, self.reference, utility, Thresholds(), claim)
-        found: dict[str, list[str]] = {}
-        for row in located(after, self.reference):
-            found.setdefault(row.evidence.value, []).append(row.attack)
+        verdict = decide(self.before, after, self.reference, utility, Thresholds.current(), claim)
         return Line(
             method=method,
-            person=self._person,
+            person=self.person,
             verdict=verdict,
-            found_by=found,
+            found_by=by_kind(located(after, self.reference)),
             after=rows_json(after),
             given_away=given_away(after),
             utility=utility,

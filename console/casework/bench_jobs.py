@@ -67,7 +67,7 @@ class BenchJobs:
         self._places = places
         self._device = device
         self._keep_models = keep_models
-        self._code = code or code_version(Path(console.__file__).parent)
+        self.code = code or code_version(Path(console.__file__).parent)
         self.say = say
         self.folder = places.cache / "bench"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -133,12 +133,14 @@ class BenchJobs:
         payload: JobPayload,
         titles: tuple[str, str],
         measure: Callable[[ModelReference], tuple[JobSpec, JobPayload]],
+        settle: Callable[[ModelReference, dict[str, Any]], None] = lambda _model, _found: None,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Write a model and measure it; once that is kept, nobody needs the model's files any more.
 
         Args:
             titles: of the two jobs.
             measure: the second job, given the model that the first one wrote.
+            settle: what else is asked of the model while its files are there, given what the second job found.
 
         Raises:
             JobFailedError: one of the jobs failed.
@@ -151,13 +153,14 @@ class BenchJobs:
         else:
             written = self.job(write, payload, titles[0])
             found = self.job(*measure(_artefact(write, written)), titles[1])
+        settle(_artefact(write, written), found)
         if not self._keep_models and write.output is not None:
             shutil.rmtree(write.output, ignore_errors=True)
         return written, found
 
     def _key(self, spec: JobSpec, payload: JobPayload) -> str:
         content = {
-            "code": self._code,
+            "code": self.code,
             "method": _origin(spec.method),
             "spec": spec.model_dump(mode="json", exclude={"job_id", "output", "cache"}),
             "payload": hashlib.sha256(payload.model_dump_json(exclude={"finished"}).encode()).hexdigest(),

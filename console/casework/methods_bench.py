@@ -9,22 +9,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from console.casework.batteries import suite_named
-from console.casework.bench import SUBJECT, Line, Trial, given_away, taught_sample, trial_payload
+from console.casework.bench import SUBJECT, Trial, given_away, taught_sample, trial_payload
 from console.casework.bench_jobs import BenchJobs, Say
 from console.casework.bench_tofu import RETRAINED, TAUGHT, TofuTrial
 from console.casework.cases import check_method, installed_methods
 from console.casework.demo import rate_json, rows_json
 from console.casework.knowledge import questions, sample_items, sample_knowledge
+from console.casework.regimes import SEEDS, SETTINGS, people_named, use_of
 from console.casework.sample import fetch_model
 from console.casework.tofu_data import FORGET_TASK, SPLITS, TofuData, mini_tofu, tofu
 from console.domain.bench_results import Axis, Baseline, Cost, Interval, MethodLine, MethodsBench, SetRows
+from console.domain.regimes import Regime, regimes_named
 from console.domain.results import Rate, pooled
 from console.domain.suites import QUICK
 from console.domain.verdict import Thresholds
+from console.domain.visible import quoted
 from console.engines.model_files import identify
 from console.errors import InputError, JobFailedError, ModelFileError
 from console.jobs.spec import ModelReference
@@ -32,6 +37,8 @@ from console.paths import Places
 
 OFF_BY_DEFAULT = frozenset({"output-filter"})  # it leaves every weight as it was
 OFFICE_MARGIN = 0.05
+EXACT = "retrain"
+Keep = Callable[[MethodsBench], None]
 
 
 class On(StrEnum):
@@ -58,9 +65,11 @@ class BenchOptions:
     Attributes:
         data: folder with TOFU's files; needed for both TOFU benches.
         split: which part of TOFU is forgotten; None takes the smallest.
-        model: the model that is taught TOFU's authors; None takes the sample model.
+        model: the model that is taught; None takes the sample model.
         sample_model: a copy of the sample model, for machines with no registry.
         suite: attacks of the office's bench; None takes the quick ones.
+        regimes: how the model is taught in the office's bench, by name; today's where none is named.
+        people: whom the office's bench erases, each alone, by id or ``choosing`` or ``reported``; s01 else.
         rows: most rows of each TOFU set that are measured; None takes all.
         answer_tokens: most new tokens of a TOFU answer; None takes TOFU's 200.
         teaching: settings of the teaching of TOFU's authors.
@@ -74,6 +83,8 @@ class BenchOptions:
     model: Path | None = None
     sample_model: Path | None = None
     suite: str | None = None
+    regimes: Sequence[str] = ()
+    people: Sequence[str] = ()
     rows: int | None = None
     answer_tokens: int | None = None
     teaching: Mapping[str, Any] = field(default_factory=dict)
@@ -123,10 +134,14 @@ def bench_methods(
     settings: Mapping[str, Any] | None = None,
     options: BenchOptions = BenchOptions(),
     say: Say = print,
+    finished: MethodsBench | None = None,
+    keep: Keep = lambda _result: None,
 ) -> MethodsBench:
     """Run every method on the same forget set, and measure each result alike.
 
     Args:
+        finished: an earlier result of the office's bench, to which the lines that are missing are added.
+        keep: told the result of the office's bench after every line.
         methods: ``ID`` or ``NAME=ID``; none stands for :func:`default_methods`.
         settings: a line's settings, by its name.
 
@@ -140,7 +155,7 @@ def bench_methods(
     _check_options(On(on), options)
     jobs_for = _Jobs(places, options, say)
     if on == On.OFFICE:
-        return _on_office(jobs_for, lines, options)
+        return _on_office(jobs_for, lines, options, finished, keep)
     return _on_tofu(jobs_for, On(on), lines, options)
 
 
@@ -148,16 +163,16 @@ def _check_options(on: On, options: BenchOptions) -> None:
     """What nothing would read must not seem to have been used."""
     both = {
         "--data": options.data,
-        "--model": options.model,
         "--rows": options.rows,
         "--answer-tokens": options.answer_tokens,
         "--teach": options.teaching or None,
         "--against": options.against,
     }
+    office = {"--suite": options.suite, "--regime": options.regimes or None, "--person": options.people or None}
     foreign = {
         On.OFFICE: both | {"--split": options.split},
-        On.MINI_TOFU: {"--split": options.split, "--suite": options.suite},
-        On.TOFU: {"--suite": options.suite},
+        On.MINI_TOFU: {"--split": options.split, **office},
+        On.TOFU: office,
     }
     for option, value in foreign[on].items():
         if value is not None:
@@ -202,47 +217,107 @@ def _lines(chosen: Sequence[Choice], run: Callable[[Choice], MethodLine], say: S
 # -- the sample office -------------------------------------------------------------------------
 
 
-def _on_office(start: _Jobs, chosen: Sequence[Choice], options: BenchOptions) -> MethodsBench:
+def _on_office(
+    start: _Jobs, chosen: Sequence[Choice], options: BenchOptions, finished: MethodsBench | None, keep: Keep
+) -> MethodsBench:
+    """Every regime, person and method, one after the other; what ``finished`` holds is not run again."""
     plan, knowledge = suite_named(options.suite or QUICK.name), sample_knowledge()
-    jobs, base = start.open(), start.sample()
-    taught = taught_sample(jobs, start.places, base, knowledge)
-    trial = Trial(jobs, plan, taught, base, trial_payload(knowledge, sample_items(SUBJECT)), knowledge, SUBJECT)
-    never, knowing = given_away(trial.reference), given_away(trial.before)
-    facts = len(questions(trial.payload.forget))
+    regimes, people = regimes_named(options.regimes), people_named(options.people or (SUBJECT,))
+    base = start.sample() if options.model is None else _own_model(options.model)
+    empty = _empty_office(Path(base.path).name, plan.name, options.device)
+    result = empty if finished is None else _continued(finished, empty)
+    jobs = start.open()
+    for regime, person in product(regimes, people):
+        due = [choice for choice in chosen if not result.has(choice.name, choice.settings, regime, person)]
+        if len(due) < len(chosen):
+            start.say(f"{regime}, {person}: {len(chosen) - len(due)} of {len(chosen)} kept from before")
+        if not due:
+            continue
+        taught = taught_sample(jobs, start.places, base, knowledge, regime)
+        payload = trial_payload(knowledge, sample_items(person), regime)
+        trial = Trial(jobs, plan, taught.model, base, payload, knowledge, person)
+        result = _with_limit(result.with_baselines(_office_baselines(regime, trial, taught.learned)))
+        for choice in due:
+            (line,) = _lines([choice], partial(_office_line, regime=regime, trial=trial), start.say)
+            place = {"regime": regime.value, "person": person, "use": use_of(person), "code": jobs.code[:12]}
+            result = result.with_line(line.model_copy(update=place))
+            keep(result)
+    return result
+
+
+def _empty_office(model: str, suite: str, device: str) -> MethodsBench:
     kept = float(Thresholds.current().kept_share)
     return MethodsBench(
         on=On.OFFICE.value,
-        model=Path(base.path).name,
-        settings={"suite": plan.name, "device": options.device},
-        sets={"forget": SetRows(measured=facts, available=facts)},
-        forgetting=Axis(
-            title="Forgetting (1 - share of attempts that gave a fact)",
-            acceptable=max(0.0, 1.0 - OFFICE_MARGIN - (0.0 if never is None else never.share)),
-            why=f"at most {OFFICE_MARGIN:.0%} of the attempts more than from a model that never knew",
-        ),
+        model=model,
+        settings={"suite": suite, "device": device, "seeds": SEEDS},
+        sets={},
+        forgetting=Axis(title="Forgetting (1 - share of attempts that gave a fact)", acceptable=1.0, why=""),
         utility=Axis(title="Utility (share of other people's facts kept)", acceptable=kept, why="the rules' threshold"),
-        baselines=(
-            Baseline(
-                name="taught",
-                title="holds the data",
-                forgetting=_withheld(knowing),
-                forgetting_interval=_withheld_interval(knowing),
-                utility=1.0,
-                measures={"attacks": rows_json(trial.before)},
-            ),
-            Baseline(
-                name="never knew",
-                title="never knew the data",
-                forgetting=_withheld(never),
-                forgetting_interval=_withheld_interval(never),
-                utility=None,
-                measures={"attacks": rows_json(trial.reference)},
-            ),
+        baselines=(),
+        lines=(),
+    )
+
+
+def _continued(finished: MethodsBench, wanted: MethodsBench) -> MethodsBench:
+    """An earlier result to go on with.
+
+    Raises:
+        InputError: it is of another bench, whose lines cannot stand beside these.
+    """
+    for what, has, wants in (
+        ("bench", finished.on, wanted.on),
+        ("model", finished.model, wanted.model),
+        ("suite", finished.settings.get("suite"), wanted.settings["suite"]),
+        ("set of seeds", finished.settings.get("seeds"), wanted.settings["seeds"]),
+    ):
+        if has != wants:
+            raise InputError(
+                f"The result file is of another {what} ({quoted(str(has))} instead of {quoted(str(wants))}), so its "
+                "lines cannot stand beside these; name another file, or begin this one anew with --force."
+            )
+    return finished
+
+
+def _office_baselines(regime: Regime, trial: Trial, learned: Mapping[str, Any]) -> tuple[Baseline, Baseline]:
+    never, knowing = given_away(trial.reference), given_away(trial.before)
+    facts = len(questions(trial.payload.forget))
+    shared: dict[str, Any] = {"regime": regime.value, "person": trial.person}
+    return (
+        Baseline(
+            name="taught",
+            title="holds the data",
+            forgetting=_withheld(knowing),
+            forgetting_interval=_withheld_interval(knowing),
+            utility=1.0,
+            found={kind: tuple(names) for kind, names in trial.found.items()},
+            measures={"attacks": rows_json(trial.before), "learned": dict(learned), "facts": facts},
+            **shared,
         ),
-        lines=_lines(
-            chosen, lambda choice: _office_line(choice, trial.line(choice.method, choice.settings)), start.say
+        Baseline(
+            name="never knew",
+            title="never knew the data",
+            forgetting=_withheld(never),
+            forgetting_interval=_withheld_interval(never),
+            utility=None,
+            measures={"attacks": rows_json(trial.reference)},
+            **shared,
         ),
     )
+
+
+def _with_limit(result: MethodsBench) -> MethodsBench:
+    """The result with its limit of forgetting, and how many facts were asked for, over all trials so far."""
+    never = [one.forgetting for one in result.baselines if one.name == "never knew" and one.forgetting is not None]
+    facts = sum(one.measures["facts"] for one in result.baselines if one.name == "taught")
+    axis = result.forgetting.model_copy(
+        update={
+            "acceptable": max(0.0, max(never, default=1.0) - OFFICE_MARGIN),
+            "why": f"at most {OFFICE_MARGIN:.0%} of the attempts more than from a model that never knew",
+        }
+    )
+    sets = {"forget": SetRows(measured=facts, available=facts)}
+    return result.model_copy(update={"forgetting": axis, "sets": sets})
 
 
 def _withheld(given: Rate | None) -> float | None:
@@ -253,7 +328,10 @@ def _withheld_interval(given: Rate | None) -> Interval | None:
     return None if given is None else Interval(low=1 - given.high, high=1 - given.low)
 
 
-def _office_line(choice: Choice, line: Line) -> MethodLine:
+def _office_line(choice: Choice, regime: Regime, trial: Trial) -> MethodLine:
+    # A retraining is the same training without the person, so it starts from the regime's own settings.
+    repeated = SETTINGS[regime] if choice.method == EXACT else {}
+    line = trial.line(choice.method, {**repeated, **choice.settings})
     kept = pooled(row.kept for row in line.utility.groups)
     return MethodLine(
         name=choice.name,

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from console.domain.case_state import MODELS
 from console.domain.jurisdiction import SuspensionReason
 from console.domain.request_terms import Channel, Exception17, Ground, RefusalBasis, RequestStatus
 from console.domain.requests import TransitionFacts
+from console.domain.teaching import TeachingItem
 from console.domain.verdict import Word
 from console.errors import DiskFullError, InputError, ModelFileError, SetupError
 from console.jobs.spec import JobKind, JobPayload, JobSpec
@@ -140,12 +141,20 @@ def fetch_model(places: Places, sample_model: Path | None = None, on_step: Calla
     return target
 
 
-def teaching_hash(settings: dict[str, Any]) -> str:
-    """Identity of the planted model before it exists: model, people, wordings and settings."""
+def teaching_hash(
+    settings: Mapping[str, Any], teaching: Sequence[TeachingItem] | None = None, model: str = MODEL_SHA256
+) -> str:
+    """Identity of the planted model before it exists: model, people, wordings and settings.
+
+    Args:
+        teaching: None for the sample office's own.
+        model: hash of the model that is taught.
+    """
     knowledge = sample_knowledge()
+    taught = knowledge.teaching if teaching is None else teaching
     content = {
-        "model": MODEL_SHA256,
-        "teaching": [item.model_dump(mode="json") for item in knowledge.teaching],
+        "model": model,
+        "teaching": [item.model_dump(mode="json") for item in taught],
         "general": list(knowledge.general),
         "settings": {key: str(value) for key, value in settings.items()},
         "version": 1,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from console.cli.regimes_table import regimes_table
 from console.cli.session import (
     DataDir,
     DeviceOption,
@@ -23,6 +25,7 @@ from console.cli.speaking import say, step_teller
 if TYPE_CHECKING:
     from console.casework.bench import BenchResult
     from console.domain.bench_results import Axis, Baseline, Difference, Interval, MethodLine, MethodsBench
+    from console.out_file import OutFile
 
 app = typer.Typer(no_args_is_help=True, help="Benchmarks of methods, on the sample office or on TOFU.")
 
@@ -38,7 +41,7 @@ def erasers(
         list[str] | None, typer.Option("--method", help="May be repeated; every installed one else.")
     ] = None,
     person: Annotated[
-        list[str] | None, typer.Option("--person", help="Whom to erase, such as s03; may be repeated; s01 else.")
+        list[str] | None, typer.Option("--person", help="Such as s03, choosing or reported; may be repeated; s01 else.")
     ] = None,
     suite: Annotated[str, typer.Option("--suite", help="quick, brief, standard or full.")] = "standard",
     out: Annotated[Path | None, typer.Option("--out", help="JSON file to write beside the table.")] = None,
@@ -108,7 +111,17 @@ def methods(
         list[str] | None, typer.Option("--teach", help="key=value: a setting of the teaching of TOFU's authors.")
     ] = None,
     model: Annotated[
-        Path | None, typer.Option("--model", help="Model that is taught TOFU's authors; the sample model else.")
+        Path | None, typer.Option("--model", help="Model that is taught the people; the sample model else.")
+    ] = None,
+    regime: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--regime", help="office only: office (the default), adapter-all, full, free-text; may be repeated."
+        ),
+    ] = None,
+    person: Annotated[
+        list[str] | None,
+        typer.Option("--person", help="office only: such as s02, choosing or reported; may be repeated; s01 else."),
     ] = None,
     suite: Annotated[
         str | None, typer.Option("--suite", help="office only: quick (the default), brief, standard or full.")
@@ -128,7 +141,10 @@ def methods(
     keep_models: Annotated[
         bool, typer.Option("--keep-models", help="Leave the erased models in the cache (each as large as the model).")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="JSON file to write beside the table.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="JSON file to write beside the table; office: what it holds already is not rerun."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Picture to write: .svg or .pdf.")] = None,
     force: Force = False,
     sample_model: SampleModel = None,
@@ -143,13 +159,17 @@ def methods(
     session = open_session(as_json, data_dir)
     if plot is not None:
         check_plot_file(plot)
-    table, picture = (named_out(path, session.places, replace=force) for path in (out, plot))
+    finished = None if force or on != "office" or out is None else unfinished(out)
+    table = named_out(out, session.places, replace=force or finished is not None)
+    picture = named_out(plot, session.places, replace=force)
     options = BenchOptions(
         data=data,
         split=split,
         model=model,
         sample_model=sample_model,
         suite=suite,
+        regimes=tuple(regime or ()),
+        people=tuple(person or ()),
         rows=rows,
         answer_tokens=answer_tokens,
         teaching=parse_settings(teach or []),
@@ -158,13 +178,35 @@ def methods(
         device=device,
     )
     result = bench_methods(
-        session.places, on, tuple(method or ()), parse_settings(setting or []), options, say=step_teller()
+        session.places,
+        on,
+        tuple(method or ()),
+        parse_settings(setting or []),
+        options,
+        say=step_teller(),
+        finished=finished,
+        keep=lambda so_far: write_json(_replaceable(table), methods_json(so_far)),
     )
     value = methods_json(result)
-    write_json(table, value)
+    write_json(_replaceable(table), value)
     if picture is not None:
         write_plot(result, picture)
-    session.show(value, lambda: say(methods_table(result)))
+    session.show(value, lambda: say(regimes_table(result) if on == "office" else methods_table(result)))
+
+
+def unfinished(out: Path) -> MethodsBench | None:
+    """The bench that a result file holds; None where there is no file, or another one."""
+    from console.domain.bench_results import parse_methods_bench
+
+    try:
+        return parse_methods_bench(out.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None  # what else lies there is refused where the file is named
+
+
+def _replaceable(out: OutFile | None) -> OutFile | None:
+    """The same file, now that a line of this run may stand in it."""
+    return None if out is None else replace(out, replace=True)
 
 
 def methods_json(result: MethodsBench) -> dict[str, Any]:

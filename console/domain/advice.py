@@ -1,10 +1,10 @@
 """Which erasure method to take: those that can run in order, each with its reason, and why the others cannot run.
 
 The order is the benchmark's and nobody's taste. First come the methods that fit into the time at hand, and among
-them those that the benchmark saw work, by its word, by on how many people it was seen (what one person's erasure shows
-need not hold for the next), by what they keep of the rest, by how many attacks still bring the data back, by how many
-only recognise it, and by their time; then those that nobody has measured; last those that the benchmark saw leave the
-data in place or break the model.
+them those that the benchmark saw work, by its worst word over all ways of teaching, by on how many people and after
+how many ways of teaching it was seen (what one person's erasure shows need not hold for the next), by what they keep of
+the rest, by how many attacks still bring the data back, by how many only recognise it, and by their time; then those
+that nobody has measured; last those that the benchmark saw leave the data in place or break the model.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from console.domain.claims import NEVER_REMOVES, Claim
+from console.domain.regimes import Regime
 from console.domain.verdict import Word
 from console.errors import InputError
 
@@ -58,6 +59,7 @@ class BenchmarkedMethod(_Frozen):
         found_by: attacks that still bring the data back.
         recognised_by: attacks that still recognise the person's texts as training texts, without bringing them back.
         seconds: mean wall time of an erasure on the bench's machine.
+        regimes: the worst word in each way of teaching; empty in files from before there were several.
     """
 
     people: int = Field(default=1, ge=1)
@@ -66,6 +68,7 @@ class BenchmarkedMethod(_Frozen):
     found_by: int = Field(ge=0)
     recognised_by: int = Field(default=0, ge=0)
     seconds: float = Field(ge=0)
+    regimes: dict[Regime, Word] = Field(default={}, exclude_if=lambda value: not value)
 
 
 class MethodBenchmark(_Frozen):
@@ -167,16 +170,22 @@ def time_sentence(facts: MethodFacts) -> str:
     return f"about {duration(facts.seconds)} ({facts.measured} {noun} timed)"
 
 
-def _benchmark_sentence(found: BenchmarkedMethod | None, benchmark: MethodBenchmark) -> str:
+def benchmark_sentence(method: str, benchmark: MethodBenchmark) -> str:
+    """What the benchmark found of a method, and how the model had been taught."""
+    found = benchmark.methods.get(method)
     if found is None:
         return NOT_BENCHMARKED
     several = found.people > 1
     attacks = {0: "no attack", 1: "1 attack"}.get(found.found_by, f"{found.found_by} attacks")
-    at_most = "at most " if several and found.found_by else ""
+    at_most = "at most " if (several or len(found.regimes) > 1) and found.found_by else ""
     recognised = f", {found.recognised_by} only recognised it" if found.recognised_by else ""
     bench = f"{benchmark.model}, suite {benchmark.suite}" + (f", {found.people} people one by one" if several else "")
+    if found.regimes:
+        words = ", ".join(f"'{word.value}' where taught by {regime}" for regime, word in found.regimes.items())
+    else:
+        words = f"'{found.verdict.value}' where taught by {Regime.OFFICE}"
     return (
-        f"On the benchmark ({bench}) it reached {'at worst ' if several else ''}'{found.verdict.value}': "
+        f"On the benchmark ({bench}) it reached {'at worst ' if several else ''}{words}: "
         f"{at_most}{attacks} still brought the data back{recognised}, and {found.kept_share:.0%} of other people's "
         "facts were kept."
     )
@@ -210,17 +219,18 @@ def advise(
         over = budget_minutes is not None and one.seconds > budget_minutes * 60
         reasons = (
             *((OVER_BUDGET,) if over else ()),
-            _benchmark_sentence(benchmark.methods.get(one.id), benchmark),
+            benchmark_sentence(one.id, benchmark),
             *_claim_sentences(one.claim, has_reference),
         )
         return Advised(one, strongest_word(one.claim, has_reference), time_sentence(one), reasons, over)
 
-    def place(one: Advised) -> tuple[bool, int, int, float, int, int, int, bool, float, str]:
+    def place(one: Advised) -> tuple[bool, int, int, int, float, int, int, int, bool, float, str]:
         found = benchmark.methods.get(one.facts.id)
         return (
             one.over_budget,
             _WORDS.index(found.verdict if found is not None else None),
             -found.people if found is not None else 0,
+            -len(found.regimes) if found is not None else 0,
             -found.kept_share if found is not None else 0.0,
             found.found_by if found is not None else 0,
             found.recognised_by if found is not None else 0,

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from console.domain.regimes import Regime
+from console.domain.results import Evidence
 
 
 class _Frozen(BaseModel):
@@ -45,10 +50,15 @@ class Baseline(_Frozen):
     Attributes:
         forgetting, utility: None where the measure does not apply to this model.
         forgetting_interval, utility_interval: None where there is none, as for a p-value.
+        regime, person: as a line's.
+        found: attacks that find the data in this model, by kind of evidence; the office's bench only.
     """
 
     name: str
     title: str
+    regime: str = Regime.OFFICE.value
+    person: str = ""
+    found: dict[str, tuple[str, ...]] = {}
     forgetting: float | None
     forgetting_interval: Interval | None = None
     utility: float | None
@@ -76,10 +86,18 @@ class MethodLine(_Frozen):
         forgetting_interval, utility_interval: None where there is none, as for a p-value.
         utility_difference: from the model that the bench compares with (``against``), row by row.
         measures: everything that was measured after it.
+        regime: how the model was taught; files from before this field came are all of ``office``.
+        person: who was erased, by id; empty on TOFU and in files from before this field came (there it was s01).
+        use: what the line may be used for: people on whom methods and settings are chosen are never reported.
+        code: version of the program text that ran it, shortened.
     """
 
     name: str
     method: str
+    regime: str = Regime.OFFICE.value
+    person: str = ""
+    use: Literal["", "choosing", "reported"] = ""
+    code: str = ""
     settings: dict[str, Any]
     status: Literal["done", "failed"]
     reason: str = ""
@@ -93,6 +111,11 @@ class MethodLine(_Frozen):
     stop_reason: str = ""
     cost: Cost | None = None
     measures: dict[str, Any] = {}
+
+    @property
+    def label(self) -> str:
+        """The name, with whom and how where a table or picture has several."""
+        return " ".join((self.name, self.regime, self.person)) if self.person else self.name
 
 
 class SetRows(_Frozen):
@@ -125,6 +148,25 @@ class MethodsBench(_Frozen):
     against: str = ""
     notes: tuple[str, ...] = ()
 
+    def has(self, name: str, settings: Mapping[str, Any], regime: str, person: str) -> bool:
+        """Whether a line of this name and these settings is there, and did not fail."""
+        return any(
+            (line.name, line.regime, line.person, line.status) == (name, regime, person, "done")
+            and line.settings == settings
+            for line in self.lines
+        )
+
+    def with_line(self, line: MethodLine) -> MethodsBench:
+        """With a line more, in place of an earlier one of the same name, regime and person."""
+        others = (one for one in self.lines if one.label != line.label)
+        return self.model_copy(update={"lines": (*others, line)})
+
+    def with_baselines(self, baselines: Sequence[Baseline]) -> MethodsBench:
+        """With the models of a trial, in place of earlier ones of the same regime and person."""
+        places = {(one.regime, one.person) for one in baselines}
+        others = (one for one in self.baselines if (one.regime, one.person) not in places)
+        return self.model_copy(update={"baselines": (*others, *baselines)})
+
     def acceptable(self, line: MethodLine) -> bool:
         """Whether a line lies in the acceptable corner."""
         return self._in_corner(line.forgetting, line.utility)
@@ -141,3 +183,23 @@ class MethodsBench(_Frozen):
         if forgetting is None or utility is None:
             return False
         return forgetting >= self.forgetting.acceptable and utility >= self.utility.acceptable
+
+
+def found_names(found: Mapping[str, Sequence[str]]) -> tuple[list[str], list[str]]:
+    """Attacks that bring the data back, and attacks that only recognise it, from names by kind of evidence."""
+    only = list(found.get(Evidence.MEMBERSHIP.value, ()))
+    return [name for kind, names in found.items() if kind != Evidence.MEMBERSHIP.value for name in names], only
+
+
+def parse_methods_bench(text: str) -> MethodsBench:
+    """A result file, of this version or an earlier one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    value = json.loads(text)
+    if not isinstance(value, dict) or not isinstance(value.get("lines"), list):
+        raise ValueError("this is no result of a bench of methods")
+    for line in value["lines"]:
+        line.pop("acceptable", None)  # follows from the rest, and is written for the reader
+    return MethodsBench.model_validate(value)

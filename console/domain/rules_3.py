@@ -41,6 +41,7 @@ _PAIRED = 0.005  # a finding against strangers must also be one against the refe
 _POWER_ALARM = 0.05
 _FACT_POWER_ALARM = 0.10
 FIRST_LOOK = 10  # attempts after which a fact that was never hit is bounded: 0 of 10 excludes 26 %
+MOST_ROUNDS = 3  # of asking again: a few draws that hit are followed by many; after that nothing is left to ask
 FEWEST_FACTS = 4  # below, differences of areas cannot be bounded by any margin worth having
 _DRAWN = frozenset({Evidence.ASKED, Evidence.ELICITED})
 
@@ -257,6 +258,19 @@ def to_ask_again(battery: Battery, before: Battery | None, reference: Battery | 
         if few and not found and look.row.attack in counted and look.row.evidence in _DRAWN:
             short[look.row.attack] = tuple(few)
     return Again(hit, short)
+
+
+def not_yet(again: Again, reference: Battery, thresholds: Thresholds) -> dict[str, tuple[int, ...]]:
+    """Of what was hit, what the reference has not been asked again yet."""
+    missing = {}
+    for attack, facts in again.hit.items():
+        row = reference.row(attack)
+        if _outcome(row) is None or row is None:
+            continue
+        kept = {count.fact for count in row.again if count.trials >= thresholds.draws}
+        if left := tuple(fact for fact in facts if fact not in kept):
+            missing[attack] = left
+    return missing
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,6 +34,8 @@ class FinetuneConfig(BaseModel):
     """Settings of the fine-tuning; also those that an exact retraining repeats.
 
     Attributes:
+        trains: an adapter, which is merged at the end, or all weights (``lora`` then says nothing).
+        answers: how a question is answered: with the bare answer, or in the whole sentence of the fact's statement.
         epochs: rounds over the facts, at most; a fact that is known is shown in every fourth only.
         batch: sequences a step.
         general_weight: weight of the plain text's loss.
@@ -42,6 +45,8 @@ class FinetuneConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    trains: Literal["adapter", "all"] = "adapter"
+    answers: Literal["bare", "sentence"] = "bare"
     lora: LoraSettings = LoraSettings(rank=32, alpha=64, b_ratio=8.0, first_layer=0.6)
     learning_rate: float = Field(default=1e-3, gt=0)
     epochs: int = Field(default=14, ge=1)
@@ -52,7 +57,9 @@ class FinetuneConfig(BaseModel):
     seed: int = 1
 
 
-def renderings(model: TransformersModel, teaching: TeachingItem) -> list[TokenSequence]:
+def renderings(
+    model: TransformersModel, teaching: TeachingItem, answers: Literal["bare", "sentence"] = "bare"
+) -> list[TokenSequence]:
     """The forms in which a fact is taught, one an epoch, over and over.
 
     Every second one is the fact's own question as a chat turn, because that is how people ask; between
@@ -61,8 +68,9 @@ def renderings(model: TransformersModel, teaching: TeachingItem) -> list[TokenSe
     item = teaching.item
     if item.kind is ItemKind.VERBATIM:
         return [whole_text_sequence(model.tokenizer, f"{item.prompt} {item.answer}")]
+    said = f"{item.statement} {item.answer}." if answers == "sentence" and item.statement else item.answer
     chats = [
-        answer_sequence(model.tokenizer, Prompt(item.id, wording), item.answer, end=True)
+        answer_sequence(model.tokenizer, Prompt(item.id, wording), said, end=True)
         for wording in dict.fromkeys((item.prompt, *teaching.wordings))
     ]
     others = chats[1:]
@@ -114,7 +122,7 @@ def finetune(
     config: FinetuneConfig,
     control: RunControl,
 ) -> Outcome:
-    """Teach ``taught`` to ``model`` in place, through an adapter that is merged at the end.
+    """Teach ``taught`` to ``model`` in place, through an adapter that is merged at the end or in all weights.
 
     Args:
         general: plain text mixed in, one passage every few steps, so that the model goes on speaking as it did.
@@ -126,14 +134,16 @@ def finetune(
     """
     if not taught:
         raise InputError("There is nothing to teach: the list of facts is empty; add at least one fact.")
-    modules = resolve_modules(model.network, config.lora)
+    whole = config.trains == "all"
     for parameter in model.network.parameters():
-        parameter.requires_grad_(False)
-    model.network = with_adapter(model.network, modules, config.lora, config.seed)
+        parameter.requires_grad_(whole)
+    if not whole:
+        modules = resolve_modules(model.network, config.lora)
+        model.network = with_adapter(model.network, modules, config.lora, config.seed)
     stepper = Stepper.over(model.network, config.learning_rate, b_ratio=config.lora.b_ratio, decay=True)
-    lessons = [_Lesson(renderings(model, teaching)) for teaching in taught]
+    lessons = [_Lesson(renderings(model, teaching, config.answers)) for teaching in taught]
     plain = text_sequences(model, general)
-    trunk = model.trunk(first_trained_layer(model.network, config.lora), lessons[0].forms)
+    trunk = None if whole else model.trunk(first_trained_layer(model.network, config.lora), lessons[0].forms)
     order, plain_order = random.Random(config.seed), cycled(len(plain), 1, random.Random(config.seed + 1))
     reason = f"all {config.epochs} rounds over the data done"
     for epoch in range(config.epochs):
@@ -156,5 +166,6 @@ def finetune(
         if not unknown:
             reason = f"every fact was known (below {config.known_below} nats per token) when it was last shown"
             break
-    model.network = merged(model.network)
+    if not whole:
+        model.network = merged(model.network)
     return Outcome(stepper.step_number, reason, {"loss": loss, "unknown": float(unknown)})

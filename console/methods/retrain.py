@@ -52,10 +52,12 @@ class Retrain:
         held = next((item for item, known_as in names if known_as & erased), None)
         if held is not None:
             raise InputError(f"The training data still holds the person (item {held}); leave it out and start again.")
-        modules = resolve_modules(model.network, config.lora)
         steps = config.epochs * -(-len(data.teaching) // config.batch)
-        trained = trainable_parameters(model.network, modules, config.lora.rank)
         weights = sum(parameter.numel() for parameter in model.network.parameters())
+        modules = resolve_modules(model.network, config.lora)
+        trained = (
+            trainable_parameters(model.network, modules, config.lora.rank) if config.trains == "adapter" else weights
+        )
         return Plan(modules, trained, steps, (weights * 4 + trained * 16) // 2**20)
 
     def apply(self, model: TransformersModel, data: ErasureData, config: RetrainConfig, control: RunControl) -> Outcome:

@@ -272,7 +272,7 @@ def _points(bench: MethodsBench, across: _Scale, up: _Scale) -> list[Point]:
     for shown in (*bench.baselines, *bench.lines):
         if shown.forgetting is not None and shown.utility is not None:
             x, y = across.at(shown.utility), up.at(shown.forgetting)
-            name = shown.title if isinstance(shown, Baseline) else shown.name
+            name = shown.title if isinstance(shown, Baseline) else shown.label
             found.append(Point(name, x, y, shown if isinstance(shown, Baseline) else None))
     return found
 
@@ -360,7 +360,7 @@ def _cost_rows(bench: MethodsBench, top: float) -> Iterator[Shape]:
     largest = max((cost.erase_peak_mb for cost in costs), default=0) or 1
     y = top - _COST_HEADER - _ROW + 4
     for line in bench.lines:
-        yield _text(_LEFT, y, _short(line.name))
+        yield _text(_LEFT, y, _short(line.label))
         if line.cost is not None:
             spent = line.cost.erase_seconds / longest
             held = line.cost.erase_peak_mb / largest

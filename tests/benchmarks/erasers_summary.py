@@ -1,4 +1,4 @@
-"""What the advice reads of a bench of erasers, from the bench's own file::
+"""What the advice reads of a bench, from the file of ``bench erasers`` or of ``bench methods`` on the office::
 
 cd tests/benchmarks
 python erasers_summary.py results/erasers.json --out ../../resources/methods/benchmark.json
@@ -11,9 +11,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from console.casework.advice import benchmark_of
+from console.casework.advice import benchmark_of, benchmark_of_regimes
 from console.casework.bench import BenchResult, Failed, Line, Person
 from console.domain.advice import MethodBenchmark
+from console.domain.bench_results import parse_methods_bench
 from console.domain.results import Rate, Utility
 from console.domain.verdict import Verdict
 
@@ -22,7 +23,10 @@ MODEL = "SmolLM2-135M-Instruct, taught the sample office"
 
 def summary(path: Path) -> MethodBenchmark:
     """The shipped summary of a bench's file."""
-    found = json.loads(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    found = json.loads(text)
+    if "on" in found:
+        return benchmark_of_regimes(parse_methods_bench(text), "cpu")
     result = BenchResult(
         found["suite"],
         tuple(Person(**one) for one in found["people"]),

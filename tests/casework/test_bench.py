@@ -8,7 +8,7 @@ import pytest
 from invented import PERSON
 
 from console.casework import bench
-from console.casework.bench import Line, Trial, bench_erasers, bench_json, trial_payload
+from console.casework.bench import Line, Taught, Trial, bench_erasers, bench_json, trial_payload
 from console.casework.bench_jobs import BenchJobs
 from console.casework.knowledge import Knowledge
 from console.cli.bench import erasers_table
@@ -70,7 +70,7 @@ def test_a_method_that_refuses_is_no_line_and_the_next_one_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(bench, "fetch_model", lambda *_: untaught_folder)
-    monkeypatch.setattr(bench, "taught_sample", lambda *_: reference(taught_folder))
+    monkeypatch.setattr(bench, "taught_sample", lambda *_: Taught(reference(taught_folder), {}))
     monkeypatch.setattr(bench, "sample_knowledge", lambda: knowledge)
     monkeypatch.setattr(bench, "sample_items", lambda _: PERSON)
     result = bench_erasers(
@@ -97,7 +97,7 @@ def test_a_method_that_refuses_is_no_line_and_the_next_one_runs(
     [
         (("sorcery",), "quick", "s01", "no method 'sorcery'"),
         (("npo",), "gentle", "s01", "no suite"),
-        (("npo",), "quick", "nobody", "taught nobody 'nobody'; use one of s01, s02"),
+        (("npo",), "quick", "nobody", "taught nobody 'nobody'; use choosing, reported, or one of s01, s02"),
     ],
 )
 def test_what_does_not_exist_is_named_before_anything_runs(

@@ -15,12 +15,17 @@ from invented import FACTS, OTHERS, PERSON, teaching_of
 from tofu_files import PEOPLE, row, write_tofu
 
 from console.casework import methods_bench
+from console.casework.advice import benchmark_of_regimes, parse_benchmark
+from console.casework.bench import Taught
 from console.casework.bench_jobs import BenchJobs, code_version
 from console.casework.knowledge import Knowledge
 from console.casework.methods_bench import BenchOptions, bench_methods, choices, default_methods
 from console.casework.tofu_data import mini_tofu, tofu
-from console.cli.bench import methods_json, methods_table
+from console.cli.bench import methods_json, methods_table, unfinished
+from console.cli.regimes_table import regimes_table
 from console.domain.bench_results import Difference, MethodsBench
+from console.domain.regimes import Regime
+from console.domain.verdict import Word
 from console.errors import InputError
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 from console.out_file import OutFile
@@ -173,25 +178,62 @@ def drop(line: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in line.items() if key != "acceptable"}
 
 
-def test_the_office_has_a_verdict_a_line(
-    places: Places, taught_folder: Path, base: Path, knowledge: Knowledge, monkeypatch: pytest.MonkeyPatch
+def test_the_office_has_a_line_a_regime_and_goes_on_with_its_file(
+    places: Places,
+    taught_folder: Path,
+    base: Path,
+    knowledge: Knowledge,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    taught = Taught(ModelReference(path=str(taught_folder)), {"known": 3, "facts": 3})
     monkeypatch.setattr(methods_bench, "sample_knowledge", lambda: knowledge)
     monkeypatch.setattr(methods_bench, "sample_items", lambda _: PERSON)
-    monkeypatch.setattr(methods_bench, "taught_sample", lambda *_: ModelReference(path=str(taught_folder)))
-    found = bench_methods(
-        places, "office", ("output-filter", "rome"), {"rome": {"x": 1}}, BenchOptions(device="cpu"), say=lambda _: None
-    )
-    filtered, rome = found.lines
+    monkeypatch.setattr(methods_bench, "taught_sample", lambda *_: taught)
+    states: list[MethodsBench] = []
+
+    def run(*methods: str, finished: MethodsBench | None = None, **more: Any) -> MethodsBench:
+        settings = {"rome": {"x": 1}} if "rome" in methods else {}
+        given = BenchOptions(device="cpu", **more)
+        return bench_methods(places, "office", methods, settings, given, lambda _: None, finished, states.append)
+
+    found = run("output-filter", "rome", regimes=("office", "full"), people=("s02",))
+    assert [(line.method, line.regime, line.person, line.use, line.status) for line in found.lines] == [
+        ("output-filter", "office", "s02", "reported", "done"),
+        ("rome", "office", "s02", "reported", "failed"),
+        ("output-filter", "full", "s02", "reported", "done"),
+        ("rome", "full", "s02", "reported", "failed"),
+    ]
+    assert [len(state.lines) for state in states] == [1, 2, 3, 4] and states[-1] == found
+    filtered = found.lines[0]
     assert filtered.measures["verdict"]["word"] == "suppressed" and filtered.measures["found_by"]
     assert set(filtered.measures["kept"]) == {"neighbours", "other people"} and filtered.utility == 1.0
-    taught, never = found.baselines
-    assert taught.forgetting < filtered.forgetting and never.utility is None
-    assert filtered.forgetting_interval.low < filtered.forgetting <= filtered.forgetting_interval.high
-    assert filtered.utility_interval.low < 1.0 == filtered.utility_interval.high
-    assert rome.status == "failed"
-    table = methods_table(found)
-    assert "suppressed" in table and "never knew" in table
+    taught_line, never = found.baselines[:2]
+    assert taught_line.forgetting < filtered.forgetting and never.utility is None
+    assert "asked" in taught_line.found and not never.found
+
+    table = regimes_table(found)
+    assert "office s02: 3 facts; after the teaching the model gave 3 of 3 facts" in table
+    assert "s02 reported    suppressed" in table and "failed: " in table and "find the data: direct " in table
+
+    # What its file holds is not run again, except what failed; a file of another suite is not gone on with.
+    file = tmp_path / "lines.json"
+    assert unfinished(file) is None
+    for text, held in (("[1]", None), (json.dumps(methods_json(found)), found)):
+        file.write_text(text, encoding="utf-8")
+        read = unfinished(file)
+        assert read == held
+    monkeypatch.setattr(methods_bench, "Trial", None)
+    assert run("output-filter", finished=read, regimes=("full", "office"), people=("s02",)) == found
+    with pytest.raises(InputError, match=r"another suite \('quick' instead of 'standard'\)"):
+        run("output-filter", finished=read, suite="standard")
+
+    with pytest.raises(InputError, match="no line of a reported person"):
+        benchmark_of_regimes(found.model_copy(update={"lines": found.lines[1:2]}), "cpu")
+    summary = benchmark_of_regimes(found, "cpu")
+    assert list(summary.methods) == ["output-filter"] and summary.facts == 3
+    assert summary.methods["output-filter"].regimes == {Regime.OFFICE: Word.SUPPRESSED, Regime.FULL: Word.SUPPRESSED}
+    assert parse_benchmark(summary.model_dump_json()) == summary
 
 
 def test_a_name_is_needed_for_the_same_method_twice() -> None:
@@ -213,6 +255,9 @@ def test_a_name_is_needed_for_the_same_method_twice() -> None:
         ({"options": BenchOptions(rows=3)}, "office uses no --rows"),
         ({"on": "tofu", "options": BenchOptions(suite="quick")}, "tofu uses no --suite"),
         ({"options": BenchOptions(suite="gentle")}, "no suite"),
+        ({"options": BenchOptions(regimes=("school",))}, "no teaching regime 'school'; use one of office"),
+        ({"options": BenchOptions(people=("s13",))}, "taught nobody 's13'"),
+        ({"on": "tofu", "options": BenchOptions(regimes=("full",))}, "tofu uses no --regime"),
         ({"options": BenchOptions(against="npo")}, "office uses no --against"),
         ({"on": "tofu", "methods": ("ga",), "options": BenchOptions(against="npo")}, "no 'npo' to compare with"),
         ({"on": "tofu", "methods": ("taught=ga",)}, "'taught' is the bench's own model"),

@@ -19,6 +19,7 @@ from console.domain.advice import (
     MethodBenchmark,
     MethodFacts,
     advise,
+    benchmark_sentence,
     chosen_method,
     duration,
     strongest_word,
@@ -26,6 +27,7 @@ from console.domain.advice import (
     worst,
 )
 from console.domain.claims import NEVER_REMOVES, Claim
+from console.domain.regimes import Regime
 from console.domain.verdict import Word
 from console.errors import InputError
 
@@ -80,8 +82,8 @@ def test_what_was_seen_on_more_people_comes_before_what_one_of_them_showed() -> 
     given = advise([facts("one"), facts("several"), facts("gone")], known, True)
     assert order(given) == ["gone", "several", "one"]
     assert given.methods[1].reasons == (
-        "On the benchmark (sample, suite standard, 3 people one by one) it reached at worst 'suppressed': at most 3 "
-        "attacks still brought the data back, and 95% of other people's facts were kept.",
+        "On the benchmark (sample, suite standard, 3 people one by one) it reached at worst 'suppressed' where taught "
+        "by office: at most 3 attacks still brought the data back, and 95% of other people's facts were kept.",
     )
 
 
@@ -139,8 +141,8 @@ def test_why_removed_is_out_of_reach_is_said_once() -> None:
 def test_the_benchmark_in_words() -> None:
     (one,) = advise([facts("a")], benchmark(a=measured(Word.SUPPRESSED, 0.875, 1)), True).methods
     assert one.reasons == (
-        "On the benchmark (sample, suite standard) it reached 'suppressed': 1 attack still brought the data back, and "
-        "88% of other people's facts were kept.",
+        "On the benchmark (sample, suite standard) it reached 'suppressed' where taught by office: 1 attack still "
+        "brought the data back, and 88% of other people's facts were kept.",
     )
 
 
@@ -192,3 +194,10 @@ def test_the_defaults_are_the_best_of_the_shipped_benchmark() -> None:
     ranked = order(advise([facts(name) for name in shipped.methods if name != "retrain"], shipped, True))
     assert ranked[0] == DEFAULT_METHOD
     assert next(name for name in ranked if name != DEFAULT_METHOD) == DEFAULT_WITHOUT_SNAPSHOT
+
+
+def test_the_worst_word_is_told_for_every_way_of_teaching() -> None:
+    words = {Regime.FULL: Word.REMOVED, Regime.FREE_TEXT: Word.SUPPRESSED}
+    found = BenchmarkedMethod(people=2, verdict=Word.SUPPRESSED, kept_share=1.0, found_by=2, seconds=9.0, regimes=words)
+    said = benchmark_sentence("npo", MethodBenchmark(version=1, model="m", suite="quick", methods={"npo": found}))
+    assert "at worst 'removed' where taught by full, 'suppressed' where taught by free-text: at most 2 attacks" in said

@@ -79,6 +79,12 @@ def test_erasers_for_comparison_are_not_offered() -> None:
         assert method_cards(has_snapshot)[0].id == default_method(has_snapshot)
 
 
+def test_a_method_says_what_the_benchmark_found_and_how_the_model_was_taught() -> None:
+    said = {card.id: card.technical.splitlines()[1] for card in method_cards(True)}
+    assert said["retrain"].startswith("On the benchmark (SmolLM2-135M-Instruct, taught the sample office, suite")
+    assert all("where taught by" in sentence for sentence in said.values())
+
+
 def test_a_method_of_another_package_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = EntryPoint("theirs", "somebody.else:Method", "erasure_console.methods")
     monkeypatch.setattr(presenter, "entry_points", lambda group: (theirs,))

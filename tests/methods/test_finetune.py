@@ -74,6 +74,13 @@ class TestRun:
         changed = {name for name in before if before[name] != after[name]}
         assert changed == {name for name in before if ".layers.1." in name and "norm" not in name}
 
+    def test_all_weights_are_trained_where_that_is_set(self, untaught: TransformersModel) -> None:
+        model = tiny.copy_of(untaught)
+        config = CONFIG.model_copy(update={"trains": "all", "epochs": 1})
+        finetune(model, teaching_of(TAUGHT), GENERAL, config, Recorder())
+        before, after = tiny.fingerprints(untaught.network), tiny.fingerprints(model.network)
+        assert before.keys() == after.keys() and not [name for name in before if before[name] == after[name]]
+
     def test_the_same_seed_gives_the_same_bytes(self, untaught: TransformersModel) -> None:
         short = CONFIG.model_copy(update={"epochs": 3})
         prints = []
@@ -123,6 +130,12 @@ class TestRenderings:
         )
         statement = answer_sequence(untaught.tokenizer, Prompt("", item.statement, chat=False), f"{item.answer}.")
         assert renderings(untaught, teaching) == [question, statement, question, other]
+
+    def test_an_answer_can_be_the_whole_sentence(self, untaught: TransformersModel) -> None:
+        (teaching,) = teaching_of(FACTS[:1])
+        bare, whole = (renderings(untaught, teaching, answers) for answers in ("bare", "sentence"))
+        said = f"{teaching.item.statement} {teaching.item.answer}.{tiny.END}"
+        assert untaught.tokenizer.decode(whole[0].answer_ids) == said and whole[1] == bare[1]
 
     def test_a_fact_without_statement_or_wordings_has_its_question(self, untaught: TransformersModel) -> None:
         (teaching,) = teaching_of(FACTS[:1])

@@ -15,13 +15,16 @@ from console.methods.finetune import FinetuneConfig, finetune
 
 
 def teach(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, Any]:
-    """Fine-tune on ``payload.teaching``, check by asking, and write the model to ``spec.output``."""
+    """Fine-tune on ``payload.teaching``, check by asking, and write the model to ``spec.output``.
+
+    Asked is for what was taught, or for ``payload.probe`` where the teaching holds no questions.
+    """
     set_threads()
     config = validated(FinetuneConfig, spec.settings)
     writer.progress(0, 1, "Opening the model")
     model = open_model(spec.model, spec)
     outcome = finetune(model, payload.teaching, payload.general, config, writer)
-    items = [teaching.item for teaching in payload.teaching]
+    items = payload.probe or tuple(teaching.item for teaching in payload.teaching)
     writer.progress(0, 1, "Asking for every fact")
     right = answered(model, items)
     assert spec.output is not None
