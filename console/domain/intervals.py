@@ -24,6 +24,7 @@ def _tail_at_least(hits: int, trials: int, rate: float) -> float:
     if rate >= 1.0:
         return 1.0
     log_rate, log_miss = math.log(rate), math.log1p(-rate)
+    few = hits <= trials - hits  # the shorter side is summed, the other is what is left
     terms = (
         math.exp(
             math.lgamma(trials + 1)
@@ -32,9 +33,10 @@ def _tail_at_least(hits: int, trials: int, rate: float) -> float:
             + k * log_rate
             + (trials - k) * log_miss
         )
-        for k in range(hits, trials + 1)
+        for k in (range(hits) if few else range(hits, trials + 1))
     )
-    return min(1.0, math.fsum(terms))
+    total = math.fsum(terms)
+    return max(0.0, 1.0 - total) if few else min(1.0, total)
 
 
 def _bisect(increasing: Callable[[float], float], target: float) -> float:
