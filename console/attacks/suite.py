@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -117,7 +118,7 @@ def summarise(attempts: Sequence[AttemptRow], items: Sequence[str] = ()) -> Outc
     by_item: dict[str, bool] = {}
     for row in own:
         by_item[row.item_id] = by_item.get(row.item_id, False) or row.hit
-    order = items or tuple(by_item)
+    order = tuple(dict.fromkeys((*items, *by_item)))
     scored, strangers = ([row for row in rows if row.score is not None] for rows in (own, control))
     members, held_out = ([float(row.score or 0.0) for row in rows] for rows in (scored, strangers))
     compared = bool(members and held_out)
@@ -179,6 +180,20 @@ def _repeated(
     return tuple(numbered), tuple(by_seed)
 
 
+def _require_numbers(attempts: Sequence[AttemptRow]) -> None:
+    """A score that is no number would stand anywhere in an order, and so give any area under the curve.
+
+    Raises:
+        NotPossibleError: there are such scores.
+    """
+    none = sum(row.score is not None and not math.isfinite(row.score) for row in attempts)
+    if none:
+        raise NotPossibleError(
+            f"{none} of {len(attempts)} scores of the model are no numbers (its probabilities overflow or are NaN), so "
+            "texts cannot be put in order by them."
+        )
+
+
 def _cut_off(attempts: Sequence[AttemptRow]) -> int:
     return sum(row.cut_off and not row.control for row in attempts)
 
@@ -208,6 +223,7 @@ def run_attack(attack: Attack, model: LanguageModel, target: AttackTarget) -> At
         return _not_applicable(attack, target, reason)
     try:
         attempts, by_seed = _repeated(attack, model, target)
+        _require_numbers(attempts)
         retained = retained_of(attack, model, target)
     # A prompt that is too long for the model, a model too broken to be trained: the other attacks go on.
     except (InputError, JobFailedError, NotPossibleError) as error:

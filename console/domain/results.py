@@ -53,13 +53,7 @@ class Stage(StrEnum):
 
 
 def decimal_text(value: float | Decimal) -> str:
-    """A real number as a fixed-point decimal string, so that it can stand in a hashed body.
-
-    Raises:
-        ValueError: the value is no number, or not finite.
-    """
-    if not Decimal(str(value)).is_finite():
-        raise ValueError(f"{value} is no number that can be recorded")
+    """A real number as a fixed-point decimal string, so that it can stand in a hashed body."""
     return f"{Decimal(str(value)):z.{DECIMAL_PLACES}f}"  # no "-0.0000": one number, one text
 
 

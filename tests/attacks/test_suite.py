@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -9,7 +10,7 @@ import pytest
 from invented import BANK, FACTS, OUTSIDERS
 
 from console.attacks.protocol import AttackInfo, AttackSettings, AttackTarget, AttemptRow
-from console.attacks.suite import Remembering, run_attack, run_suite, summarise
+from console.attacks.suite import Remembering, _require_numbers, run_attack, run_suite, summarise
 from console.domain.results import Access, Evidence, Rate, Status
 from console.engines.protocol import Capability, CapabilityReport, LanguageModel, Scored, ScoreRequest
 from console.errors import ConsoleError, InputError, JobFailedError, NotPossibleError
@@ -289,3 +290,10 @@ class TestRepeats:
     def test_only_so_many(self, repeats: int) -> None:
         with pytest.raises(InputError, match="1 to 10 seeds"):
             AttackSettings(repeats=repeats)
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_no_number_carries_nothing(score: float) -> None:
+    rows = [AttemptRow("a", "m/a", 0, False, score=score), AttemptRow("b", "m/b", 0, False, score=0.5)]
+    with pytest.raises(NotPossibleError, match="1 of 2 scores of the model are no numbers"):
+        _require_numbers(rows)

@@ -10,6 +10,9 @@ from console.domain.forget_set import ForgetItem, ItemKind
 from console.domain.reading import ANSWER_TOKENS
 from console.domain.results import decimal_text
 from console.engines.protocol import GREEDY, LanguageModel, Prompt, ScoreRequest
+from console.errors import NotPossibleError
+
+MOST_NATS = 100.0  # a token; a uniform guess over the largest vocabularies costs 13
 
 
 def answered(
@@ -33,9 +36,18 @@ def perplexity(model: LanguageModel, texts: Sequence[str]) -> str | None:
     """Exponential of the mean negative log-likelihood (nats) over all tokens of all texts, as decimal text.
 
     A text of a single token predicts nothing and is left out; None where no text is left.
+
+    Raises:
+        NotPossibleError: the model's probabilities are no numbers.
     """
     scored = model.score([ScoreRequest(text) for text in texts if model.token_count(text) > 1])
     if not scored:
         return None
     tokens = sum(len(result.log_probs) for result in scored)
-    return decimal_text(round(math.exp(-sum(result.total for result in scored) / tokens), 6))
+    loss = -sum(result.total for result in scored) / tokens
+    if not loss < MOST_NATS:  # NaN is not below anything
+        raise NotPossibleError(
+            "The model finds plain text impossible, or its probabilities are no numbers, so what it lost cannot be "
+            "measured: it is broken. Erase again with a gentler setting, or check the model's files."
+        )
+    return decimal_text(round(math.exp(loss), 6))
