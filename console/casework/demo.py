@@ -117,7 +117,7 @@ def row_json(row: AttackRow) -> dict[str, Any]:
 
 
 def ways_json(row: AttackRow) -> dict[str, Any]:
-    """What asking step by step adds, and what each seed found; empty for an attack with neither."""
+    """What asking step by step adds, what each seed found, and what asking again did; empty without any."""
     shown: dict[str, Any] = {}
     if row.leak_gains:
         shown["leak_gains"] = [
@@ -128,6 +128,9 @@ def ways_json(row: AttackRow) -> dict[str, Any]:
             }
             for gain in row.leak_gains
         ]
+    if (again := row.asked_again) is not None:
+        shown["again"] = [count.model_dump(mode="json") for count in row.again]
+        shown["asked_again"] = rate_json(again)
     if (worst := row.worst_seed) is not None and (spread := row.spread) is not None:
         shown["seeds"] = [{"seed": one.seed, "hits": one.drawn.hits, "trials": one.drawn.trials} for one in row.by_seed]
         shown["worst_seed"], shown["spread"] = worst.seed, round(spread, 4)

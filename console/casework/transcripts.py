@@ -84,7 +84,7 @@ def _said(row: Mapping[str, Any], secrets: Iterable[str]) -> str:
 def transcript(
     office: Office, number: str, model: str, attack: str | None = None, hits_only: bool = False
 ) -> tuple[TranscriptLine, ...]:
-    """The attempts of the newest battery on a model.
+    """The attempts of the newest battery on a model; fresh draws for what was hit are numbered on.
 
     Raises:
         NotPossibleError: no battery of the request was run on this model.
@@ -97,6 +97,10 @@ def transcript(
         raise NotPossibleError(f"No attack of request {number} was run on '{model}'; run locate or attack first.")
     body = BatteryRecorded.model_validate(office.ledger.events(after_seq=max(seqs) - 1)[0].body)
     attempts = office.ledger.unseal(body.attempts)["attempts"]
+    for sealed in body.again:
+        for name, rows in office.ledger.unseal(sealed).items():
+            first = 1 + max((row["attempt"] for row in attempts[name]), default=-1)
+            attempts[name] = [*attempts[name], *({**row, "attempt": first + row["attempt"]} for row in rows)]
     if attack is not None and attack not in attempts:
         raise InputError(f"The attack '{attack}' is not in this battery; it has {', '.join(attempts)}.")
     items = forget_items(office, number)

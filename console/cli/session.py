@@ -229,13 +229,17 @@ def parse_day(text: str) -> date:
 
 
 def _ways_words(row: Mapping[str, Any]) -> None:
-    """Print what asking step by step adds, and how far the seeds differ; nothing for an attack with neither."""
+    """Print what asking step by step adds, how far the seeds differ, and what asking again found."""
     for gain in row.get("leak_gains", ()):
         after, at_once = gain["after"], gain["at_once"]
         say(
             f"    {gain['form']}, {gain['mode']}: {after['hits']} of {after['trials']}, at once {at_once['hits']} of "
             f"{at_once['trials']}; leak gain {gain['gain']} (95 % interval {gain['low']} to {gain['high']})\n"
         )
+    if "asked_again" in row:
+        again = row["asked_again"]
+        facts = "1 fact" if len(row["again"]) == 1 else f"{len(row['again'])} facts"
+        say_line(f"    asked again for {facts}: {again['hits']} of {again['trials']}")
     if "seeds" in row:
         each = ", ".join(f"{one['hits']} of {one['trials']}" for one in row["seeds"])
         worst = next(one for one in row["seeds"] if one["seed"] == row["worst_seed"])

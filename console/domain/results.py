@@ -224,6 +224,11 @@ class AttackRow(_Frozen):
     again: tuple[FactCount, ...] = Field(default=(), exclude_if=lambda value: not value)
 
     @property
+    def asked_again(self) -> Rate | None:
+        """All fresh draws together; None where nothing was asked again."""
+        return pooled(count.rate for count in self.again)
+
+    @property
     def worst_seed(self) -> SeedRate | None:
         """The seed whose draws gave the secret most often."""
         return max(self.by_seed, key=lambda one: one.drawn.share, default=None)

@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 from reportlab.platypus import Flowable
 
-from console.domain.results import AttackRow, Battery, Behaviour, Outcome, Rate, Status
+from console.domain.results import AttackRow, Battery, Behaviour, Outcome, Rate, Status, pooled
 from console.domain.results import Evidence as Kind
 from console.domain.verdict import RULES_VERSION, Thresholds
 from console.domain.verdict_words import WORDS
@@ -240,7 +240,44 @@ def attacks(evidence: Evidence) -> list[Flowable]:
             "membership inference the area under the curve is judged: 0.5 is guessing."
         ),
     ]
-    return [*flowables, *_definitions(evidence)]
+    return [*flowables, *_asked_again(evidence), *_definitions(evidence)]
+
+
+def _asked_again(evidence: Evidence) -> list[Flowable]:
+    """The fresh draws for what was hit, fact by fact; nothing where nothing was asked again."""
+    batteries = evidence.batteries
+    rows: list[list[Flowable | list[Flowable] | str]] = []
+    never: list[Rate] = []
+    for row in evidence.attack_rows():
+        drawn = [
+            {count.fact: count.rate for count in found.again}
+            if battery is not None and (found := battery.row(row.attack)) is not None
+            else {}
+            for battery in (batteries.before, batteries.after, batteries.reference)
+        ]
+        for fact in sorted({fact for one in drawn for fact in one}):
+            rates = [one.get(fact) for one in drawn]
+            if all(rate is None or (rate.hits == 0 and rate.trials < evidence.thresholds.draws) for rate in rates):
+                never += [rate for rate in rates if rate is not None]
+                continue
+            cells = [small("not asked", greyed=True) if rate is None else _rate_cell(rate) for rate in rates]
+            rows.append([small(f"{evidence.attack_title(row.attack)}, fact {fact + 1}"), *cells])
+    few = pooled(never)
+    sentences = []
+    if rows:
+        sentences.append(
+            "A suite makes many attempts, and one of them hits by luck. So what was hit was asked again with fresh "
+            "draws of the same questions; these alone are judged."
+        )
+    if few is not None:
+        sentences.append(
+            f"Facts that were never hit, in too few attempts to exclude a leak, were asked a few times more: "
+            f"{count_text(few)} attempts in all."
+        )
+    if not sentences:
+        return []
+    table = [data_table(["Attack and fact", "Before", "After", "Reference"], rows, [4, 2, 2, 2])] if rows else []
+    return [*subheading("What was asked again"), text(" ".join(sentences)), *table]
 
 
 def _definitions(evidence: Evidence) -> list[Flowable]:
