@@ -52,7 +52,7 @@ KNOWN_AREA = 0.97
 HELD_OUT_FACTS = 50  # the sample office's strangers
 STRAYS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 FACTS = (1, 2, 4, 6, 20, 100)
-# Attempts a fact in the standard suite on question, statement and own places (measured on a request of four).
+# Attempts a fact in the standard suite, and texts a fact (question, statement, one place of the model's own).
 DRAWN = {
     "direct": 2,
     "continuation": 2,
@@ -62,7 +62,6 @@ DRAWN = {
     "prefix-injection": 6,
     "affirmative-suffix": 8,
     "role-play": 6,
-    "reverse-query": 4,
     "synonym": 4,
     "background-hint": 4,
     "cross-lingual": 6,
@@ -77,7 +76,7 @@ DRAWN = {
 }
 GREEDY = {"head-projection": 4, "probability-delta": 4, "answer-rank": 3, "exposure": 3, "multiple-choice": 1}
 SHAKEN = {"quantise-int8": 3, "quantise-4bit": 3, "relearn-unrelated": 6, "relearn-tenth": 6, "soft-noise": 6}
-SCORED = {"membership": 2, "min-k-plus": 2, "loss": 2, "zlib": 2, "gradient-norm": 2}
+SCORED = {"membership": 3, "min-k-plus": 3, "loss": 3, "zlib": 3, "gradient-norm": 3}
 KINDS = {
     **dict.fromkeys(DRAWN, Evidence.ELICITED),
     **dict.fromkeys(("direct", "continuation"), Evidence.ASKED),
@@ -126,7 +125,7 @@ class Draws:
         strangers = max(3, (world.facts + 1) // 2)
         self.rates = {attack: self._rates(world.facts) for attack in ATTEMPTS}
         self.strangers = {
-            attack: self._rates(4 * world.facts if attack in GREEDY else strangers) for attack in ATTEMPTS
+            attack: self._rates(10 * world.facts if attack in GREEDY else strangers) for attack in ATTEMPTS
         }
         self.texts = {attack: self._texts() for attack in (*SCORED, "")}
         self.seen = {stage: self._texts() for stage in Stage}
