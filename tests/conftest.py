@@ -68,6 +68,18 @@ def taught_folder(taught: TransformersModel, tmp_path_factory: pytest.TempPathFa
     return tiny.saved(taught, tmp_path_factory.mktemp("taught") / "model")
 
 
+@pytest.fixture(scope="module")
+def forked_jobs() -> Iterator[None]:
+    """Jobs run in forks of a process that has the libraries loaded (see ``forks``), seconds faster each."""
+    import forks
+
+    from console.jobs import runner
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "subprocess", forks.forked_jobs)
+        yield
+
+
 @pytest.fixture
 def in_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Code that every worker started afterwards runs first; "" takes it away again."""

@@ -15,6 +15,11 @@ from console.casework.operation import Operation
 from console.paths import Places
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_jobs(forked_jobs: None) -> None:
+    """What is tested here is what the office makes of its jobs."""
+
+
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
     """An empty office with a generated passphrase."""

@@ -9,6 +9,7 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import forks
 import pytest
 
 from console.casework.office import system_clock
@@ -22,15 +23,8 @@ BROKEN = GOOD + "Mira Okonjo,,Varnholt\nMira Okonjo,Where does Mira Okonjo live?
 
 
 def console(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "console", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        stdin=subprocess.DEVNULL,
-        env=os.environ | (env or {}),
-        check=False,
-    )
+    """A command in a process of its own (a fork, see ``forks``)."""
+    return forks.run("console", *map(str, arguments), env=os.environ | (env or {}))
 
 
 def told(ended: subprocess.CompletedProcess[str]) -> str:
