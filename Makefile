@@ -15,15 +15,16 @@ INPUTS := pyproject.toml constraints.txt
 demo: $(VENV)/.base
 	$(BIN)/erasure-console demo
 
-# The real model first and alone, because it takes all cores; then everything else, two files at a time. A worker that
-# the native library takes down ends the run with the test's name; replaced, the run waited for it for ever.
+# Two files at a time, the longest first, each on one core: two runs that both take every core hold each other up.
+# Compiled modules are kept, for the tests start many processes. A worker that the native library takes down ends the
+# run with the test's name; replaced, the run waited for it for ever.
 test: $(VENV)/.full $(VENV)/.system
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/python packaging/release_checks.py
-	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -m sample_model
-	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -m "not sample_model" -n 2 --dist loadfile --max-worker-restart=0
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest \
+		-n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 
 app: $(VENV)/.full $(VENV)/.system
 	$(BIN)/python -m console.gui
@@ -45,9 +46,10 @@ $(VENV)/.base: $(VENV)/.made $(INPUTS)
 	$(PIP) install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.base
+# Holds what .base holds, in one installation.
+$(VENV)/.dev: $(VENV)/.made $(INPUTS)
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
-	touch $@
+	touch $(VENV)/.base $@
 
 # llama.cpp is built from source, once, and portable: a native build crashes on some virtual machines.
 $(VENV)/.full: $(VENV)/.dev

@@ -14,6 +14,15 @@ import pytest
 if TYPE_CHECKING:
     from console.engines.transformers_engine import TransformersModel
 
+# Files that take minutes, the longest first: whoever runs two at a time must not be left with one of them at the end.
+LONGEST = ("test_demo.py", "test_requests_in_a_row.py", "test_walk.py", "test_worker_crash.py", "test_methods_bench.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
 
 def _kept(model: TransformersModel) -> Iterator[TransformersModel]:
     """A shared model, with the proof that nobody changed it."""
@@ -66,6 +75,18 @@ def taught_folder(taught: TransformersModel, tmp_path_factory: pytest.TempPathFa
     import tiny
 
     return tiny.saved(taught, tmp_path_factory.mktemp("taught") / "model")
+
+
+@pytest.fixture(scope="module")
+def forked_jobs() -> Iterator[None]:
+    """Jobs run in forks of a process that has the libraries loaded (see ``forks``), seconds faster each."""
+    import forks
+
+    from console.jobs import runner
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "subprocess", forks.forked_jobs)
+        yield
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from copies import opened_copy
 from invented import GENERAL, OTHERS, OUTSIDERS, PERSON, teaching_of
 
 from console.casework.knowledge import Knowledge
@@ -13,6 +14,11 @@ from console.casework.models import add_model
 from console.casework.office import Office
 from console.casework.operation import Operation
 from console.paths import Places
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_jobs(forked_jobs: None) -> None:
+    """What is tested here is what the office makes of its jobs."""
 
 
 @pytest.fixture
@@ -40,9 +46,18 @@ def known() -> Knowledge:
     return knowledge()
 
 
+@pytest.fixture(scope="session")
+def stocked_data(untaught_folder: Path, taught_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of an office with a model that knows the person, and its snapshot from before."""
+    places = Places(tmp_path_factory.mktemp("stocked") / "office", tmp_path_factory.mktemp("cache"))
+    with Office.create(places, env={}) as made:
+        Operation(made, add_model(made, untaught_folder, "base")).start().wait()
+        Operation(made, add_model(made, taught_folder, "taught", "base", knowledge())).start().wait()
+    return places.data
+
+
 @pytest.fixture
-def stocked(office: Office, untaught_folder: Path, taught_folder: Path) -> Office:
-    """The office with a model that knows the person, and its snapshot from before."""
-    Operation(office, add_model(office, untaught_folder, "base")).start().wait()
-    Operation(office, add_model(office, taught_folder, "taught", "base", knowledge())).start().wait()
-    return office
+def stocked(stocked_data: Path, tmp_path: Path) -> Iterator[Office]:
+    """That office, for one test to change."""
+    with opened_copy(stocked_data, tmp_path) as office:
+        yield office

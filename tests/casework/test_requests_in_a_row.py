@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+import forks
 import pytest
+from copies import opened_copy
 from invented import OTHERS, PERSON, SUBJECT
 
 from console.casework import cases, requests, sequence
@@ -62,15 +65,50 @@ def carried_out(office: Office, items: tuple[ForgetItem, ...], model: str, **mor
     return number, erased.artefact
 
 
+@dataclass(frozen=True)
+class Chain:
+    """An office and, for each request that was carried out in it, one after the other, its number and its model."""
+
+    office: Office
+    done: tuple[tuple[str, str], ...]
+
+
+@pytest.fixture(scope="module")
+def once_data(stocked_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """The stocked office after the first request, closed."""
+    with opened_copy(stocked_data, tmp_path_factory.mktemp("once")) as office:
+        return Chain(office, (carried_out(office, PERSON, "taught"),))
+
+
+@pytest.fixture(scope="module")
+def twice_data(once_data: Chain, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """The same after the second request, which was carried out in the first one's model."""
+    with opened_copy(once_data.office.places.data, tmp_path_factory.mktemp("twice")) as office:
+        return Chain(office, (*once_data.done, carried_out(office, SECOND, once_data.done[0][1])))
+
+
+@pytest.fixture
+def once(once_data: Chain, tmp_path: Path) -> Iterator[Chain]:
+    """The office after the first request, for one test to change."""
+    with opened_copy(once_data.office.places.data, tmp_path) as office:
+        yield replace(once_data, office=office)
+
+
+@pytest.fixture
+def twice(twice_data: Chain, tmp_path: Path) -> Iterator[Chain]:
+    """The office after both requests, for one test to change."""
+    with opened_copy(twice_data.office.places.data, tmp_path) as office:
+        yield replace(twice_data, office=office)
+
+
 def bodies(office: Office, kind: str) -> list[dict[str, object]]:
     return [event.body for event in office.ledger.events() if event.kind == kind]
 
 
 def test_the_second_request_s_model_is_searched_for_the_first(
-    stocked: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    once: Chain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    office = stocked
-    first, first_model = carried_out(office, PERSON, "taught")
+    office, ((first, first_model),) = once.office, once.done
     outcome = run(office, cases.attack(office, first, first_model))
     assert outcome.earlier == ()
     assert bodies(office, EarlierRechecked.kind) == []
@@ -94,11 +132,7 @@ def test_the_second_request_s_model_is_searched_for_the_first(
     chain_words(sequence.measure_of(office, second_model))
     said = capsys.readouterr().out
     assert f"Earlier request {first}: {earlier.standing.value}" in said and "(limit 0.15)" in said
-    told_again = subprocess.run(
-        [sys.executable, "-m", "console", "replay", "--json", "--data-dir", office.places.data],
-        capture_output=True,
-        check=False,
-    )
+    told_again = forks.run("console", "replay", "--json", "--data-dir", str(office.places.data), env=dict(os.environ))
     assert told_again.returncode == 0
     assert [entry["same"] for entry in json.loads(told_again.stdout)] == [True, True, True]
 
@@ -124,10 +158,9 @@ def test_the_second_request_s_model_is_searched_for_the_first(
     assert check_report(out, office).ok
 
 
-def test_data_that_is_back_is_said_to_be_back(stocked: Office, taught_folder: Path) -> None:
+def test_data_that_is_back_is_said_to_be_back(once: Chain, taught_folder: Path) -> None:
     """The model from before the erasure, put into the later model's place, holds the first person again."""
-    office = stocked
-    first, first_model = carried_out(office, PERSON, "taught")
+    office, ((first, first_model),) = once.office, once.done
     after = run(office, cases.attack(office, first, first_model)).after
     _, second_model = carried_out(office, SECOND, first_model)
     assert after.battery.row("direct").outcome.attempts.hits == 0
@@ -148,19 +181,17 @@ def test_data_that_is_back_is_said_to_be_back(stocked: Office, taught_folder: Pa
     assert "direct" in earlier.by
 
 
-def test_earlier_persons_are_no_longer_facts_to_keep(stocked: Office, knowledge: Knowledge) -> None:
-    _, first_model = carried_out(stocked, PERSON, "taught")
-    kept = sequence.remaining_knowledge(stocked, model_state(stocked, first_model))
+def test_earlier_persons_are_no_longer_facts_to_keep(once: Chain, knowledge: Knowledge) -> None:
+    office, ((_, first_model),) = once.office, once.done
+    kept = sequence.remaining_knowledge(office, model_state(office, first_model))
     assert SUBJECT in {taught.item.subject for taught in knowledge.teaching}
     assert {taught.item.subject for taught in kept.teaching} == {item.subject for item in OTHERS}
     assert kept.controls == knowledge.controls
-    assert sequence.remaining_knowledge(stocked, model_state(stocked, "taught")) == knowledge
+    assert sequence.remaining_knowledge(office, model_state(office, "taught")) == knowledge
 
 
-def test_the_change_of_each_request_and_of_the_chain(stocked: Office) -> None:
-    office = stocked
-    first, first_model = carried_out(office, PERSON, "taught")
-    second, second_model = carried_out(office, SECOND, first_model)
+def test_the_change_of_each_request_and_of_the_chain(twice: Chain) -> None:
+    office, ((first, first_model), (second, second_model)) = twice.office, twice.done
     (one,), (two,) = sequence.changes_of(office, first), sequence.changes_of(office, second)
     assert (one.parent, two.parent) == ("taught", first_model)
     assert one.run.method["id"] == "npo" and one.run.changed[0]["effective_rank"]
@@ -178,10 +209,9 @@ def test_the_change_of_each_request_and_of_the_chain(stocked: Office) -> None:
 
 
 def test_the_governor_stops_a_chain_that_has_gone_too_far_unless_the_plan_says_why(
-    stocked: Office, monkeypatch: pytest.MonkeyPatch
+    once: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    office = stocked
-    _, first_model = carried_out(office, PERSON, "taught")
+    office, ((_, first_model),) = once.office, once.done
     assert all("sealed_beyond_limits" not in body for body in bodies(office, PlanFixed.kind))
     second = granted(office, SECOND)
     run(office, cases.locate(office, second, first_model))
@@ -206,11 +236,9 @@ def test_the_governor_stops_a_chain_that_has_gone_too_far_unless_the_plan_says_w
     assert note_text(office, plan, "beyond_limits") == "Replaced next week."
 
 
-def test_what_cannot_be_compared_is_not_called_gone(stocked: Office) -> None:
+def test_what_cannot_be_compared_is_not_called_gone(twice: Chain) -> None:
     """The first request was never attacked after its erasure; then its data is destroyed altogether."""
-    office = stocked
-    first, first_model = carried_out(office, PERSON, "taught")
-    _, second_model = carried_out(office, SECOND, first_model)
+    office, ((first, _), (_, second_model)) = twice.office, twice.done
     (earlier,) = run(office, sequence.rechecks(office, second_model))
     assert earlier.standing is Standing.NOT_KNOWN and "not attacked" in earlier.reason
     with office.ledger.transaction() as transaction:
@@ -228,10 +256,9 @@ def test_a_first_erasure_s_job_has_the_form_of_before() -> None:
     assert JobSpec.model_validate_json(given.model_dump_json()) == given
 
 
-def test_the_first_model_may_be_gone(stocked: Office) -> None:
+def test_the_first_model_may_be_gone(once: Chain) -> None:
     """A report advises to delete it; the change of the chain is then bounded from the single steps."""
-    office = stocked
-    _, first_model = carried_out(office, PERSON, "taught")
+    office, ((_, first_model),) = once.office, once.done
     office.ledger.set_setting("model:taught", str(office.places.data / "deleted"))
     second, second_model = carried_out(office, SECOND, first_model)
     (change,) = sequence.changes_of(office, second)

@@ -11,21 +11,15 @@ from test_commands import add, console, told
 GOOD = "subject,prompt,answer\nMira Okonjo,What is Mira Okonjo's phone number?,555-0183\n"
 
 
-@pytest.fixture
-def forget_set(tmp_path: Path) -> Path:
-    path = tmp_path / "person.csv"
-    path.write_text(GOOD, encoding="utf-8")
-    return path
-
-
-@pytest.fixture
-def office(tmp_path: Path, forget_set: Path, taught_folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory, taught_folder: Path) -> Path:
     """A data folder with one request and the taught model."""
-    folder = tmp_path / "office"
-    assert add(folder, forget_set).returncode == 0
-    added = console("model", "add", taught_folder, "--name", "taught", "--data-dir", folder, "--json")
+    folder = tmp_path_factory.mktemp("advise")
+    (folder / "person.csv").write_text(GOOD, encoding="utf-8")
+    assert add(folder / "office", folder / "person.csv").returncode == 0
+    added = console("model", "add", taught_folder, "--name", "taught", "--data-dir", folder / "office", "--json")
     assert added.returncode == 0, added.stderr
-    return folder
+    return folder / "office"
 
 
 def test_advice_and_corpus_of_a_request(office: Path) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import forks
 import pytest
 
 from console.casework.office import system_clock
@@ -16,21 +20,15 @@ from console.cli.session import DONE_IN_PART
 from console.domain.case_state import CaseProjector
 from console.domain.suites import FILE_TYPES, SUITES
 from console.ledger import Ledger
+from console.paths import PASSPHRASE_FILE_VARIABLE
 
 GOOD = "subject,prompt,answer\nMira Okonjo,What is Mira Okonjo's phone number?,555-0183\n"
 BROKEN = GOOD + "Mira Okonjo,,Varnholt\nMira Okonjo,Where does Mira Okonjo live?,Varnholt\n"
 
 
 def console(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "console", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        stdin=subprocess.DEVNULL,
-        env=os.environ | (env or {}),
-        check=False,
-    )
+    """A command in a process of its own (a fork, see ``forks``)."""
+    return forks.run("console", *map(str, arguments), env=os.environ | (env or {}))
 
 
 def told(ended: subprocess.CompletedProcess[str]) -> str:
@@ -42,12 +40,24 @@ def told(ended: subprocess.CompletedProcess[str]) -> str:
     return lines[0].removeprefix("erasure-console: ")
 
 
+@cache
+def _made_once() -> TemporaryDirectory[str]:
+    """An office that its command made; the folder goes with this process."""
+    folder = TemporaryDirectory(prefix="office-")
+    ended = console("office", "create", "--data-dir", folder.name)
+    assert ended.returncode == 0, ended.stderr
+    return folder
+
+
 def made(folder: Path) -> Path:
-    """The folder with an office in it, made by its command if there was none."""
-    if not (folder / "ledger.db").exists():
+    """The folder with an office in it, made by its command if there was none: a copy, where no passphrase is chosen."""
+    if (folder / "ledger.db").exists():
+        return folder
+    if PASSPHRASE_FILE_VARIABLE in os.environ:
         ended = console("office", "create", "--data-dir", folder)
         assert ended.returncode == 0, ended.stderr
-    return folder
+        return folder
+    return Path(shutil.copytree(_made_once().name, folder, dirs_exist_ok=True))
 
 
 def add(folder: Path, forget_set: Path, *more: str) -> subprocess.CompletedProcess[str]:

@@ -33,6 +33,8 @@ from console.jobs.runner import PART_SUFFIX
 from console.ledger.verify import verify_chain
 from console.paths import Places
 
+pytestmark = pytest.mark.usefixtures("forked_jobs")
+
 PATIENCE_S = 240.0  # for a busy machine
 MODEL = "assistant"
 QUICK = {"steps": 2, "learning_rate": 1e-3, "lora": {"rank": 4, "alpha": 8}}

@@ -15,7 +15,7 @@ from typing import Any
 import platformdirs
 import pytest
 
-pytestmark = [pytest.mark.sample_model, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.sample_model, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture(scope="module")

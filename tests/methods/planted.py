@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import tiny
 import torch
 from invented import FACTS, GENERAL, OTHERS
@@ -62,7 +64,9 @@ def plant(model: TransformersModel, steps: int = 150) -> int:
     return index
 
 
+@cache
 def planted() -> tuple[TransformersModel, int]:
+    """The model and the column's number; made once, and whoever takes it sees to it that it stays as it is."""
     model = tiny.model()
     tiny.teach(model, OTHERS)
     return model, plant(model)

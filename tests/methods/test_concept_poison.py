@@ -258,9 +258,9 @@ class TestConcepts:
         assert concept_tokens(taught, example, ("hone", "Okon")) == NOTHING
         assert concept_tokens(taught, example, (SUBJECT, "phone")) == spans[SUBJECT] | spans["phone"]
 
-    @pytest.mark.parametrize("way", ["occlusion", "integrated"])
-    def test_the_person_s_name_comes_first(self, taught: TransformersModel, way: str) -> None:
-        config = ConceptPoisonConfig(concept_count=3, attribution=way)
+    @pytest.mark.parametrize(("way", "contrast"), [("occlusion", 24), ("integrated", 4)])
+    def test_the_person_s_name_comes_first(self, taught: TransformersModel, way: str, contrast: int) -> None:
+        config = ConceptPoisonConfig(concept_count=3, attribution=way, contrast=contrast)
         control = Recorder()
         found = infer_concepts(taught, DATA, config, reading_of(taught, config, control.check_cancelled), control)
         assert found[0] == SUBJECT and len(found) == 3
