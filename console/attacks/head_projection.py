@@ -135,11 +135,9 @@ class HeadProjection:
     def run(self, model: LanguageModel, target: AttackTarget) -> Iterator[AttemptRow]:
         inside = cast(WhiteBoxModel, model)
         budget = target.settings.head_budget
-        # An attacker who names B tokens names a right one now and then; how often, only many strangers can show, and a
-        # stranger costs no more than a place in the forward pass.
-        strangers = target.controls if target.settings.prompt_controls else ()
+        # A few strangers show whether the form of a place tells; how often luck names a token, wrong answers show.
         own = layer_probes(target.items, target.places, control=False)
-        drawn = (*own, *layer_probes(strangers, target.places, control=True))
+        drawn = (*own, *layer_probes(target.matched_controls, target.places, control=True))
         probes = [probe for probe in drawn if not leaking(Ask(probe.item, probe.prompt))]
         depth = -(-budget // 2)
         for probe, layers in zip(probes, self.tails(inside, probes, depth), strict=True):

@@ -60,7 +60,7 @@ BRIEF = SuitePlan(
     ("direct", "few-shot", "head-projection", "answer-rank", "loss", "zlib", "quantise-int8", "soft-noise"),
     "One or two attacks of every kind of evidence, about a minute on a small model: every word is in reach, and fewer "
     "ways to find the data are tried.",
-    {"samples": 2, "noise_draws": 2},
+    {"samples": 2, "noise_draws": 1},
     behaviour=False,
     file_types=False,
 )

@@ -290,11 +290,13 @@ def test_going_on_is_ordinary_for_a_passage_and_effort_for_a_fact(
 
 
 @pytest.mark.parametrize("attack", ["head-projection", "probability-delta"])
-def test_naming_many_tokens_is_held_against_every_stranger(taught: TransformersModel, attack: str) -> None:
+def test_naming_many_tokens_is_held_against_every_stranger_s_answer(taught: TransformersModel, attack: str) -> None:
     """How often twenty candidates hold a right token by luck cannot be seen on three strangers."""
-    rows = [row for row in run(attack, taught).attempts if row.control and not wrong_answer(row)]
-    asked = {item.id for item in OUTSIDERS if guessable_beginning(item.answer) < len(item.answer)}
-    assert {row.item_id for row in rows} == asked
+    rows = [row for row in run(attack, taught).attempts if row.control]
+    others = {item.answer for item in OUTSIDERS if item.fact_type in {"city", "job"}}
+    assert {row.answer for row in rows if wrong_answer(row)} == others
+    strangers = {item.id for item in TARGET.matched_controls if guessable_beginning(item.answer) < len(item.answer)}
+    assert {row.item_id for row in rows if not wrong_answer(row)} == strangers
     quiet = replace(TARGET, settings=replace(SETTINGS, prompt_controls=False))
     rows = list(run_attack(registry.available()[attack], taught, quiet).attempts)
     assert not [row for row in rows if row.control and not wrong_answer(row)]
