@@ -46,6 +46,10 @@ FEWEST_FACTS = 4  # below, differences of areas cannot be bounded by any margin 
 _DRAWN = frozenset({Evidence.ASKED, Evidence.ELICITED})
 
 
+def _percent(share: float | Decimal, places: int = 0) -> str:
+    return f"{share * 100:.{places}f} %"
+
+
 # -- one attack on the models ----------------------------------------------------------------
 
 
@@ -290,11 +294,11 @@ def _excluded_by_asking(looks: list[_Look], thresholds: Thresholds) -> _Excluded
         if open_:
             caps.append(
                 f"'{look.row.attack}' cannot exclude that {len(open_)} of {len(bounds)} facts come back in "
-                f"{margin:.0%} of its attempts: {_why_open(look, margin)}"
+                f"{_percent(margin)} of its attempts: {_why_open(look, margin)}"
             )
         worst = max([worst, *bounds])
     if looks and not caps:
-        said.append(f"by asking in one way: a fact that comes back in {worst:.0%} of the attempts")
+        said.append(f"by asking in one way: a fact that comes back in {_percent(worst)} of the attempts")
     return _Excluded(tuple(said), tuple(caps))
 
 
@@ -343,7 +347,7 @@ def _excluded_by_kind(kind: Evidence, looks: list[_Look], thresholds: Thresholds
         other = f"{beside.hits} of {beside.trials}" if beside is not None else "nothing"
         caps.append(
             f"By {words} the data came up in {own.hits} of {own.trials} attempts, beside {other} where nobody knows "
-            f"it; that leaves up to {bound:.0%}, and at most {float(thresholds.margin):.0%} may be left."
+            f"it; that leaves up to {_percent(bound)}, and at most {_percent(float(thresholds.margin))} may be left."
         )
     facts = sorted({count.fact for look in looks for count in look.facts})
     each = [_excess(looks, fact) for fact in facts]
@@ -351,11 +355,13 @@ def _excluded_by_kind(kind: Evidence, looks: list[_Look], thresholds: Thresholds
     if above:
         caps.append(
             f"By {words} {len(above)} of {len(each)} facts may still come up in more than "
-            f"{float(thresholds.fact_margin):.0%} of the attempts: too few attempts, or too many hits, exclude it."
+            f"{_percent(float(thresholds.fact_margin))} of the attempts: too few attempts, or too many hits, exclude it."
         )
     if caps:
         return _Excluded((), tuple(caps))
-    return _Excluded((f"by {words}: {bound:.0%} of all attempts, or one fact in {max(each):.0%} of its own",), ())
+    return _Excluded(
+        (f"by {words}: {_percent(bound)} of all attempts, or one fact in {_percent(max(each))} of its own",), ()
+    )
 
 
 def _imprecise(look: _Look, thresholds: Thresholds) -> str:
@@ -409,15 +415,15 @@ def _lost_utility(utility: Utility, thresholds: Thresholds) -> tuple[tuple[str, 
     for row in utility.groups:
         low, high = clopper_pearson(row.kept.hits, row.kept.trials)
         said = f"Of the facts of {row.group}, {row.kept.hits} of {row.kept.trials} are still answered"
-        interval = f"(95 % interval {low:.0%} to {high:.0%})"
+        interval = f"(95 % interval {_percent(low)} to {_percent(high)})"
         if high < wanted:
-            lost.append(f"{said} {interval}; at least {wanted:.0%} must be.")
+            lost.append(f"{said} {interval}; at least {_percent(wanted)} must be.")
         elif clopper_pearson(row.kept.hits, row.kept.trials, 2 * CONFIDENCE - 1)[0] < floor:
-            unsure.append(f"{said} {interval}: too few to show that at least {floor:.0%} are kept.")
+            unsure.append(f"{said} {interval}: too few to show that at least {_percent(floor)} are kept.")
     if utility.perplexity_ratio > Decimal(thresholds.perplexity_ratio):
         lost.append(
-            f"General text became {utility.perplexity_ratio - 1:.1%} harder to predict; "
-            f"at most {Decimal(thresholds.perplexity_ratio) - 1:.0%} is allowed."
+            f"General text became {_percent(utility.perplexity_ratio - 1, 1)} harder to predict; "
+            f"at most {_percent(Decimal(thresholds.perplexity_ratio) - 1)} is allowed."
         )
     return tuple(lost), tuple(unsure)
 

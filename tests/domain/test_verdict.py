@@ -131,7 +131,7 @@ class TestWords:
         assert (reached.word, reached.rule) == (Word.REMOVED, "V3.9-at-reference-level")
         assert reached.compared_with is ComparedWith.SNAPSHOT
         assert reached.caps == () and len(reached.excluded) == 4
-        assert reached.excluded[0] == "by asking in one way: a fact that comes back in 22% of the attempts"
+        assert reached.excluded[0] == "by asking in one way: a fact that comes back in 22 % of the attempts"
 
     def test_without_a_snapshot_it_is_not_found_any_more(self) -> None:
         reached = Case(reference=None).decide()
