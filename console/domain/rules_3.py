@@ -330,8 +330,14 @@ def _rates(looks: list[_Look], fact: int | None = None) -> tuple[Rate, Rate | No
 
 
 def _excess(looks: list[_Look], fact: int | None = None) -> float:
-    """Upper bound of how much more comes up than where nobody knows it: beside the same facts, or beside everybody."""
+    """Upper bound of how much more comes up than where nobody knows it.
+
+    All facts together are held against the same facts in the reference: strangers who are hit often must not hide
+    what is left of this person. Of a single fact the reference has few attempts, so the lower of both bounds counts.
+    """
     own, same, strangers = _rates(looks, fact)
+    if fact is None and same is not None:
+        return upper_excess(own, same, CONFIDENCE)
     return min(upper_excess(own, other, CONFIDENCE) for other in (same, strangers))
 
 
@@ -355,7 +361,7 @@ def _excluded_by_kind(kind: Evidence, looks: list[_Look], thresholds: Thresholds
     if above:
         caps.append(
             f"By {words} {len(above)} of {len(each)} facts may still come up in more than "
-            f"{_percent(float(thresholds.fact_margin))} of the attempts: too few attempts, or too many hits, exclude it."
+            f"{_percent(float(thresholds.fact_margin))} of the attempts: too few attempts, or too many hits."
         )
     if caps:
         return _Excluded((), tuple(caps))
