@@ -68,7 +68,6 @@ def _folder() -> Path:
     def end() -> None:
         for server in servers:
             server.communicate()
-        shutil.rmtree(folder)
 
     atexit.register(end)
     return folder
@@ -169,6 +168,7 @@ def _serve(listening: socket.socket) -> tuple[list[int], dict[str, Any]]:
     while True:
         ready = select.select([0, listening, heard], [], [])[0]
         if 0 in ready:
+            shutil.rmtree(Path(listening.getsockname()).parent, ignore_errors=True)
             os._exit(0)
         if heard in ready:
             os.read(heard, 1000)
