@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from tiny_gguf import write_tiny_gguf
 
 from console import errors
+from console.attacks.fact_forms import SECTION as FORMS
 from console.attacks.own_places import SECTION
 from console.casework.knowledge import bank_payload
 from console.domain.benchmark_files import EvokeFiles, OverfitPrompt
@@ -53,7 +54,7 @@ PAYLOAD = JobPayload(
         paraphrases=BANK.paraphrases,
         wrappers=BANK.wrappers,
         shots=tuple((shot.fact_type, shot.question, shot.answer) for shot in BANK.shots),
-        sections={SECTION: bank_payload().sections[SECTION]},
+        sections={name: bank_payload().sections[name] for name in (SECTION, FORMS)},
     ),
 )
 LORA = {"rank": 8, "alpha": 16}
@@ -157,11 +158,15 @@ class TestJobs:
         assert ran.of(Progress) and all(event.label and event.step <= event.steps for event in ran.of(Progress))
 
     def test_listening_says_where_the_model_puts_the_facts(self, spec: Make) -> None:
-        """This one begins its answers with the secret, so nothing has to be added."""
+        """This one begins its answers with the secret, so its words add nothing to the records."""
         found = run(spec(JobKind.OWN_PLACES)).result
-        assert found["counts"]["facts"] == found["counts"]["answered_first"] == 3
-        assert PlaceCounts.model_validate(found["counts"]).own_words == len(
-            [key for key in found["places"] if key in {item.id for item in PERSON}]
+        counts = PlaceCounts.model_validate(found["counts"])
+        assert counts.facts == counts.answered_first == 3 and counts.sentences == 0
+        sources = [[place["source"] for place in places] for places in found["places"].values()]
+        assert sources and all(listed[-1] == "record" for listed in sources)
+        mine = {item.id for item in PERSON}
+        assert counts.own_words == sum(
+            places[0]["source"] == "own words" for key, places in found["places"].items() if key in mine
         )
 
     def test_inspect_gives_the_identity(self, spec: Make, taught_folder: Path) -> None:
