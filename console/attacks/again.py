@@ -32,7 +32,8 @@ class OnlyAbout:
         self, prompts: Sequence[Prompt], attempts: Sequence[Attempt], max_new_tokens: Sequence[int]
     ) -> Iterator[Continuation]:
         """As the model's own ``generate``, of the prompts whose id names one of the items."""
-        wanted = [index for index, prompt in enumerate(prompts) if self._items & set(prompt.id.split("/"))]
+        named = [f"/{prompt.id}/" for prompt in prompts]
+        wanted = [index for index, name in enumerate(named) if any(f"/{item}/" in name for item in self._items)]
         if wanted:
             limits = [max_new_tokens[index] for index in wanted]
             yield from self._model.generate([prompts[index] for index in wanted], attempts, limits)
