@@ -27,10 +27,13 @@ DEFAULT_WITHOUT_SNAPSHOT = "ce-u"
 AUTO = "auto"
 
 # From best to worst; None is "nobody has measured it", and what comes after it has been seen not to work.
-_WORDS = (Word.REMOVED, Word.SUPPRESSED, None, Word.RESIDUAL, Word.UTILITY_LOST, Word.NOT_LOCATED, Word.FAILED)
+_WORDS = (
+    *(Word.REMOVED, Word.NOT_FOUND, Word.SUPPRESSED, None),
+    *(Word.RESIDUAL, Word.UTILITY_LOST, Word.NOT_LOCATED, Word.FAILED),
+)
 _CLAIMS = tuple(Claim)  # strongest first
 
-NO_REFERENCE = "There is no model that never knew the data to compare with, so nobody may say 'removed'."
+NO_REFERENCE = "There is no model from before the training to compare with, so the best word is 'not found any more'."
 NOT_BENCHMARKED = "Not benchmarked: nobody has measured yet how well it does."
 OVER_BUDGET = "Over the time budget."
 
@@ -146,7 +149,9 @@ def worst(words: Iterable[Word]) -> Word:
 
 def strongest_word(claim: Claim, has_reference: bool) -> Word:
     """The best verdict that the rules would ever give to a method of this claim."""
-    return Word.SUPPRESSED if claim in NEVER_REMOVES or not has_reference else Word.REMOVED
+    if claim in NEVER_REMOVES:
+        return Word.SUPPRESSED
+    return Word.REMOVED if has_reference else Word.NOT_FOUND
 
 
 def duration(seconds: float) -> str:
