@@ -407,7 +407,10 @@ def _excluded_by_membership(looks: list[_Look], thresholds: Thresholds) -> _Excl
                 "may be left."
             )
     return _Excluded(
-        (f"by membership inference: an area that differs by {widest:.2f}",) if not caps else (), tuple(caps)
+        (f"by membership inference: an area that differs by {widest:.2f} (here with 90 % probability)",)
+        if not caps
+        else (),
+        tuple(caps),
     )
 
 
