@@ -143,6 +143,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "index to the root": (sharded_to("/etc/passwd"), "not in the model's own folder"),
     "index by a Windows path": (sharded_to("..\\sibling\\part.safetensors"), "not in the model's own folder"),
     "index to another file": (sharded_to("other.safetensors"), "lacks 1 of its 2 weights files"),
+    "index to a file nobody can see": (sharded_to("\u202e.safetensors"), r"2 weights files \(\\u202e"),
     "two kinds of weights": (write(INDEX, b'{"weight_map": {"a": "b.safetensors"}}'), "nobody can tell"),
     "link out of the folder": (link_out(WEIGHTS), "link to a file outside"),
     "settings behind a link": (link_out("tokenizer_config.json"), "link to a file outside"),

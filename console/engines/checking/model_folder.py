@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from console.domain.visible import quoted
+from console.domain.visible import quoted, visible
 from console.engines.checking.chat_template import require_usable
 from console.engines.checking.model_json import read_object
 from console.engines.checking.model_settings import require_computable, require_end_in_vocabulary
@@ -80,7 +80,7 @@ def read_folder(folder: Path) -> ModelFolder:
     weights = _weights(folder)
     if not any(all(stands_in(folder, name) for name in names) for names in TOKENIZER_SETS):
         raise ModelFileError(
-            f"The folder {folder.name} has no tokenizer (tokenizer.json, tokenizer.model or vocab.json with "
+            f"The folder {visible(folder.name)} has no tokenizer (tokenizer.json, tokenizer.model or vocab.json with "
             "merges.txt); add the tokenizer files that belong to the model."
         )
     files = sorted({*_settings(folder), *weights, *([folder / INDEX] if _is_sharded(folder) else [])})
@@ -97,7 +97,9 @@ def read_folder(folder: Path) -> ModelFolder:
 
 def _config(folder: Path) -> dict[str, Any]:
     if not stands_in(folder, CONFIG):
-        raise ModelFileError(f"The folder {folder.name} has no config.json; choose the folder that holds the model.")
+        raise ModelFileError(
+            f"The folder {visible(folder.name)} has no config.json; choose the folder that holds the model."
+        )
     config = read_object(folder, CONFIG)
     _require_own_code_only(config, CONFIG, folder)
     kind = config.get("model_type")
@@ -170,7 +172,9 @@ def _weights(folder: Path) -> list[Path]:
         )
     found = (why for why, globs in _OTHER_WEIGHTS.items() if any(any(folder.glob(one)) for one in globs))
     hint = next(found, "no weights were found")
-    raise ModelFileError(f"The folder {folder.name} holds no .safetensors file ({hint}); convert or choose another.")
+    raise ModelFileError(
+        f"The folder {visible(folder.name)} holds no .safetensors file ({hint}); convert or choose another."
+    )
 
 
 def _weight_map(folder: Path) -> dict[str, str]:
@@ -188,8 +192,8 @@ def _shards(folder: Path) -> list[Path]:
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
         raise ModelFileError(
-            f"The folder {folder.name} lacks {len(missing)} of its {len(names)} weights files ({missing[0]}); "
-            "copy the model again."
+            f"The folder {visible(folder.name)} lacks {len(missing)} of its {len(names)} weights files "
+            f"({visible(missing[0])}); copy the model again."
         )
     for name in names:
         if not name.endswith(".safetensors"):
