@@ -308,7 +308,7 @@ def verify(
     (give --ca or --data-dir). 1: something is red. 2: the file cannot be judged, such as no PDF.
     """
     from console.casework.checking import check_report, verification_json
-    from console.reports.wording import VERDICTS
+    from console.domain.verdict_words import WORDS
 
     session = open_session(as_json, data_dir)
     if data_dir is None:
@@ -320,7 +320,7 @@ def verify(
     def words() -> None:
         rows({"Result": result.headline.sentence})
         if result.evidence is not None:
-            case = f"{result.evidence.request.number}: {VERDICTS[result.evidence.verdict.word].title}"
+            case = f"{result.evidence.request.number}: {WORDS[result.evidence.verdict.word].title}"
             rows({"Case": f"{case} (report {result.evidence.report_id})"})
         for name, light in result.lights.items():
             rows({name.value.capitalize(): f"{light.state.value}: {light.sentence}"})

@@ -51,7 +51,8 @@ def test_the_lines_say_what_the_attacks_find(
     filtered, retrained = lines(places, taught_folder, untaught_folder, knowledge, said)
     # The filter hides every answer and leaves every weight: whoever looks inside or scores finds all.
     assert filtered.after["direct"]["hits"] == 0
-    assert "membership" in filtered.found_by["membership"] and "inside" in filtered.found_by
+    assert "inside" in filtered.found_by
+    assert float(filtered.after["membership"]["area"]["value"]) > 0.9
     assert filtered.verdict.word is Word.SUPPRESSED
     assert retrained.after["direct"]["facts"]["hits"] == 0
     assert retrained.erase_seconds > 0 and retrained.attack_seconds > 0
@@ -59,7 +60,8 @@ def test_the_lines_say_what_the_attacks_find(
 
     again: list[str] = []
     assert lines(places, taught_folder, untaught_folder, knowledge, again) == [filtered, retrained]
-    assert len(again) == 7 and all(line.endswith("kept from before") for line in again)
+    assert all(line.endswith("kept from before") for line in again)
+    assert len([line for line in again if not line.startswith("Asking again")]) == 7
 
 
 def test_a_method_that_refuses_is_no_line_and_the_next_one_runs(

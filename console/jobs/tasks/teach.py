@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from console.attacks.protocol import facts
 from console.engines.devices import set_threads
 from console.jobs.events import Artefact
 from console.jobs.spec import JobPayload, JobSpec
@@ -24,7 +25,8 @@ def teach(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, 
     writer.progress(0, 1, "Opening the model")
     model = open_model(spec.model, spec)
     outcome = finetune(model, payload.teaching, payload.general, config, writer)
-    items = payload.probe or tuple(teaching.item for teaching in payload.teaching)
+    taught = tuple(teaching.item for teaching in payload.teaching)
+    items = taught if facts(taught) else payload.probe
     writer.progress(0, 1, "Asking for every fact")
     right = answered(model, items)
     assert spec.output is not None
