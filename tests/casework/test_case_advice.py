@@ -61,7 +61,7 @@ def test_what_cannot_run_and_what_takes_too_long_is_listed_all_the_same(stocked:
     given = run(stocked, advice.advise(stocked, number, "base", methods=("npo", "retrain", "weight-noise")))
     assert [one.id for one in given.cannot] == ["npo", "retrain"]
     assert "retain set is empty" in given.cannot[0].refusal and "before it learned" in given.cannot[1].refusal
-    assert [(one.facts.id, one.strongest) for one in given.methods] == [("weight-noise", Word.SUPPRESSED)]
+    assert [(one.facts.id, one.strongest) for one in given.methods] == [("weight-noise", Word.NOT_FOUND)]
     assert given.methods[0].reasons[-1] == NO_REFERENCE
     hurried = run(stocked, advice.advise(stocked, number, "taught", 1e-5, ("npo",)))
     assert hurried.methods[0].over_budget
