@@ -259,7 +259,9 @@ def to_ask_again(battery: Battery, before: Battery | None, reference: Battery | 
                 few.append(count.fact)
         if some:
             hit[look.row.attack] = tuple(some)
-        if few and not found and look.row.attack in counted and look.row.evidence in _DRAWN:
+        # What was too weak before and hit after has to be settled as well, in all its facts.
+        needed = look.row.attack in counted or (before is not None and look.outcome.attempts.hits > 0)
+        if few and not found and needed and look.row.evidence in _DRAWN:
             short[look.row.attack] = tuple(few)
     return Again(hit, short)
 
