@@ -44,13 +44,14 @@ def ask_again(
 ) -> list[AttemptRow]:
     """At least ``draws`` fresh attempts on each of the items.
 
-    The first round, one draw a prompt, shows how many prompts a fact has.
+    The first round, one draw a prompt, shows how many prompts a fact has. The seeds go by the number of draws, so that
+    a few draws that hit are none of the many that then judge.
     """
     asked = OnlyAbout(model, items)
 
     def round_of(samples: int, index: int) -> list[AttemptRow]:
         settings = replace(
-            target.settings.repeat(MOST_REPEATS + index),
+            target.settings.repeat(MOST_REPEATS + draws + index),
             samples=samples,
             leak_samples=samples,
             prompt_controls=False,

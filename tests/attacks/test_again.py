@@ -47,3 +47,6 @@ def test_only_the_fact_that_was_hit_is_asked_with_seeds_of_its_own(attack: str) 
     settings = AttackSettings()
     assert min(seed for seed in draws if seed is not None) > settings.repeat(9).seed + 1_000
     assert len(set(model.asked)) == len(model.asked), "no draw counts twice"
+    few = Listening(fact.answer)
+    ask_again(chosen((attack,))[0], few, target, {fact.id}, 10)
+    assert not set(few.asked) & set(model.asked), "the draws that chose a fact do not judge it"

@@ -206,6 +206,22 @@ class TestJobs:
         assert perplexity(untaught, [word]) is None
         assert perplexity(untaught, [word, *GENERAL]) == perplexity(untaught, GENERAL)
 
+    def test_asking_again_asks_what_the_attack_asked(self, spec: Make) -> None:
+        """Of question and answer alone, the statement to go on from is made for both."""
+        bare = PERSON[0].model_copy(update={"statement": ""})
+        payload = PAYLOAD.model_copy(update={"forget": (bare,), "bank": bank_payload()})
+        attacks = ("continuation",)
+        searched = run(spec(JobKind.ATTACK, attacks=attacks), payload).result
+        again = payload.model_copy(update={"again": {"continuation": (bare.id,)}, "draws": 4})
+        found = run(spec(JobKind.ASK_AGAIN, attacks=attacks), again).result
+        asked, anew = (
+            {row["shown"] for row in rows["attempts"]["continuation"] if row["item_id"] == bare.id}
+            for rows in (searched, found)
+        )
+        assert asked == anew and anew
+        (count,) = found["counts"]["continuation"]
+        assert count["fact"] == 0 and count["trials"] >= 4
+
     def test_teach_writes_a_model_that_knows(self, spec: Make, untaught_folder: Path) -> None:
         settings = QUICK_TEACHING | {"epochs": 60, "known_below": 0.1}
         given = spec(JobKind.TEACH, untaught_folder, settings=settings)

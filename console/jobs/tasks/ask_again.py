@@ -6,13 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from console.attacks.again import ask_again as draw_again
-from console.attacks.protocol import AttackSettings, AttackTarget
 from console.attacks.registry import chosen
 from console.attacks.suite import by_fact
 from console.engines.devices import set_threads
 from console.engines.protocol import LanguageModel, Prompt
 from console.jobs.spec import JobPayload, JobSpec
-from console.jobs.tasks.attack import prompt_bank
+from console.jobs.tasks.attack import attack_target
 from console.jobs.tasks.files import open_file, open_model
 from console.jobs.worker import EventWriter
 
@@ -31,15 +30,7 @@ def ask_again(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[s
 
 
 def _drawn(model: LanguageModel, spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, Any]:
-    target = AttackTarget(
-        payload.forget,
-        payload.controls,
-        prompt_bank(payload),
-        AttackSettings(**spec.settings),
-        payload.retain,
-        payload.general,
-        payload.places,
-    )
+    target = attack_target(spec, payload)
     order = [item.id for item in payload.forget]
     counts, attempts = {}, {}
     for index, attack in enumerate(chosen(spec.attacks)):

@@ -38,23 +38,28 @@ def prompt_bank(payload: JobPayload) -> PromptBank:
     )
 
 
+def attack_target(spec: JobSpec, payload: JobPayload) -> AttackTarget:
+    """What a job's attacks are given: every attack, and every asking again, asks from the same."""
+    return with_forms(
+        AttackTarget(
+            payload.forget,
+            payload.controls,
+            prompt_bank(payload),
+            AttackSettings(**spec.settings),
+            payload.retain,
+            payload.general,
+            payload.places,
+        )
+    )
+
+
 class _Battery:
     """One suite on one model: what is finished, and how the rest goes on."""
 
     def __init__(self, spec: JobSpec, payload: JobPayload, writer: EventWriter) -> None:
         self.spec, self.payload, self.writer = spec, payload, writer
         self.attacks = chosen(spec.attacks)
-        self.target = with_forms(
-            AttackTarget(
-                payload.forget,
-                payload.controls,
-                prompt_bank(payload),
-                AttackSettings(**spec.settings),
-                payload.retain,
-                payload.general,
-                payload.places,
-            )
-        )
+        self.target = attack_target(spec, payload)
         # Like the probes, behaviour shows what an erasure changed; a model that nothing was erased from goes without.
         self.sets = payload.behaviour if payload.probe else None
         self.steps = len(self.attacks) + 2 + (self.sets is not None)
