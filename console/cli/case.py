@@ -187,7 +187,7 @@ def _compared(with_what: str | None) -> dict[str, str]:
 
 
 def _excluded(said: Sequence[str]) -> list[str]:
-    return [f"Would have been found with 95 % probability {line}." for line in said]
+    return [f"Excluded with 95 % confidence {line}." for line in said]
 
 
 def after_erasure(number: str, artefact: str, *, is_due: bool) -> str:

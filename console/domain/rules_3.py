@@ -367,9 +367,7 @@ def _excluded_by_kind(kind: Evidence, looks: list[_Look], thresholds: Thresholds
         )
     if caps:
         return _Excluded((), tuple(caps))
-    return _Excluded(
-        (f"by {words}: {_percent(bound)} of all attempts, or one fact in {_percent(max(each))} of its own",), ()
-    )
+    return _Excluded((f"by {words}: what brings the data up in {_percent(bound)} of all attempts",), ())
 
 
 def _imprecise(look: _Look, thresholds: Thresholds) -> str:
@@ -409,7 +407,7 @@ def _excluded_by_membership(looks: list[_Look], thresholds: Thresholds) -> _Excl
                 "may be left."
             )
     return _Excluded(
-        (f"by membership inference: an area that differs by {widest:.2f} (here with 90 % probability)",)
+        (f"by membership inference: an area that differs by {widest:.2f} (here with 90 % confidence)",)
         if not caps
         else (),
         tuple(caps),
@@ -576,7 +574,9 @@ def decide(
     if utility is None or not utility.groups:
         caps.append("What the erasure did to the rest of the model was not measured.")
     if caps:
-        reason = "No attack that was run finds the data any more, but the evidence is not complete."
+        reason = (
+            "No attack finds the data more surely than luck does, but the evidence cannot exclude a leak."
+        )
         return verdict(Word.SUPPRESSED, "7-evidence-incomplete", [reason], excluded=said, **more)
     if reference is None:
         reason = (
@@ -624,5 +624,5 @@ def _unsettled(battery: Battery) -> list[str]:
             continue
         again = pooled(count.rate for count in row.again)
         fresh = f"; asked again, {again.hits} of {again.trials}" if again is not None else ""
-        lines.append(f"'{row.attack}' hit in {_share_text(outcome)}{fresh}: no more than luck explains.")
+        lines.append(f"'{row.attack}' hit in {_share_text(outcome)}{fresh}: luck can explain that.")
     return lines

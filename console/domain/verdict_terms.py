@@ -79,7 +79,7 @@ class Verdict(BaseModel):
         caps: evidence that is missing or weak and therefore forbids a better word.
         not_counted: attacks that carried nothing, and why; others of their kind did.
         compared_with: what stood for a model that never knew the data (from version 3 on).
-        excluded: for each kind of evidence the smallest leak that the run would have found with 95 % probability.
+        excluded: for each kind of evidence the smallest leak that the run excludes with 95 % confidence.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -44,7 +44,7 @@ class ProofTab(QWidget):
         self._caps = Text(tone=Tone.QUIET)
         self.caps = Disclosure("What is missing or weak", self._caps)
         self._excluded = Text(tone=Tone.QUIET)
-        self.excluded = Disclosure("The smallest leak that would have been found", self._excluded)
+        self.excluded = Disclosure("The smallest leak that is excluded (95 % confidence)", self._excluded)
         self._verdict.column.addWidget(head)
         self._verdict.column.addWidget(self._meaning)
         self._verdict.column.addLayout(self._reasons)

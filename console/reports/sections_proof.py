@@ -452,7 +452,7 @@ def decision(evidence: Evidence) -> list[Flowable]:
         ]
     if verdict.excluded:
         flowables += [
-            *subheading("The smallest leak that this run would have found with 95 % probability"),
+            *subheading("The smallest leak that this run excludes with 95 % confidence"),
             bullets(verdict.excluded),
         ]
     return [*flowables, *subheading("Thresholds"), data_table(["Threshold", "Value"], _limit_rows(limits), [5, 1])]

@@ -202,7 +202,7 @@ class TestFaultsOfVersion2:
         assert located(before, None) == ()
         reached = Case(before=lucky, after=nobody).decide()
         assert reached.rule == "V3.1-nothing-found-before"
-        assert reached.caps == ("'paraphrase' hit in 1 of 48 attempts: no more than luck explains.",)
+        assert reached.caps == ("'paraphrase' hit in 1 of 48 attempts: luck can explain that.",)
 
     def test_an_attack_that_found_nothing_before_is_no_evidence(self) -> None:
         """All attacks but one equal in all three models: version 2 said removed."""
