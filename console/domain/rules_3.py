@@ -574,9 +574,7 @@ def decide(
     if utility is None or not utility.groups:
         caps.append("What the erasure did to the rest of the model was not measured.")
     if caps:
-        reason = (
-            "No attack finds the data more surely than luck does, but the evidence cannot exclude a leak."
-        )
+        reason = "No attack finds the data more surely than luck does, but the evidence cannot exclude a leak."
         return verdict(Word.SUPPRESSED, "7-evidence-incomplete", [reason], excluded=said, **more)
     if reference is None:
         reason = (
