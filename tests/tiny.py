@@ -25,8 +25,10 @@ from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
     LlamaConfig,
+    OlmoeConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen2MoeConfig,
     Qwen2Tokenizer,
 )
 
@@ -118,14 +120,25 @@ def _config(architecture: str, vocabulary: int, eos: int, layers: int) -> Any:
         "num_key_value_heads": 2,
         "max_position_embeddings": CONTEXT,
     }
+    if architecture in _MIXTURES:
+        kind, own = _MIXTURES[architecture]
+        return kind(**shape, **common, num_experts=4, num_experts_per_tok=2, **own)
     kind = LlamaConfig if architecture == "llama" else Qwen2Config
     return kind(**shape, **common, tie_word_embeddings=architecture == "qwen2")
+
+
+_MIXTURES: dict[str, tuple[Any, dict[str, int]]] = {
+    "qwen2_moe": (Qwen2MoeConfig, {"moe_intermediate_size": 32, "shared_expert_intermediate_size": 32}),
+    "olmoe": (OlmoeConfig, {}),
+}
 
 
 _TOKENIZERS: dict[str, Callable[[], Any]] = {
     "llama": make_tokenizer,
     "gpt2": lambda: make_tokenizer(chat=False, opens=True),
     "qwen2": make_qwen2_tokenizer,
+    "qwen2_moe": make_qwen2_tokenizer,
+    "olmoe": make_tokenizer,
 }
 
 

@@ -19,6 +19,7 @@ from console.attacks.paraphrase import wordings
 from console.attacks.protocol import AttackTarget
 from console.domain.forget_set import ForgetItem, ItemKind
 from console.domain.results import Access, Evidence
+from console.engines.experts import expert_matrices
 from console.engines.protocol import Capability, Prompt
 
 ACCESS = Access.WHITE_BOX
@@ -58,10 +59,11 @@ def _each_once(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
 def block_matrices(network: Any) -> list[torch.Tensor]:
     """Weights of all linear layers in the decoder blocks, as (outputs, inputs) views of the network's own memory.
 
-    Embeddings, the output matrix, norms and biases are not among them. Weights that several layers share come once.
+    Each routed expert of a mixture has its own; the routers, which llama.cpp does not round either, are left. So are
+    embeddings, the output matrix, norms and biases. Weights that several layers share come once.
     """
     head = network.get_output_embeddings()
-    found = []
+    found = expert_matrices(network)
     for path, module in network.named_modules():
         if module is head or block_number(path) is None:
             continue

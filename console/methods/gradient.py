@@ -128,6 +128,13 @@ class GradientMethod:
             return resolve_tensors(model.network, config.tensors, config.lora)
         return resolve_modules(model.network, config.lora)
 
+    def trained(self, model: TransformersModel, modules: tuple[str, ...], config: Any) -> int:
+        """Number of weights that are trained."""
+        if not config.tensors:
+            return trainable_parameters(model.network, modules, config.lora.rank)
+        by_path = dict(model.network.named_modules())
+        return sum(by_path[path].weight.numel() for path in modules)
+
     # -- the run ---------------------------------------------------------------------------------
 
     def prepare(self, model: TransformersModel, data: ErasureData, config: Any) -> Plan:
@@ -147,11 +154,7 @@ class GradientMethod:
             )
         examples = _examples(model, data, config)
         modules = self.modules(model, config)
-        if config.tensors:
-            by_path = dict(model.network.named_modules())
-            trained = sum(by_path[path].weight.numel() for path in modules)
-        else:
-            trained = trainable_parameters(model.network, modules, config.lora.rank)
+        trained = self.trained(model, modules, config)
         texts = text_sequences(model, data.general_texts) if config.general_batch else []
         needed = _memory(model, examples, texts, config, trained, config.gradient_checkpointing)
         smaller = None if config.gradient_checkpointing else _memory(model, examples, texts, config, trained, True)

@@ -33,9 +33,12 @@ class Weighting(StrEnum):
 
 
 def linear_weights(network: Any, modules: Sequence[str]) -> dict[str, torch.nn.Parameter]:
-    """The weight of each of these modules, by the module's path; biases are left out."""
-    by_path = dict(network.named_modules())
-    return {path: by_path[path].weight for path in modules}
+    """The weight of each of these modules, by the module's path; biases are left out.
+
+    A path may also be that of a weight itself, as the stacked weights of experts have no module of their own.
+    """
+    by_path, stacked = dict(network.named_modules()), dict(network.named_parameters())
+    return {path: by_path[path].weight if path in by_path else stacked[path] for path in modules}
 
 
 class _Squares:

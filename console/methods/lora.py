@@ -32,7 +32,7 @@ class LoraSettings(BaseModel):
     first_layer: float = Field(default=0.0, ge=0.0, lt=1.0)
 
 
-def _layer_number(path: str) -> int | None:
+def layer_number(path: str) -> int | None:
     """The first whole-number segment of a module path: exact, because ``layers.3`` is in ``layers.30`` (S3T's bug)."""
     return next((int(segment) for segment in path.split(".") if segment.isdigit()), None)
 
@@ -60,7 +60,7 @@ def resolve_modules(network: Any, settings: LoraSettings) -> tuple[str, ...]:
         for path, module in network.named_modules()
         if isinstance(module, torch.nn.Linear)
         and module is not head
-        and (number := _layer_number(path)) is not None
+        and (number := layer_number(path)) is not None
         and number >= lowest
     )
     if not modules:
@@ -82,7 +82,7 @@ def resolve_tensors(network: Any, names: tuple[str, ...], settings: LoraSettings
         path: path.rpartition(".")[2]
         for path, module in network.named_modules()
         if isinstance(getattr(module, "weight", None), torch.nn.Parameter)
-        and (number := _layer_number(path)) is not None
+        and (number := layer_number(path)) is not None
         and number >= lowest
     }
     missing = [name for name in names if name not in inside.values()]

@@ -48,6 +48,7 @@ class MethodInfo:
         needs: engine capabilities without which it cannot run.
         needs_snapshot: it starts from the model as it was before it learned the data.
         needs_training_data: it needs the other data that the model was fine-tuned on.
+        reaches_experts: in a mixture of experts it changes the routed experts too, or starts from before the training.
     """
 
     id: str
@@ -59,6 +60,7 @@ class MethodInfo:
     needs: frozenset[Capability]
     needs_snapshot: bool = False
     needs_training_data: bool = False
+    reaches_experts: bool = False
 
 
 @dataclass(frozen=True)

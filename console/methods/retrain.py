@@ -32,6 +32,7 @@ class Retrain:
         needs=frozenset({Capability.GRADIENTS, Capability.SAVE}),
         needs_snapshot=True,
         needs_training_data=True,
+        reaches_experts=True,
     )
     config_class = RetrainConfig
 

@@ -29,8 +29,9 @@ from console.engines.protocol import Capability
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError, JobFailedError
 from console.methods.examples import Example, examples_of, text_sequences
+from console.methods.experts import expert_paths
 from console.methods.importance import importance, linear_weights
-from console.methods.lora import LoraSettings, resolve_modules
+from console.methods.lora import LoraSettings, first_trained_layer, resolve_modules
 from console.methods.protocol import Claim, ErasureData, Family, MethodInfo, Outcome, Plan, RunControl
 from console.methods.reference_level import example_nlls, mean
 
@@ -99,6 +100,7 @@ class Ssd:
         claim=Claim.REMOVAL_INTENDED,
         source="Foster, Schoepf and Brintrup 2024, Selective Synaptic Dampening, arXiv 2308.07707, and their code",
         needs=frozenset({Capability.GRADIENTS, Capability.SAVE}),
+        reaches_experts=True,
     )
     config_class = SsdConfig
 
@@ -114,7 +116,9 @@ class Ssd:
                 "There is nothing to keep, so no weight can matter less to the rest than to the person; add facts to "
                 "keep, or general texts and a weight above 0."
             )
-        modules = resolve_modules(model.network, LoraSettings(first_layer=config.first_layer))
+        reach = LoraSettings(first_layer=config.first_layer)
+        modules = resolve_modules(model.network, reach)
+        modules += expert_paths(model.network, first_trained_layer(model.network, reach))
         looked_at = sum(weight.numel() for weight in linear_weights(model.network, modules).values())
         weights = sum(parameter.numel() for parameter in model.network.parameters())
         forget, kept = examples_of(model, data.forget.items), kept_texts(model, data, config)

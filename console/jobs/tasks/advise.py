@@ -26,9 +26,9 @@ from console.jobs.spec import JobPayload, JobSpec, ModelReference
 from console.jobs.tasks.erase import erasure_data, reference_levels, require_snapshot
 from console.jobs.tasks.files import open_model, validated
 from console.jobs.worker import EventWriter, StopRequestedError
-from console.methods.experts import require_dense
+from console.methods.experts import require_reach
 from console.methods.gradient import GradientMethod
-from console.methods.protocol import ErasureData, Family, Method, Plan
+from console.methods.protocol import ErasureData, Method, Plan
 from console.methods.registry import available
 
 Clock = Callable[[], float]
@@ -177,8 +177,7 @@ def _measured(
     if missing:
         raise InputError(f"The engine that runs this model cannot give what the method needs ({', '.join(missing)}).")
     settings = validated(method.config_class, {})
-    if method.info.family is not Family.DECODING:
-        require_dense(model.network)
+    require_reach(method.info, model.network)
     plan: Plan = method.prepare(model, data, settings)
     watch = Stopwatch(isinstance(method, GradientMethod), plan.steps, config, writer.check_cancelled)
     whole = False

@@ -26,7 +26,7 @@ from console.jobs.tasks.describe import describe_method
 from console.jobs.tasks.files import checked_path, open_model, validated, weights_folder, write_artefact
 from console.jobs.worker import EventWriter
 from console.methods.examples import mean_nlls
-from console.methods.experts import require_dense
+from console.methods.experts import require_reach
 from console.methods.protocol import ErasureData, Family, Method
 from console.methods.registry import method_named
 
@@ -76,8 +76,7 @@ def _state_file(spec: JobSpec, payload: JobPayload) -> Path:
 
 def _apply(method: Method, model: TransformersModel, data: ErasureData, spec: JobSpec, writer: EventWriter) -> Any:
     config = validated(method.config_class, spec.settings)
-    if method.info.family is not Family.DECODING:
-        require_dense(model.network)
+    require_reach(method.info, model.network)
     plan = method.prepare(model, data, config)
     writer.progress(0, plan.steps, "Unlearning")
     return config, plan, method.apply(model, data, config, writer)
