@@ -262,7 +262,7 @@ def erase(
     _check_ready(number, request_state(office, number))
     state = model_state(office, model)
     snapshot = snapshot_of(office, state)
-    method = chosen_method(method, snapshot is not None)
+    method = chosen_method(method, snapshot is not None, state["identity"]["architecture"])
     check_method(method)
     knowledge = remaining_knowledge(office, state)
     suites = bound_suites(office, number, knowledge)

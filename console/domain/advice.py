@@ -24,7 +24,10 @@ from console.errors import InputError
 # that does not train from the beginning, and the best of those that need no model from before the training.
 DEFAULT_METHOD = "distill-delete"
 DEFAULT_WITHOUT_SNAPSHOT = "ce-u"
+DEFAULT_FOR_EXPERTS = "uoe"  # the others leave what the experts of a mixture hold; nobody has benchmarked it yet
 AUTO = "auto"
+
+_MIXTURES = frozenset({"dbrx", "deepseek2", "deepseek_v2", "deepseek_v3", "gpt-oss", "gpt_oss", "llama4", "mixtral"})
 
 # From best to worst; None is "nobody has measured it", and what comes after it has been seen not to work.
 _WORDS = (
@@ -38,14 +41,24 @@ NOT_BENCHMARKED = "Not benchmarked: nobody has measured yet how well it does."
 OVER_BUDGET = "Over the time budget."
 
 
-def default_method(has_snapshot: bool) -> str:
+def is_mixture(architecture: str) -> bool:
+    """Whether models of this architecture, by its name in a configuration or a GGUF file, have experts.
+
+    Not every name tells (a Mixtral's GGUF file calls itself a llama); the worker looks into the model itself.
+    """
+    return "moe" in architecture or architecture in _MIXTURES
+
+
+def default_method(has_snapshot: bool, mixture: bool = False) -> str:
     """The method that runs where nobody chose."""
+    if mixture:
+        return DEFAULT_FOR_EXPERTS
     return DEFAULT_METHOD if has_snapshot else DEFAULT_WITHOUT_SNAPSHOT
 
 
-def chosen_method(name: str, has_snapshot: bool) -> str:
+def chosen_method(name: str, has_snapshot: bool, architecture: str) -> str:
     """The method that a person named, or the default where they left the choice open."""
-    return default_method(has_snapshot) if name == AUTO else name
+    return default_method(has_snapshot, is_mixture(architecture)) if name == AUTO else name
 
 
 class _Frozen(BaseModel):

@@ -191,7 +191,7 @@ class CaseCommands(QObject):
         page, office = self._page, self._desk.office
         number, model = page.line.number, page.model
         assert model is not None, "the action is greyed while no model was searched"
-        snapshot = any(line.name == model and line.snapshot for line in models(office))
+        line = next(line for line in models(office) if line.name == model)
 
         def start(method: str, reason: str) -> None:
             self._desk.run(
@@ -200,7 +200,7 @@ class CaseCommands(QObject):
                 lambda result: self._erased(number, result),
             )
 
-        cards = method_cards(snapshot, measured_seconds(office, model))
+        cards = method_cards(bool(line.snapshot), measured_seconds(office, model), line.architecture)
         self._open(
             "erase", lambda: EraseDialog(self._window, model, cards, search_words(page), cases.NOBODY_NAMED, start)
         )

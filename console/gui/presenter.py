@@ -13,7 +13,7 @@ from console.casework.office import Office
 from console.casework.requests import request_state
 from console.casework.story import TimelineLine
 from console.casework.views import CasePage, InboxLine, ModelLine
-from console.domain.advice import benchmark_sentence, default_method
+from console.domain.advice import DEFAULT_FOR_EXPERTS, benchmark_sentence, default_method, is_mixture
 from console.domain.case_state import MODELS
 from console.domain.deadline import Urgency, day_text
 from console.domain.events import ErasureRun
@@ -267,16 +267,35 @@ _METHODS = {
         "The surest: the new model never sees the person's data.",
         "retrain · exact unlearning · may reach at most: removed",
     ),
+    "uoe": MethodCard(
+        "uoe",
+        "Unlearn the one expert that the person's data goes to",
+        "For a mixture of experts: makes the answers unlikely in one expert and holds the router that chooses it.",
+        "uoe · single-expert unlearning · may reach at most: removed",
+    ),
 }
 # What they do at a desk rests on the model from before the training; the engineer may run the first one without.
 _LEARN_FROM_BEFORE = {"distill-delete", "retrain"}
+_REACH_EXPERTS = {"retrain", "uoe"}
 _METHOD_GROUP = "erasure_console.methods"
 
 
-def method_cards(has_snapshot: bool, seconds: Mapping[str, float] | None = None) -> tuple[MethodCard, ...]:
+def _missing(method: str, has_snapshot: bool, mixture: bool) -> str:
+    """Why the method cannot be used, or empty."""
+    if mixture and method not in _REACH_EXPERTS:
+        return "This model is a mixture of experts, and the method is not known to change what they hold."
+    if method in _LEARN_FROM_BEFORE and not has_snapshot:
+        return "This model has no registered version from before the training."
+    return ""
+
+
+def method_cards(
+    has_snapshot: bool, seconds: Mapping[str, float] | None = None, architecture: str = ""
+) -> tuple[MethodCard, ...]:
     """The methods that an officer may choose: ours that are advised, and those of other packages.
 
     Args:
+        architecture: of the model; in a mixture of experts few methods reach what they hold.
         seconds: how long the last run of a method took on this model, by method.
 
     Our other methods are for comparison or for the engineer, who gets advice and settings on the command line.
@@ -292,11 +311,11 @@ def method_cards(has_snapshot: bool, seconds: Mapping[str, float] | None = None)
         if not place.startswith("console.methods.")
     ]
     cards = [replace(card, technical=f"{card.technical}\n{benchmark_sentence(card.id, benchmark)}") for card in cards]
-    cards.sort(key=lambda card: card.id != default_method(has_snapshot))  # the first is the one that is offered
-    missing = "This model has no registered version from before the training."
-    cards = [
-        replace(card, missing=missing) if card.id in _LEARN_FROM_BEFORE and not has_snapshot else card for card in cards
-    ]
+    mixture = is_mixture(architecture)
+    cards = [card for card in cards if mixture or card.id != DEFAULT_FOR_EXPERTS]
+    offered = default_method(has_snapshot, mixture)
+    cards.sort(key=lambda card: card.id != offered)  # the first is the one that is offered
+    cards = [replace(card, missing=_missing(card.id, has_snapshot, mixture)) for card in cards]
     taken = seconds or {}
     return tuple(
         replace(card, time=f"Took {time_words(taken[card.id])} on this model the last time.")

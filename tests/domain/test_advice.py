@@ -157,9 +157,10 @@ def test_times_say_how_they_are_known() -> None:
 
 
 def test_the_default_is_one_name() -> None:
-    assert chosen_method(AUTO, True) == DEFAULT_METHOD
-    assert chosen_method(AUTO, False) == DEFAULT_WITHOUT_SNAPSHOT
-    assert chosen_method("retrain", False) == "retrain"
+    assert chosen_method(AUTO, True, "llama") == DEFAULT_METHOD
+    assert chosen_method(AUTO, False, "llama") == DEFAULT_WITHOUT_SNAPSHOT
+    assert chosen_method("retrain", False, "llama") == "retrain"
+    assert {chosen_method(AUTO, True, name) for name in ("qwen2_moe", "qwen3moe", "olmoe", "mixtral")} == {"uoe"}
 
 
 def test_the_shipped_file_can_be_read() -> None:

@@ -66,9 +66,16 @@ def test_method_that_needs_the_earlier_model_says_so(has_snapshot: bool, missing
     assert [card.id for card in method_cards(has_snapshot) if card.missing] == missing
 
 
+def test_in_a_mixture_of_experts_only_what_reaches_them_is_offered() -> None:
+    cards = method_cards(True, architecture="qwen2_moe")
+    assert [card.id for card in cards if not card.missing] == ["uoe", "retrain"]
+    assert {card.id for card in cards if "mixture of experts" in card.missing} == {"ce-u", "distill-delete"}
+    assert [card.id for card in method_cards(False, architecture="olmoe") if not card.missing] == ["uoe"]
+
+
 def test_method_titles_are_those_of_the_methods() -> None:
     folder = Path(console.__file__).parent / "methods"
-    for card in method_cards(True):
+    for card in (*method_cards(True), *method_cards(True, architecture="olmoe")):
         source = (folder / f"{card.id.replace('-', '_')}.py").read_text(encoding="utf-8")
         assert f'title="{card.title}"' in source
 
