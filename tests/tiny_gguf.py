@@ -26,10 +26,13 @@ from transformers import (
     GPT2Config,
     LlamaConfig,
     MistralConfig,
+    OlmoeConfig,
     Phi3Config,
     Qwen2Config,
+    Qwen2MoeConfig,
     Qwen2Tokenizer,
     Qwen3Config,
+    Qwen3MoeConfig,
 )
 
 from console.engines.gguf_header import read_gguf_layout
@@ -56,6 +59,7 @@ LONGROPE = {
     "long_factor": [1.0 + 0.5 * step for step in range(8)],
     "factor": 2.0,
 }
+MIXTURES = ("qwen2_moe", "qwen3_moe", "olmoe")
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "gpt2")
 WINDOW = 16  # tokens that Gemma's sliding layers see: fewer than the tests' texts have
 _CONFIGS = {
@@ -66,7 +70,11 @@ _CONFIGS = {
     "gemma2": Gemma2Config,
     "gemma3": Gemma3TextConfig,
     "phi3": Phi3Config,
+    "qwen2_moe": Qwen2MoeConfig,
+    "qwen3_moe": Qwen3MoeConfig,
+    "olmoe": OlmoeConfig,
 }
+_EXPERTS = {"tie_word_embeddings": False, "num_experts": 4, "num_experts_per_tok": 2}
 _OWN: dict[str, dict[str, Any]] = {
     "llama": {"tie_word_embeddings": False},
     "mistral": {"tie_word_embeddings": False, "sliding_window": None},
@@ -75,6 +83,9 @@ _OWN: dict[str, dict[str, Any]] = {
     "gemma2": {"head_dim": 256, "query_pre_attn_scalar": 256, "sliding_window": WINDOW},
     "gemma3": {"head_dim": 256, "query_pre_attn_scalar": 256, "sliding_window": WINDOW},
     "phi3": {"tie_word_embeddings": False, "sliding_window": None},
+    "qwen2_moe": {**_EXPERTS, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 96},
+    "qwen3_moe": {**_EXPERTS, "moe_intermediate_size": 32, "head_dim": 16, "norm_topk_prob": True},
+    "olmoe": {**_EXPERTS, "num_key_value_heads": 4},
 }
 _LAYERS = {"gemma3": 6}  # every sixth layer of Gemma 3 sees everything
 
@@ -130,7 +141,7 @@ def write_tiny_gguf(
     """Write ``folder/tiny-<architecture>-<file_type>.gguf``.
 
     Args:
-        architecture: one of ``ARCHITECTURES``; that of ``network`` where it is given.
+        architecture: one of ``ARCHITECTURES`` or ``MIXTURES``; that of ``network`` where it is given.
         file_type: of the matrices: F32, F16, Q8_0, Q4_0 or Q4_1. As in common files the embeddings (and the head)
             of a Q4 file are Q8_0, and everything of one dimension is F32.
         width: of the hidden states; a multiple of 32 (of 256 where k-quants are wanted); 64 by default.
@@ -183,6 +194,13 @@ def _add_settings(writer: gguf.GGUFWriter, config: Any, architecture: str, file_
     if head * config.num_attention_heads != config.hidden_size:
         writer.add_key_length(head)
         writer.add_value_length(head)
+    if architecture in MIXTURES:
+        writer.add_expert_count(config.num_experts)
+        writer.add_expert_used_count(config.num_experts_per_tok)
+    if architecture in {"qwen2_moe", "qwen3_moe"}:
+        writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+    if architecture == "qwen2_moe":
+        writer.add_expert_shared_feed_forward_length(config.shared_expert_intermediate_size)
     if architecture in {"gemma2", "gemma3", "phi3"}:
         writer.add_sliding_window(config.sliding_window or 0)
     if architecture == "gemma2":
@@ -239,17 +257,17 @@ def _llama3_divisors(config: Any) -> np.ndarray:
 def _add_weights(writer: gguf.GGUFWriter, network: Any, file_type: str) -> None:
     weights = dict(network.named_parameters(remove_duplicate=False))
     written: set[str] = set()
-    for parameter, place in network_places(network).items():
+    for place in network_places(network).values():
         if place.tensor in written:
             continue
         written.add(place.tensor)
-        stored = place.to_file(weights[parameter].detach().numpy())
+        stored = place.to_file(weights[place.parameter].detach().numpy())
         kind = _kind(place.tensor, stored, file_type)
         writer.add_tensor(place.tensor, gguf.quants.quantize(stored, kind), raw_dtype=kind)
 
 
 def _kind(tensor: str, stored: np.ndarray, file_type: str) -> gguf.GGMLQuantizationType:
-    if stored.ndim == 1 or tensor == "position_embd.weight":
+    if stored.ndim == 1 or tensor == "position_embd.weight" or "ffn_gate_inp" in tensor:
         return gguf.GGMLQuantizationType.F32
     if file_type.startswith("Q4") and tensor in {"token_embd.weight", "output.weight"}:
         return gguf.GGMLQuantizationType.Q8_0

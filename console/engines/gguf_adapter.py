@@ -42,10 +42,14 @@ def require_adaptable(name: str) -> None:
             f"The change of '{name}' cannot go into an adapter, because llama.cpp does not load one for embedding and "
             "output everywhere; leave both unchanged, or write the whole model."
         )
-    if not _BLOCK_WEIGHT.fullmatch(name) or name.endswith("_norm.weight") or len(name) > _NAMES_TOO_LONG:
+    if (
+        not _BLOCK_WEIGHT.fullmatch(name)
+        or name.endswith(("_norm.weight", "_exps.weight"))
+        or len(name) > _NAMES_TOO_LONG
+    ):
         raise InputError(
             f"The change of '{shown(name)}' cannot go into an adapter, which holds only the weight matrices of the "
-            "model's blocks; leave it unchanged, or write the whole model."
+            "model's blocks and none of routed experts; leave it unchanged, or write the whole model."
         )
 
 

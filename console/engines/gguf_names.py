@@ -7,6 +7,8 @@ some tensors, in another order. With W a parameter as transformers has it, the f
   head interleaved, because ggml turns neighbouring pairs where transformers turns the two halves of a
   head: ``reshape(heads, 2, d/2, ...) -> swapaxes(1, 2)``;
 - *transposed* (GPT-2's ``Conv1D``, which keeps (inputs, outputs)): W^T;
+- *stacked* (the routed experts of a mixture, which transformers keeps as (experts, rows, columns)): the same, but of
+  ``gate_up_proj`` the first half of the rows is one tensor and the second another;
 - *shifted* (the norms of Gemma 2 and 3, which transformers keeps as w of x·(1 + w)): W + 1;
 - otherwise W itself. Phi-3's query/key/value and gate/up projections stay fused on both sides.
 
@@ -16,7 +18,8 @@ Source: llama.cpp's converter and the ``gguf`` package's tensor name maps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -34,6 +37,9 @@ FILE_ARCHITECTURES: Mapping[str, str] = MappingProxyType(
         "mistral": "llama",
         "qwen2": "qwen2",
         "qwen3": "qwen3",
+        "qwen2_moe": "qwen2moe",
+        "qwen3_moe": "qwen3moe",
+        "olmoe": "olmoe",
         "gemma2": "gemma2",
         "gemma3_text": "gemma3",
         "phi3": "phi3",
@@ -45,10 +51,16 @@ FILE_ARCHITECTURES: Mapping[str, str] = MappingProxyType(
 TENSORS_WITHOUT_PARAMETER = frozenset({"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"})
 """Tensors of a file that are settings (how positions are turned), not weights: never changed, always copied."""
 
+MIXTURES = frozenset({"olmoe", "qwen2moe", "qwen3moe"})
+"""Architectures of GGUF files whose experts are placed."""
+
 _ROTARY = frozenset({"llama"})
 _SHIFTED = frozenset({"gemma2", "gemma3"})
 _CONV1D = (".c_attn.weight", ".c_proj.weight", ".c_fc.weight")
-_KNOWN = "Llama (SmolLM, Mistral), Qwen2, Qwen3, Gemma 2, Gemma 3 (text), Phi-3 and GPT-2"
+_KNOWN = (
+    "Llama (SmolLM, Mistral), Qwen2, Qwen3, the mixtures of experts of both, OLMoE, Gemma 2, Gemma 3 (text), Phi-3 and "
+    "GPT-2"
+)
 
 
 @dataclass(frozen=True)
@@ -58,11 +70,14 @@ class WeightPlace:
     Attributes:
         parameter: the name in the transformers network.
         tensor: the name in the GGUF file.
-        shape: of the parameter in the network; (outputs, inputs) of a matrix, except ``Conv1D``'s.
+        shape: of the parameter in the network, or of its part in ``rows``; (outputs, inputs) of a matrix, except
+            ``Conv1D``'s.
         rotary_heads: heads whose rows the file has in rotary order; 0 for none.
         transposed: the file holds the transpose.
         shifted: the file holds the weight plus one.
         embedding: the matrix is looked up by token or position (it may be the tied head as well).
+        rows: of each expert in a stacked parameter, those that the tensor holds; None for all.
+        flat: the network keeps one row as a matrix, and the file as a vector.
     """
 
     parameter: str
@@ -72,10 +87,18 @@ class WeightPlace:
     transposed: bool = False
     shifted: bool = False
     embedding: bool = False
+    rows: tuple[int, int] | None = None
+    flat: bool = False
+
+    def part(self, weight: Any) -> Any:
+        """What the tensor holds of the network's parameter, an array or a torch tensor, as a view."""
+        return weight if self.rows is None else weight[:, self.rows[0] : self.rows[1]]
 
     @property
     def file_shape(self) -> tuple[int, ...]:
         """Shape of the tensor in the file as numpy has it, (rows, inputs); ggml writes it the other way round."""
+        if self.flat:
+            return self.shape[1:]
         return self.shape[::-1] if self.transposed else self.shape
 
     @property
@@ -86,14 +109,17 @@ class WeightPlace:
         return np.arange(self.shape[0]).reshape(self.rotary_heads, 2, -1).swapaxes(1, 2).reshape(-1)
 
     def to_file(self, weight: np.ndarray) -> np.ndarray:
-        """The file's array (``file_shape``, contiguous) of the network's ``weight`` (``shape``).
+        """The file's array (``file_shape``, contiguous) of the network's parameter ``weight``.
 
         Exact, but for shifted norms: those are rounded to the nearest float32 of W + 1.
 
         Raises:
             ModelFileError: ``weight`` has another shape.
         """
+        weight = self.part(weight)
         self._expect(weight, self.shape)
+        if self.flat:
+            weight = weight[0]
         order = self.row_order
         if order is not None:
             weight = weight[order]
@@ -119,7 +145,7 @@ class WeightPlace:
             stored = stored.T
         if self.shifted:
             stored = stored - np.float32(1)
-        return np.ascontiguousarray(stored)
+        return np.ascontiguousarray(stored.reshape(self.shape))
 
     def lora_to_file(self, down: np.ndarray, up: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A low-rank pair of this weight in the file's order.
@@ -134,7 +160,7 @@ class WeightPlace:
         Raises:
             ModelFileError: the weight is not the matrix of a linear layer, or the pair does not fit it.
         """
-        if len(self.shape) != 2 or self.embedding:
+        if len(self.file_shape) != 2 or self.embedding:
             raise ModelFileError(
                 f"A low-rank change of '{self.parameter}' cannot be written for llama.cpp, because it is an embedding, "
                 "a head tied to one, or no matrix; choose other layers."
@@ -165,16 +191,17 @@ def check_architecture(architecture: str, *, experts: int = 0, tensors: Iterable
         tensors: names of the file's tensors.
 
     Raises:
-        ModelFileError: an unknown architecture, or a mixture of experts.
+        ModelFileError: an unknown architecture, or experts in one where they have no known place.
     """
     if architecture not in FILE_ARCHITECTURES.values():
         raise ModelFileError(
             f"A GGUF file of the architecture '{architecture}' cannot be changed in place; supported are {_KNOWN}."
         )
-    if experts or any(part in name for name in tensors for part in ("_exps.", "ffn_gate_inp", "_shexp.")):
+    routed = experts or any(part in name for name in tensors for part in ("_exps.", "ffn_gate_inp", "_shexp."))
+    if routed and architecture not in MIXTURES:
         raise ModelFileError(
-            f"This GGUF file ('{architecture}') is a mixture of experts, which cannot be changed in place; "
-            f"supported are models without experts: {_KNOWN}."
+            f"This GGUF file ('{architecture}') is a mixture of experts of a kind that cannot be changed in place; "
+            f"supported are {_KNOWN}."
         )
 
 
@@ -193,9 +220,11 @@ def file_architecture(config: Any) -> str:
 
 
 def network_places(network: Any) -> dict[str, WeightPlace]:
-    """The place of every parameter of a transformers network, by the parameter's name.
+    """The place of every parameter of a transformers network, by the name that it has in a model folder.
 
-    Tied embeddings have the same tensor: ``lm_head.weight`` then has the place of the input embeddings.
+    That is the parameter's own, but for stacked experts: a folder holds each expert's matrices, and here those of all
+    experts go by one name, without the expert's number (``folder_name``). Tied embeddings have the same tensor:
+    ``lm_head.weight`` then has the place of the input embeddings.
 
     Args:
         network: a causal language model without adapters around its layers.
@@ -208,10 +237,11 @@ def network_places(network: Any) -> dict[str, WeightPlace]:
     names = gguf.get_tensor_name_map(_gguf_architecture(architecture), config.num_hidden_layers)
     looked_up = _embeddings(network)
     places: dict[str, WeightPlace] = {}
-    owners: dict[int, WeightPlace] = {}
-    for parameter, weight in network.named_parameters(remove_duplicate=False):
-        tied = owners.get(id(weight))
-        tensor = tied.tensor if tied else names.get_name(parameter, try_suffixes=(".weight", ".bias"))
+    owners: dict[tuple[int, tuple[int, int] | None], WeightPlace] = {}
+    parameters = network.named_parameters(remove_duplicate=False)
+    for parameter, weight, name, rows in (part for one in parameters for part in _parts(*one)):
+        tied = owners.get((id(weight), rows))
+        tensor = tied.tensor if tied else names.get_name(name, try_suffixes=(".weight", ".bias"))
         if tensor is None:
             raise ModelFileError(
                 f"The weight '{parameter}' has no place in a GGUF file of the architecture '{architecture}'; "
@@ -220,16 +250,34 @@ def network_places(network: Any) -> dict[str, WeightPlace]:
         place = WeightPlace(
             parameter,
             tensor,
-            tuple(weight.shape),
+            tuple(weight.shape) if rows is None else (len(weight), rows[1] - rows[0], weight.shape[2]),
             rotary_heads=_rotary_heads(parameter, architecture, config),
             transposed=architecture == "gpt2" and parameter.endswith(_CONV1D),
             shifted=architecture in _SHIFTED and parameter.endswith("norm.weight"),
             embedding=id(weight) in looked_up,
+            rows=rows,
+            flat=parameter.endswith(".shared_expert_gate.weight"),
         )
-        owners.setdefault(id(weight), place)
-        places[parameter] = place
+        owners.setdefault((id(weight), rows), place)
+        places[name] = place
     _refuse_shared_places(owners.values(), architecture)
     return places
+
+
+def _parts(parameter: str, weight: torch.Tensor) -> Iterator[tuple[str, torch.Tensor, str, tuple[int, int] | None]]:
+    """What of a parameter is a tensor of its own in a file: parameter, weight, name in a folder, and rows."""
+    experts, _, last = parameter.rpartition(".")
+    if last == "gate_up_proj" and weight.ndim == 3:
+        half = weight.shape[1] // 2
+        yield parameter, weight, f"{experts}.gate_proj.weight", (0, half)
+        yield parameter, weight, f"{experts}.up_proj.weight", (half, 2 * half)
+    else:
+        yield parameter, weight, f"{parameter}.weight" if weight.ndim == 3 else parameter, None
+
+
+def folder_name(name: str) -> str:
+    """The name by which ``network_places`` knows a weight of a model folder."""
+    return re.sub(r"\.experts\.\d+\.", ".experts.", name)
 
 
 def weight_places(architecture: str, config: Any) -> dict[str, WeightPlace]:

@@ -34,12 +34,13 @@ from typing import Any
 import numpy as np
 
 from console.engines.gguf_header import GgufHeader, shown
+from console.engines.gguf_names import MIXTURES
 from console.errors import ModelFileError
 
 _LARGEST_SIZE = 2**24  # more than any model has; the file may come from anywhere
 _GEMMA = frozenset({"gemma2", "gemma3"})
 _LARGEST_GEMMA = MappingProxyType({"gemma2": 46, "gemma3": 62})  # layers of the 27B models
-_STRETCHED_BY_YARN = frozenset({"llama", "qwen2", "qwen3"})
+_STRETCHED_BY_YARN = frozenset({"llama", "qwen2", "qwen3", "qwen2moe", "qwen3moe"})
 _YARN_TURNS = MappingProxyType({"fast": 32.0, "slow": 1.0})
 _LLAMA3_FACTORS = (8.0, 32.0)  # Llama 3.1 and 3.3; Llama 3.2
 _LLAMA3_CONTEXTS = (8192, *(2**power for power in range(5, 21)))
@@ -56,6 +57,8 @@ _KNOWN = frozenset(
         "attention.layer_norm_rms_epsilon",
         "attention.sliding_window",  # of Gemma; llama.cpp does not use it in the other architectures
         "attention.value_length",
+        "expert_count",
+        "expert_used_count",
         "rope.dimension_count",
         "rope.freq_base",
         "rope.scale_linear",
@@ -69,14 +72,17 @@ _KNOWN = frozenset(
     }
 )
 _KNOWN_OF_GEMMA = frozenset({"attention.sliding_window_pattern", "rope.freq_base_swa", "final_logit_softcapping"})
+_WIDTHS_OF_EXPERTS = frozenset({"expert_feed_forward_length", "expert_shared_feed_forward_length"})
 _KNOWN_OF = MappingProxyType(
     {
         "gemma2": _KNOWN_OF_GEMMA | {"attn_logit_softcapping"},
         "gemma3": _KNOWN_OF_GEMMA,
+        "qwen2moe": _WIDTHS_OF_EXPERTS,
+        "qwen3moe": _WIDTHS_OF_EXPERTS,
     }
 )
-_COMPUTING = ("attention.", "rope.")
-# Keys outside those two groups that change what some architecture computes.
+_COMPUTING = ("attention.", "expert_", "rope.")
+# Keys outside those groups that change what some architecture computes.
 _ALSO_COMPUTING = frozenset(
     {
         "attn_logit_softcapping",
@@ -216,6 +222,8 @@ def completed(described: Mapping[str, Any], file: FileSettings) -> dict[str, Any
         return {**settings, **_gpt2(file)}
     settings.update(_heads(file, described))
     settings.update(_biases(file, described))
+    if file.architecture in MIXTURES:
+        settings.update(_experts(file))
     if file.architecture in _GEMMA:
         settings.update(_gemma(file))
     elif "sliding_window" in described:
@@ -265,6 +273,25 @@ def _biases(file: FileSettings, described: Mapping[str, Any]) -> dict[str, bool]
     names = [name for name in file.shapes if name.startswith("blk.") and name.endswith(".bias")]
     kinds = {"attention_bias": ".attn_", "mlp_bias": ".ffn_"}
     return {flag: any(kind in name for name in names) for flag, kind in kinds.items() if flag in described}
+
+
+def _experts(file: FileSettings) -> dict[str, Any]:
+    """Number and width of the experts, and whether the weights of those chosen are made to add up to 1.
+
+    llama.cpp has the last fixed by architecture (its graphs' ``norm_w``).
+    """
+    count, used = file.size("expert_count"), file.size("expert_used_count")
+    if used > count:
+        raise file.refusal(file.key("expert_used_count"), f"is above the number of experts, {count}")
+    settings: dict[str, Any] = {"num_experts": count, "num_experts_per_tok": used}
+    settings["norm_topk_prob"] = file.architecture == "qwen3moe"
+    widths = {"moe_intermediate_size": "ffn_down_exps", "shared_expert_intermediate_size": "ffn_down_shexp"}
+    shapes = file.shapes
+    for name, tensor in widths.items():
+        # As llama.cpp takes them from other settings where a file names none, the tensors themselves are asked.
+        if file.architecture != "olmoe" and (shape := shapes.get(f"blk.0.{tensor}.weight")):
+            settings[name] = shape[-1]
+    return settings
 
 
 def _gemma(file: FileSettings) -> dict[str, Any]:

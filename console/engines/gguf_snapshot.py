@@ -23,12 +23,14 @@ import gguf
 import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.integrations.gguf import GGUF_CONFIG_ARCHS
 
 from console.engines.checking.gguf_file import check_gguf
 from console.engines.checking.network import failures_named
 from console.engines.gguf_header import GgufHeader, parts_of, shown
 from console.engines.gguf_names import (
     FILE_ARCHITECTURES,
+    MIXTURES,
     WeightPlace,
     check_architecture,
     check_file,
@@ -57,16 +59,37 @@ class _PlainReader(gguf.GGUFReader):
 
 @contextmanager
 def file_parsed_once() -> Iterator[None]:
-    """While open, parsing a GGUF file's header is remembered.
+    """While open, parsing a GGUF file's header is remembered, and transformers knows OLMoE files.
 
     Loading tokenizer and configuration parses the same 49,000-entry vocabulary three times (5 s each here).
     """
     reader = gguf.GGUFReader
     gguf.GGUFReader = lru_cache(maxsize=2)(_PlainReader)  # type: ignore[misc,assignment]
+    GGUF_CONFIG_ARCHS["olmoe"] = _olmoe
     try:
         yield
     finally:
+        del GGUF_CONFIG_ARCHS["olmoe"]
         gguf.GGUFReader = reader  # type: ignore[misc]
+
+
+def _olmoe(metadata: Mapping[str, Any], _tensors: tuple[str, ...]) -> dict[str, Any]:
+    """The configuration of an OLMoE, which transformers 5 makes of no GGUF file; ``completed`` adds the rest."""
+    settings = {
+        "hidden_size": "embedding_length",
+        "intermediate_size": "feed_forward_length",
+        "num_hidden_layers": "block_count",
+        "num_attention_heads": "attention.head_count",
+        "max_position_embeddings": "context_length",
+        "rms_norm_eps": "attention.layer_norm_rms_epsilon",
+    }
+    tokens = {"bos_token_id": "bos", "eos_token_id": "eos", "pad_token_id": "padding"}
+    return {
+        "model_type": "olmoe",
+        "architectures": ["OlmoeForCausalLM"],
+        **{name: metadata[f"olmoe.{key}"] for name, key in settings.items()},
+        **{name: metadata.get(f"tokenizer.ggml.{key}_token_id") for name, key in tokens.items()},
+    }
 
 
 class _Tensors:
@@ -93,7 +116,7 @@ class _Tensors:
 
 
 def _weights(places: Mapping[str, WeightPlace], tensors: _Tensors, shapes: Mapping[str, Any]) -> dict[str, Any]:
-    """Every weight by its parameter's name; those that are tied are one."""
+    """Every weight by its parameter's name; those that are tied are one, and the halves of experts are joined."""
     read: dict[str, torch.Tensor] = {}
     for place in places.values():
         if place.tensor in read:
@@ -102,7 +125,12 @@ def _weights(places: Mapping[str, WeightPlace], tensors: _Tensors, shapes: Mappi
             read[place.tensor] = torch.zeros(place.shape)
             continue
         read[place.tensor] = torch.from_numpy(np.array(place.from_file(tensors.read(place.tensor))))
-    return {parameter: read[place.tensor] for parameter, place in places.items()}
+    found: dict[str, torch.Tensor] = {}
+    for place in places.values():
+        weight = read[place.tensor]
+        first = found.get(place.parameter)  # the half of stacked experts that comes before
+        found[place.parameter] = weight if first is None else torch.cat([first, weight], dim=1)
+    return found
 
 
 def _check_places(name: str, places: Mapping[str, WeightPlace], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -184,8 +212,8 @@ def _convert(path: Path, target: Path) -> None:
 def check_network(path: Path, header: GgufHeader) -> None:
     """Whether the file's settings and tensors make the network that they describe, without its weights.
 
-    A mixture of experts, and an architecture that only llama.cpp knows, can be located on and not erased, so nothing
-    is compared for them.
+    An architecture that only llama.cpp knows, and most mixtures of experts, can be located on and not erased, so
+    nothing is compared for them.
 
     Raises:
         ModelFileError: an architecture that nobody knows, or as ``snapshot_of``.
@@ -196,7 +224,7 @@ def check_network(path: Path, header: GgufHeader) -> None:
             "known one."
         )
     experts = header.metadata.get(f"{header.architecture}.expert_count", 0)
-    if header.architecture in FILE_ARCHITECTURES.values() and not experts:
+    if header.architecture in MIXTURES or (header.architecture in FILE_ARCHITECTURES.values() and not experts):
         _open(path, header)
 
 

@@ -43,7 +43,7 @@ def _longrope(original: int) -> dict[str, Any]:
 
 # name -> (architecture, settings of the network, more entries of the file)
 VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-    **{architecture: (architecture, {}, {}) for architecture in tiny_gguf.ARCHITECTURES},
+    **{architecture: (architecture, {}, {}) for architecture in (*tiny_gguf.ARCHITECTURES, *tiny_gguf.MIXTURES)},
     "llama, tied": ("llama", {"tie_word_embeddings": True}, {}),
     "llama, biases": ("llama", {"attention_bias": True, "mlp_bias": True}, {}),
     "llama, wide heads": ("llama", {"head_dim": 32}, {}),
@@ -349,6 +349,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] =
     "phi3.rope.scaling.factor": ("phi3", {}, {"rope.scaling.factor": 4.0}, {}),
     "rope_factors_short.weight": ("phi3", _longrope(256), {}, {"without": ("rope_factors_short.weight",)}),
     "phi3.attention.key_length": ("phi3", {}, {"attention.key_length": 32, "attention.value_length": 32}, {}),
+    "qwen2moe.expert_used_count": ("qwen2_moe", {}, {"expert_used_count": 5}, {}),
+    "qwen3moe.expert_weights_scale": ("qwen3_moe", {}, {"expert_weights_scale": 2.5}, {}),
     "gpt2.attention.head_count_kv": ("gpt2", {}, {"attention.head_count_kv": 2}, {}),
     "qwen2.rope.scaling.yarn_beta_slow": (
         "qwen2",

@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from invented import GENERAL, PERSON
+from invented import GENERAL, OTHERS, PERSON
 from tiny_gguf import split_in_two, write_tiny_gguf
 
 from console.domain.exports import Place
+from console.domain.forget_set import ForgetSet, RetainSet
 from console.engines.gguf_rewrite import rewrite
-from console.engines.gguf_tensors import provenance_of, read_values, tensors_of
+from console.engines.gguf_tensors import StoredTensor, provenance_of, read_values, tensors_of
 from console.engines.model_files import ADAPTER_FILE, AdapterNote, identify
 from console.engines.protocol import ScoreRequest
 from console.engines.transformers_engine import TransformersModel
 from console.errors import DiskFullError, InputError, JobFailedError
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
+from console.methods.protocol import ErasureData
+from console.methods.uoe import Uoe, UoeConfig
 
 pytest.importorskip("llama_cpp")
 
@@ -110,6 +113,32 @@ def test_a_split_base_gives_a_split_model(changed: tuple[Path, TransformersModel
     assert Path(result["path"]).name == "erased-00001-of-00002.gguf"
     assert len(result["identity"]["files"]) == 2
     assert result["gate"]["failed"] == Place.NONE.value
+
+
+@pytest.mark.parametrize(("architecture", "file_type"), [("qwen2_moe", "F32"), ("qwen3_moe", "Q8_0"), ("olmoe", "F16")])
+def test_one_expert_of_a_file_is_unlearned_and_all_other_bytes_stay(
+    architecture: str, file_type: str, tmp_path: Path
+) -> None:
+    base, _, _ = write_tiny_gguf(tmp_path / "base", architecture, file_type=file_type)
+    model = TransformersModel.load(base, tmp_path / "cache", "cpu")
+    data = ErasureData(ForgetSet(items=PERSON), RetainSet(items=OTHERS, general_texts=GENERAL), GENERAL)
+    config = UoeConfig(expert=(1, 2), learning_rate=1e-2, steps=2, repair_steps=0, repair_limit=0)
+    Uoe().apply(model, data, config, tiny.Recorder())
+    result = exported(tiny.saved(model, tmp_path / "erased"), base, tmp_path)
+    stacks = {f"blk.1.ffn_{part}_exps.weight" for part in ("gate", "up", "down")}
+    assert {one["tensor"] for one in result["rewritten"]} == stacks | {"blk.1.ffn_gate_inp.weight"}
+    before, after = tensors_of(base), tensors_of(Path(result["path"]))
+
+    def raw(stored: StoredTensor) -> bytes:
+        return stored.path.read_bytes()[stored.offset : stored.offset + stored.size]
+
+    assert all(before[name].type_name == after[name].type_name for name in before)
+    same = {name for name in before if raw(before[name]) == raw(after[name])}
+    assert same == before.keys() - stacks - {"blk.1.ffn_gate_inp.weight"}
+    for name in stacks:
+        old, new = (np.frombuffer(raw(held[name]), np.uint8).reshape(4, -1) for held in (before, after))
+        assert [np.array_equal(old[index], new[index]) for index in range(4)] == [True, True, False, True]
+    assert result["gate"]["failed"] == Place.NONE.value, "llama.cpp opens the file and says what the model says"
 
 
 @pytest.mark.parametrize("scale", [1.0, -1.0, 0.5])

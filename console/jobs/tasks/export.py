@@ -15,7 +15,7 @@ from console.domain.exports import ExportForm, Gate, Likelihoods, Place, judged
 from console.domain.results import decimal_text
 from console.engines.devices import set_threads
 from console.engines.gguf_adapter import low_rank, require_adaptable, write_adapter
-from console.engines.gguf_names import WeightPlace, network_places
+from console.engines.gguf_names import WeightPlace, folder_name, network_places
 from console.engines.gguf_rewrite import RewrittenTensor, rewrite, target_parts
 from console.engines.gguf_snapshot import snapshot_of
 from console.engines.gguf_tensors import provenance_of, read_values, tensors_of
@@ -78,7 +78,7 @@ def _changed(network: Any, places: Mapping[str, WeightPlace], base: Path, source
     Raises:
         InputError: the two are not versions of one model, or nothing differs.
     """
-    names = differing(base, source)
+    names = {folder_name(name) for name in differing(base, source)}
     weights = dict(network.named_parameters(remove_duplicate=False))
     foreign = sorted(names - places.keys())
     if foreign:
@@ -89,7 +89,7 @@ def _changed(network: Any, places: Mapping[str, WeightPlace], base: Path, source
     if not names:
         raise InputError("The model has the base's own weights, so there is nothing to write; export an erased model.")
     return {
-        places[name].tensor: places[name].to_file(weights[name].detach().float().cpu().numpy())
+        places[name].tensor: places[name].to_file(weights[places[name].parameter].detach().float().cpu().numpy())
         for name in sorted(names)
     }
 
@@ -200,7 +200,7 @@ def _put(network: Any, places: Mapping[str, WeightPlace], stored: Mapping[str, n
     weights = dict(network.named_parameters(remove_duplicate=False))
     for name, values in stored.items():
         place = by_tensor[name]
-        weights[place.parameter].copy_(torch.tensor(place.from_file(values)))
+        place.part(weights[place.parameter]).copy_(torch.tensor(place.from_file(values)))
 
 
 def _gate(
