@@ -149,6 +149,19 @@ class TestRestoring:
         }
         assert len(altered) == len(block_matrices(network)) and in_block_matrices(altered)
 
+    @pytest.mark.parametrize("architecture", ["olmoe", "qwen2_moe"])
+    def test_every_expert_of_a_mixture_is_a_matrix_and_the_router_is_none(self, architecture: str) -> None:
+        network = tiny.model(architecture).network
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        for matrix in block_matrices(network):
+            matrix.copy_(q4_0(matrix))
+        altered = changed(before, network.state_dict())
+        stacks = {name for name in before if ".experts." in name}
+        assert stacks <= altered and not any(name.endswith(".gate.weight") for name in altered)
+        for name in stacks:
+            for old, new in zip(before[name], network.state_dict()[name], strict=True):
+                assert torch.equal(new, q4_0(old))
+
     def test_gpt2_s_matrices_are_turned_to_outputs_and_inputs(self) -> None:
         shapes = [tuple(matrix.shape) for matrix in block_matrices(tiny.model("gpt2").network)]
         assert shapes == [(192, 64), (64, 64), (256, 64), (64, 256)] * 2

@@ -266,6 +266,21 @@ class TestJobs:
             f"{module}.weight" for module in ran.result["modules"]
         }
 
+    def test_erase_in_a_mixture_of_experts_changes_the_expert_it_names_or_is_refused(
+        self, spec: Make, tmp_path: Path
+    ) -> None:
+        folder = tiny.saved(tiny.model("qwen2_moe"), tmp_path / "mixture")
+        kind, reason = run(spec(JobKind.ERASE, folder)).failure
+        assert kind == "InputError" and "'qwen2_moe' is a mixture of experts" in reason and "uoe" in reason
+        settings = {"steps": 2, "repair_limit": 0, "expert": [1, 3]}
+        ran = run(spec(JobKind.ERASE, folder, method="uoe", settings=settings))
+        mlp = "model.layers.1.mlp"
+        expert = {f"{mlp}.experts.3.{part}_proj.weight" for part in ("gate", "up", "down")}
+        assert {entry["tensor"] for entry in ran.result["changed"]} == {f"{mlp}.gate.weight", *expert}
+        assert all("effective_rank" in entry for entry in ran.result["changed"])
+        assert [float(ran.result["metrics"][f"expert_{part}"]) for part in ("layer", "index")] == [1, 3]
+        assert any("overlap" in note for note in ran.result["notes"])
+
     def test_erase_takes_a_model_in_several_files(self, spec: Make, taught: TransformersModel, tmp_path: Path) -> None:
         folder = tmp_path / "sharded"
         taught.network.save_pretrained(folder, max_shard_size="200KB")
