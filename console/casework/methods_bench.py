@@ -35,7 +35,9 @@ from console.errors import InputError, JobFailedError, ModelFileError
 from console.jobs.spec import ModelReference
 from console.paths import Places
 
-OFF_BY_DEFAULT = frozenset({"output-filter"})  # it leaves every weight as it was
+OFF_BY_DEFAULT = frozenset(
+    {"output-filter", "uoe"}
+)  # one leaves every weight as it was, one needs a mixture of experts
 OFFICE_MARGIN = 0.05
 EXACT = "retrain"
 Keep = Callable[[MethodsBench], None]
@@ -94,7 +96,7 @@ class BenchOptions:
 
 
 def default_methods() -> tuple[str, ...]:
-    """Every method of this installation that changes weights."""
+    """Every method of this installation that changes weights of the bench's dense models."""
     return tuple(name for name in installed_methods() if name not in OFF_BY_DEFAULT)
 
 

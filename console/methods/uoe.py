@@ -75,14 +75,23 @@ class Attribution:
     """The expert that is unlearned.
 
     Attributes:
-        forget: where its block sends the person's texts.
-        retain: where it sends what is kept; None where nothing is.
+        blocks: its own, and those above it.
+        before: where each of these sends the person's texts.
+        retain: where its own sends what is kept; None where nothing is.
     """
 
-    block: RoutedBlock
+    blocks: tuple[RoutedBlock, ...]
     expert: int
-    forget: Routing
+    before: tuple[Routing, ...]
     retain: Routing | None
+
+    @property
+    def block(self) -> RoutedBlock:
+        return self.blocks[0]
+
+    @property
+    def forget(self) -> Routing:
+        return self.before[0]
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -133,7 +142,7 @@ def attributed(model: TransformersModel, data: ErasureData, config: UoeConfig) -
     retained = questions_of(model, data.retain.items)
     kept = [example.sequence for example in retained] or text_sequences(model, data.general_texts)
     retain = routings(model, kept[:_MEASURED], [blocks[place]])[0] if kept else None
-    return Attribution(blocks[place], expert, forget[place], retain)
+    return Attribution(blocks[place:], expert, tuple(forget[place:]), retain)
 
 
 @dataclass
@@ -182,8 +191,11 @@ class Uoe(Npo):
         found = attributed(model, data, config)
         outcome = super().apply(model, data, _resolved(model, found, config), control)
         forget = [example.sequence for example in examples_of(model, data.forget.items)]
-        after = routings(model, forget, [found.block])[0]
-        kept = {"selection_kept": kept_choices(found.forget, after)}
+        after = routings(model, forget, found.blocks)
+        shares = [kept_choices(old, new) for old, new in zip(found.before, after, strict=True)]
+        kept = {"selection_kept": shares[0]}
+        if len(shares) > 1:
+            kept["selection_kept_above"] = sum(shares[1:]) / (len(shares) - 1)
         return replace(outcome, metrics=outcome.metrics | found.metrics | kept)
 
     def modules(self, model: TransformersModel, config: UoeConfig) -> tuple[str, ...]:
