@@ -27,6 +27,8 @@ DEFAULT_WITHOUT_SNAPSHOT = "ce-u"
 DEFAULT_FOR_EXPERTS = "uoe"  # the others leave what the experts of a mixture hold; nobody has benchmarked it yet
 AUTO = "auto"
 
+# Mixtures, by their names in configurations and in GGUF files, whose router is one matrix, a softmax and the highest k.
+SOFTMAX_ROUTERS = frozenset({"mixtral", "olmoe", "qwen2_moe", "qwen2moe", "qwen3_moe", "qwen3moe"})
 _MIXTURES = frozenset({"dbrx", "deepseek2", "deepseek_v2", "deepseek_v3", "gpt-oss", "gpt_oss", "llama4", "mixtral"})
 
 # From best to worst; None is "nobody has measured it", and what comes after it has been seen not to work.

@@ -13,7 +13,7 @@ from console.casework.office import Office
 from console.casework.requests import request_state
 from console.casework.story import TimelineLine
 from console.casework.views import CasePage, InboxLine, ModelLine
-from console.domain.advice import DEFAULT_FOR_EXPERTS, benchmark_sentence, default_method, is_mixture
+from console.domain.advice import DEFAULT_FOR_EXPERTS, SOFTMAX_ROUTERS, benchmark_sentence, default_method, is_mixture
 from console.domain.case_state import MODELS
 from console.domain.deadline import Urgency, day_text
 from console.domain.events import ErasureRun
@@ -280,9 +280,11 @@ _REACH_EXPERTS = {"retrain", "uoe"}
 _METHOD_GROUP = "erasure_console.methods"
 
 
-def _missing(method: str, has_snapshot: bool, mixture: bool) -> str:
+def _missing(method: str, has_snapshot: bool, architecture: str) -> str:
     """Why the method cannot be used, or empty."""
-    if mixture and method not in _REACH_EXPERTS:
+    if method == DEFAULT_FOR_EXPERTS and architecture not in SOFTMAX_ROUTERS:
+        return "This model chooses among its experts in a way that the method does not know."
+    if is_mixture(architecture) and method not in _REACH_EXPERTS:
         return "This model is a mixture of experts, and the method is not known to change what they hold."
     if method in _LEARN_FROM_BEFORE and not has_snapshot:
         return "This model has no registered version from before the training."
@@ -315,7 +317,7 @@ def method_cards(
     cards = [card for card in cards if mixture or card.id != DEFAULT_FOR_EXPERTS]
     offered = default_method(has_snapshot, mixture)
     cards.sort(key=lambda card: card.id != offered)  # the first is the one that is offered
-    cards = [replace(card, missing=_missing(card.id, has_snapshot, mixture)) for card in cards]
+    cards = [replace(card, missing=_missing(card.id, has_snapshot, architecture)) for card in cards]
     taken = seconds or {}
     return tuple(
         replace(card, time=f"Took {time_words(taken[card.id])} on this model the last time.")

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from console.domain.advice import SOFTMAX_ROUTERS
 from console.engines.experts import expert_stacks
 from console.engines.packing import TokenSequence, pack
 from console.engines.transformers_engine import ROW_TOKENS, TransformersModel
@@ -24,8 +25,6 @@ from console.methods.protocol import Family, MethodInfo
 from console.methods.registry import available
 
 _COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
-_SOFTMAX_ROUTERS = frozenset({"mixtral", "olmoe", "qwen2_moe", "qwen3_moe"})
-"""Architectures whose router is one matrix, a softmax and the highest k, and whose experts are one module."""
 
 
 def expert_paths(network: Any, lowest: int = 0) -> tuple[str, ...]:
@@ -79,10 +78,10 @@ def routed_blocks(network: Any) -> tuple[RoutedBlock, ...]:
         InputError: the network has none, or chooses among them in a way that is not known here.
     """
     kind = network.config.get_text_config().model_type
-    if kind not in _SOFTMAX_ROUTERS:
+    if kind not in SOFTMAX_ROUTERS:
         raise InputError(
-            f"The architecture '{kind}' is no mixture of experts whose router is known here "
-            f"({', '.join(sorted(_SOFTMAX_ROUTERS))}); choose another method."
+            f"The architecture '{kind}' is no mixture of experts whose router is known here (those of Mixtral, OLMoE, "
+            "Qwen2-MoE and Qwen3-MoE are); choose another method."
         )
     return tuple(
         RoutedBlock(layer_number(path) or 0, path, module)

@@ -71,6 +71,7 @@ def test_in_a_mixture_of_experts_only_what_reaches_them_is_offered() -> None:
     assert [card.id for card in cards if not card.missing] == ["uoe", "retrain"]
     assert {card.id for card in cards if "mixture of experts" in card.missing} == {"ce-u", "distill-delete"}
     assert [card.id for card in method_cards(False, architecture="olmoe") if not card.missing] == ["uoe"]
+    assert [card.id for card in method_cards(True, architecture="deepseek_v3") if not card.missing] == ["retrain"]
 
 
 def test_method_titles_are_those_of_the_methods() -> None:
