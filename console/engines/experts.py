@@ -28,8 +28,7 @@ def expert_matrices(network: Any) -> list[torch.Tensor]:
     """Every expert's matrices, as (outputs, inputs) views of the network's own memory."""
     found: list[torch.Tensor] = []
     for path, stack in expert_stacks(network).items():
-        turned = bool(
-            getattr(_owner(network, path), "is_transposed", False)
-        )  # some architectures keep (inputs, outputs)
+        # Some architectures keep (inputs, outputs).
+        turned = bool(getattr(_owner(network, path), "is_transposed", False))
         found += (stack.detach().mT if turned else stack.detach()).unbind()
     return found

@@ -145,7 +145,15 @@ class TestRefused:
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize(
-        "name", ["blk.0.attn_norm.weight", "blk.0.attn_q.bias", "../x.weight", "", f"blk.0.{'x' * 60}.weight"]
+        "name",
+        [
+            "blk.0.attn_norm.weight",
+            "blk.0.ffn_up_exps.weight",
+            "blk.0.attn_q.bias",
+            "../x.weight",
+            "",
+            f"blk.0.{'x' * 60}.weight",
+        ],
     )
     def test_other_tensors(self, name: str) -> None:
         with pytest.raises(InputError, match="only the weight matrices"):
