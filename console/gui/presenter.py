@@ -255,6 +255,12 @@ _METHODS = {
         "Trains the model, inside and in its answers, towards one that never saw the data.",
         "distill-delete · distillation to the model from before the training · may reach at most: removed",
     ),
+    "layer-regression": MethodCard(
+        "layer-regression",
+        "Put every layer back to before the training, for this person only",
+        "Computes each layer anew: the person's texts as before the training, all others as now.",
+        "layer-regression · least squares to the model from before the training · may reach at most: removed",
+    ),
     "ce-u": MethodCard(
         "ce-u",
         "Teach the model what it would say without the answer",
@@ -275,7 +281,7 @@ _METHODS = {
     ),
 }
 # What they do at a desk rests on the model from before the training; the engineer may run the first one without.
-_LEARN_FROM_BEFORE = {"distill-delete", "retrain"}
+_LEARN_FROM_BEFORE = {"distill-delete", "layer-regression", "retrain"}
 _REACH_EXPERTS = {"retrain", "uoe"}
 _METHOD_GROUP = "erasure_console.methods"
 
