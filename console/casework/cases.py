@@ -31,12 +31,11 @@ from console.casework.notes import NOBODY_NAMED, seal_note
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError, Job, JobResult, UseCase
 from console.casework.own_places import collected_places
-from console.casework.recipes import runnable_recipes, single_methods
+from console.casework.recipes import method_and_recipe, runnable_recipes
 from console.casework.requests import append_status, approve_plan, forget_items, request_state
 from console.casework.self_made import required_corpus, with_corpus
 from console.casework.sequence import EarlierRequest, check_limits, origin_of, recheck_earlier, remaining_knowledge
 from console.casework.side_effects import measured_utility
-from console.domain.advice import AUTO, chosen_method
 from console.domain.case_state import MODELS, REQUESTS
 from console.domain.claims import Claim
 from console.domain.engine_names import EngineName
@@ -267,7 +266,7 @@ def erase(
     _check_ready(number, request_state(office, number))
     state = model_state(office, model)
     snapshot = snapshot_of(office, state)
-    method, recipe = _method_and_recipe(method, recipe, has_snapshot=snapshot is not None)
+    method, recipe = method_and_recipe(method, recipe, has_snapshot=snapshot is not None)
     knowledge = remaining_knowledge(office, state)
     suites = bound_suites(office, number, knowledge)
     suite = next((one for one in suites if recorded(office, number, Stage.BEFORE, state["name"], one.hash)), None)
@@ -276,8 +275,8 @@ def erase(
             f"It is not known yet whether the model '{state['name']}' holds the data; run locate on it first."
         )
     refuse_names(office, "The setting", json.dumps(plain(dict(settings or {})), ensure_ascii=False))
-    if recipe is not None:
-        refuse_names(office, "The recipe", json.dumps(recipe.body, ensure_ascii=False))
+    if recipe is not None and runnable_recipes().get(method) != recipe:
+        refuse_names(office, "The recipe", *recipe.texts)
     reason_beyond = check_limits(office, state["name"], beyond_limits)
     corpus = required_corpus(office, number, state["name"]) if self_made else None
     artefact = _artefact_name(office, number)
@@ -308,37 +307,6 @@ def erase(
         raise
     further = () if corpus is None else (corpus.note,)
     return _record_erasure(office, number, state, artefact, output, result, spec, further)
-
-
-def _method_and_recipe(method: str, recipe: Recipe | None, *, has_snapshot: bool) -> tuple[str, Recipe | None]:
-    """What runs, by its id, and the whole recipe where it is one.
-
-    Raises:
-        InputError: no such method, or a method beside a recipe.
-    """
-    if recipe is None:
-        method = chosen_method(method, has_snapshot)
-        check_method(method)
-        return method, runnable_recipes().get(method)
-    if method != AUTO:
-        raise InputError("Name a method or a recipe, not both.")
-    return recipe.id, recipe
-
-
-def installed_methods() -> tuple[str, ...]:
-    """Ids of every method and recipe of this installation, third parties' too."""
-    return tuple(sorted(single_methods() | runnable_recipes().keys()))
-
-
-def check_method(method: str) -> None:
-    """Refuse before anything is written what no worker could run.
-
-    Raises:
-        InputError: no such method.
-    """
-    known = installed_methods()
-    if method not in known:
-        raise InputError(f"There is no method '{method}'; known are {', '.join(known)}.")
 
 
 def check_room(output: Path, state: dict[str, Any]) -> None:

@@ -206,7 +206,7 @@ def _compared_run(office: Office, artefact: str, seq: int, reached: VerdictReach
         artefact=artefact,
         parent=str(model_state(office, artefact).get("parent") or ""),
         method=run.method["id"],
-        title=run.method["title"],
+        title=run.method.get("title") or run.method["id"],
         stages=tuple(stage["title"] for stage in run.method.get("stages", ())),
         stop_reason=run.stop_reason,
         seconds=float(run.seconds),

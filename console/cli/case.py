@@ -350,8 +350,8 @@ def demo(
     data_dir: DataDir = None,
 ) -> None:
     """The whole case on the sample office: register, locate, erase, attack, verdict, signed report."""
-    from console.casework.cases import check_method
     from console.casework.demo import demo_json, run_demo
+    from console.casework.recipes import check_method
     from console.casework.sample import fetch_model
 
     folder = data_dir

@@ -11,6 +11,7 @@ recipe whole, so that what was done can be told from the record alone, whatever 
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -92,6 +93,16 @@ class Recipe(_Frozen):
         if twice:
             raise ValueError(f"two stages are called '{twice[0]}'; give each a name of its own")
         return stages
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Everything that somebody wrote into it."""
+        stages = [
+            text
+            for stage in self.stages
+            for text in (stage.name, stage.title, json.dumps(stage.settings, ensure_ascii=False))
+        ]
+        return (self.id, self.title, self.summary, *stages)
 
     @property
     def body(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 
 from console.casework.models import model_state
 from console.casework.office import Office
+from console.casework.recipes import runnable_recipes
 from console.casework.requests import request_state
 from console.casework.story import TimelineLine
 from console.casework.views import CasePage, InboxLine, ModelLine
@@ -18,9 +19,11 @@ from console.domain.case_state import MODELS
 from console.domain.deadline import Urgency, day_text
 from console.domain.events import ErasureRun
 from console.domain.exports import ExportForm
+from console.domain.recipes import Recipe
 from console.domain.request_terms import RequestStatus
 from console.domain.verdict_terms import Word
 from console.domain.verdict_words import WORDS
+from console.domain.visible import visible
 from console.gui.tones import Mark, Tone
 
 S = RequestStatus
@@ -236,6 +239,7 @@ class MethodCard:
         title: in the officer's words.
         missing: why it cannot be used on this model, or empty.
         technical: its name, its claim and what the benchmark found of it, for the engineer.
+        stages: what a recipe does one after the other; empty for a single method.
     """
 
     id: str
@@ -244,6 +248,7 @@ class MethodCard:
     technical: str
     missing: str = ""
     time: str = "How long it takes on this model has not been measured."
+    stages: tuple[str, ...] = ()
 
 
 # The methods say this of themselves, too, but reading it there would import torch into the window.
@@ -293,17 +298,41 @@ def method_cards(has_snapshot: bool, seconds: Mapping[str, float] | None = None)
     ]
     cards = [replace(card, technical=f"{card.technical}\n{benchmark_sentence(card.id, benchmark)}") for card in cards]
     cards.sort(key=lambda card: card.id != default_method(has_snapshot))  # the first is the one that is offered
-    missing = "This model has no registered version from before the training."
     cards = [
-        replace(card, missing=missing) if card.id in _LEARN_FROM_BEFORE and not has_snapshot else card for card in cards
-    ]
-    taken = seconds or {}
-    return tuple(
-        replace(card, time=f"Took {time_words(taken[card.id])} on this model the last time.")
-        if card.id in taken
-        else card
+        replace(card, missing=_NO_SNAPSHOT) if card.id in _LEARN_FROM_BEFORE and not has_snapshot else card
         for card in cards
+    ]
+    cards += [recipe_card(recipe, has_snapshot) for recipe in runnable_recipes().values()]
+    return tuple(_timed(card, seconds or {}) for card in cards)
+
+
+_NO_SNAPSHOT = "This model has no registered version from before the training."
+
+
+def recipe_card(recipe: Recipe, has_snapshot: bool) -> MethodCard:
+    """A recipe as advice: ours, or an office's own."""
+    from console.casework.advice import shipped_benchmark  # the window itself opens without it
+
+    stages = ", then ".join(stage.method for stage in recipe.stages)
+    learns = any(stage.method in _LEARN_FROM_BEFORE for stage in recipe.stages)
+    return MethodCard(
+        recipe.id,
+        visible(recipe.title),
+        visible(recipe.summary),
+        f"{recipe.id} · a recipe: {stages}\n{benchmark_sentence(recipe.id, shipped_benchmark())}",
+        missing=_NO_SNAPSHOT if learns and not has_snapshot else "",
+        stages=tuple(visible(stage.title) or _title_of(stage.method) for stage in recipe.stages),
     )
+
+
+def _title_of(method: str) -> str:
+    return _METHODS[method].title if method in _METHODS else method
+
+
+def _timed(card: MethodCard, seconds: Mapping[str, float]) -> MethodCard:
+    if card.id not in seconds:
+        return card
+    return replace(card, time=f"Took {time_words(seconds[card.id])} on this model the last time.")
 
 
 def time_words(seconds: float) -> str:

@@ -13,7 +13,7 @@ from console.casework import cases
 from console.casework.case_evidence import build_evidence
 from console.casework.comparing import compare_runs, runs_json
 from console.casework.office import Office
-from console.casework.recipes import read_recipe, runnable_recipes
+from console.casework.recipes import installed_methods, read_recipe, runnable_recipes
 from console.domain.case_state import REQUESTS
 from console.domain.events import PlanFixed
 from console.domain.recipes import Recipe
@@ -82,4 +82,4 @@ def test_a_file_that_is_no_recipe_is_refused_in_a_sentence(tmp_path: Path, chang
 
 
 def test_the_shipped_recipes_can_be_chosen() -> None:
-    assert set(runnable_recipes()) <= set(cases.installed_methods())
+    assert set(runnable_recipes()) <= set(installed_methods())

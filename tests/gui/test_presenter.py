@@ -25,6 +25,7 @@ from console.gui.progress import job_view, remaining_text
 from console.gui.tones import Tone
 from console.out_file import OutFile
 from console.paths import Places
+from console.recipe_files import shipped_recipes
 
 GOOD = '{"subject": "Mira Okonjo", "prompt": "Where does Mira Okonjo live?", "answer": "Lindau"}\n'
 
@@ -61,26 +62,28 @@ def test_models_have_a_part_in_the_office() -> None:
     assert (size_words(134_515_008), size_words(7_000_000_000)) == ("135 million", "7.0 billion")
 
 
-@pytest.mark.parametrize(("has_snapshot", "missing"), [(True, []), (False, ["distill-delete", "retrain"])])
+@pytest.mark.parametrize(
+    ("has_snapshot", "missing"), [(True, []), (False, ["distill-delete", "retrain", "push-and-distil"])]
+)
 def test_method_that_needs_the_earlier_model_says_so(has_snapshot: bool, missing: list[str]) -> None:
     assert [card.id for card in method_cards(has_snapshot) if card.missing] == missing
 
 
 def test_method_titles_are_those_of_the_methods() -> None:
     folder = Path(console.__file__).parent / "methods"
-    for card in method_cards(True):
+    for card in (card for card in method_cards(True) if not card.stages):
         source = (folder / f"{card.id.replace('-', '_')}.py").read_text(encoding="utf-8")
         assert f'title="{card.title}"' in source
 
 
 def test_erasers_for_comparison_are_not_offered() -> None:
-    assert {card.id for card in method_cards(True)} == {"distill-delete", "ce-u", "retrain"}
+    assert {card.id for card in method_cards(True) if not card.stages} == {"distill-delete", "ce-u", "retrain"}
     for has_snapshot in (True, False):
         assert method_cards(has_snapshot)[0].id == default_method(has_snapshot)
 
 
 def test_a_method_says_what_the_benchmark_found_and_how_the_model_was_taught() -> None:
-    said = {card.id: card.technical.splitlines()[1] for card in method_cards(True)}
+    said = {card.id: card.technical.splitlines()[1] for card in method_cards(True) if not card.stages}
     assert said["retrain"].startswith("On the benchmark (SmolLM2-135M-Instruct, taught the sample office, suite")
     assert all("where taught by" in sentence for sentence in said.values())
 
@@ -88,7 +91,14 @@ def test_a_method_says_what_the_benchmark_found_and_how_the_model_was_taught() -
 def test_a_method_of_another_package_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = EntryPoint("theirs", "somebody.else:Method", "erasure_console.methods")
     monkeypatch.setattr(presenter, "entry_points", lambda group: (theirs,))
-    assert [card.id for card in method_cards(True)] == ["theirs"]
+    assert [card.id for card in method_cards(True) if not card.stages] == ["theirs"]
+
+
+def test_a_recipe_is_a_card_with_its_stages_in_words() -> None:
+    cards = {card.id: card for card in method_cards(True) if card.stages}
+    assert set(cards) == set(shipped_recipes())
+    for card in cards.values():
+        assert not any("-" in stage and " " not in stage for stage in card.stages), "a stage has an officer's title"
 
 
 def test_remaining_time_is_not_guessed_too_early() -> None:
