@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 from test_walk import granted, run
+from typer.testing import CliRunner
 
 from console.casework import cases
 from console.casework.case_evidence import build_evidence
 from console.casework.comparing import compare_runs, runs_json
 from console.casework.office import Office
 from console.casework.recipes import installed_methods, read_recipe, runnable_recipes
+from console.cli import app
 from console.domain.case_state import REQUESTS
 from console.domain.events import PlanFixed
 from console.domain.recipes import Recipe
 from console.errors import InputError, NotPossibleError
+from console.paths import Places
 
 LORA = {"rank": 8, "alpha": 16}
 OWN: dict[str, Any] = {
@@ -79,6 +82,20 @@ def test_a_file_that_is_no_recipe_is_refused_in_a_sentence(tmp_path: Path, chang
         read_recipe(written(tmp_path, {**OWN, **change}))
     with pytest.raises(InputError, match="is no recipe"):
         read_recipe(written(tmp_path, [1]))
+
+
+def test_the_commands_say_the_runs_and_refuse_a_bad_recipe_before_anything(tmp_path: Path) -> None:
+    folder = tmp_path / "office"
+    with Office.create(Places(data=folder, cache=tmp_path / "cache"), env={}) as office:
+        number = granted(office)
+        entries = office.ledger.head().size
+    bad = written(tmp_path, {**OWN, "stages": []})
+    erased = CliRunner().invoke(app, ["erase", number, "--model", "m", "--recipe", str(bad), "--data-dir", str(folder)])
+    assert isinstance(erased.exception, InputError) and "'stages'" in str(erased.exception)
+    compared = CliRunner().invoke(app, ["compare", number, "--data-dir", str(folder)])
+    assert isinstance(compared.exception, NotPossibleError)
+    with Office.open(Places(data=folder, cache=tmp_path / "cache"), env={}, read_only=True) as office:
+        assert office.ledger.head().size == entries
 
 
 def test_the_shipped_recipes_can_be_chosen() -> None:
