@@ -12,16 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model, model_validator
 
 from console.domain.recipes import Recipe, RecipeStage
 from console.engines.transformers_engine import TransformersModel
 from console.errors import InputError, JobFailedError
 from console.methods.governor import Governor, GovernorSettings, Settled, WeightsBefore, hold_out, settle
+from console.methods.memory import available_mb
 from console.methods.protocol import Claim, ErasureData, Family, Method, MethodInfo, Outcome, Plan, RunControl
 
 _CLAIMS = tuple(Claim)  # strongest first
-_MIB, _FLOAT = 2**20, 4
+_MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class RecipeMethod:
             outcome = stage.method.apply(model, watched, getattr(config, stage.name), inside)
             inside.progress(plan.steps, plan.steps, "Asking what must be kept")
             settled = settle(governor, model.network, before, config.governor.halvings)
+            inside.metric(outcome.steps, {"held_out_kept": float(settled.left.kept)})
             done.add(where, outcome, settled)
             if settled.share < 1:
                 break
@@ -109,7 +112,15 @@ class RecipeMethod:
         return plans
 
     def _plan(self, plans: Sequence[Plan], model: TransformersModel, held_out: int) -> Plan:
-        copy_mb = sum(weight.numel() for weight in model.network.parameters()) * _FLOAT // _MIB
+        copy_mb = sum(weight.nbytes for weight in model.network.parameters()) // _MIB
+        on_cpu = model.device.type == "cpu"
+        needed = copy_mb + (max(plan.memory_mb for plan in plans) if on_cpu else 0)
+        free = available_mb(torch.device("cpu"))
+        if needed > free:
+            raise InputError(
+                f"The recipe needs about {needed} MB of main memory ({copy_mb} MB for a copy of the weights to go back "
+                f"to), and {free} MB are free; run its methods one by one, or on a machine with more memory."
+            )
         watch = (
             f"{held_out} facts of others are held out of every stage and asked after each; a stage that loses too many "
             "of them is taken back."

@@ -84,7 +84,12 @@ def method(evidence: Evidence) -> list[Flowable]:
     ]
     if run.stages:
         rows = [
-            [str(number), f"{stage.title} ({stage.name})", stage.claim, stage.source or "not named"]
+            [
+                str(number),
+                f"{stage.title} ({stage.name if stage.name == stage.method else f'{stage.name}: {stage.method}'})",
+                stage.claim,
+                stage.source or "not named",
+            ]
             for number, stage in enumerate(run.stages, start=1)
         ]
         flowables += [
