@@ -15,6 +15,7 @@ from console.casework.case_evidence import build_evidence
 from console.casework.comparing import compare_runs, runs_json
 from console.casework.office import Office
 from console.casework.recipes import installed_methods, read_recipe, runnable_recipes
+from console.casework.scanning import scan_erased
 from console.cli import app
 from console.domain.case_state import REQUESTS
 from console.domain.events import PlanFixed
@@ -40,7 +41,7 @@ def written(folder: Path, value: Any) -> Path:
     return path
 
 
-def test_an_own_recipe_is_recorded_whole_and_compared_with_another_run(stocked: Office, tmp_path: Path) -> None:
+def test_an_own_recipe_is_recorded_whole_compared_and_looked_through(stocked: Office, tmp_path: Path) -> None:
     number = granted(stocked)
     with pytest.raises(NotPossibleError, match="Nothing was erased"):
         compare_runs(stocked, number)
@@ -64,6 +65,10 @@ def test_an_own_recipe_is_recorded_whole_and_compared_with_another_run(stocked: 
     assert [one.artefact for one in found.runs] == [made.artefact] and found.runs[0].stages
     assert found.runs[0].word is not None and found.runs[0].word.value == state["verdict"]["word"]
     assert found.runs[0].kept is not None and found.runs[0].parent == "taught"
+    scanned: Any = run(stocked, scan_erased(stocked, made.artefact))
+    assert scanned.before == "taught" and scanned.value["changed"] and scanned.value["backdoor"] is not None
+    with pytest.raises(NotPossibleError, match="No erasure made the model 'base'"):
+        run(stocked, scan_erased(stocked, "base"))
     assert json.loads(json.dumps(runs_json(found)))["runs"][0]["verdict"] == state["verdict"]["word"]
 
 
