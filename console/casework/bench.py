@@ -16,10 +16,10 @@ from typing import Any
 from console.casework.asking_again import asking_again, fresh_counts
 from console.casework.batteries import digest, payload_about, suite_named
 from console.casework.bench_jobs import BenchJobs, Say
-from console.casework.cases import check_method, installed_methods
 from console.casework.demo import rate_json, rows_json
 from console.casework.knowledge import Knowledge, questions, sample_items, sample_knowledge
 from console.casework.own_places import places_payload
+from console.casework.recipes import check_method, installed_methods
 from console.casework.regimes import SETTINGS, people_named, teaching_in
 from console.casework.sample import LEAST_KNOWN, MODEL_SHA256, fetch_model, teaching_hash
 from console.casework.side_effects import kept_facts, utility_groups

@@ -24,6 +24,7 @@ from console.jobs.runner import JobRun
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 from console.ledger.canonical import canonical_text
 from console.paths import Places
+from console.recipe_files import shipped_recipes
 
 Say = Callable[[str], None]
 METHODS = "erasure_console.methods"
@@ -48,7 +49,9 @@ def code_version(package: Path) -> str:
 
 
 def _origin(method: str | None) -> str:
-    """Where a method comes from: one of another package is not among this one's sources."""
+    """Where a method comes from: one of another package is not among this one's sources, and a recipe is data."""
+    if method in shipped_recipes():
+        return canonical_text(plain(shipped_recipes()[method].body))
     found = [entry for entry in entry_points(group=METHODS) if entry.name == method]
     return " ".join(f"{entry.value} {entry.dist.version if entry.dist else ''}" for entry in found)
 

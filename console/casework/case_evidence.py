@@ -89,6 +89,7 @@ def _method(office: Office, state: dict[str, Any], artefact: str) -> parts.Metho
         stop_reason=run.stop_reason,
         changed=tuple(parts.ChangedTensor(**entry) for entry in run.changed),
         changed_count=run.changed_count,
+        stages=tuple(parts.StageRun(**stage) for stage in run.method.get("stages", ())),
     )
 
 

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +31,17 @@ from console.casework.notes import NOBODY_NAMED, seal_note
 from console.casework.office import Office
 from console.casework.operation import CancelledByUserError, Job, JobResult, UseCase
 from console.casework.own_places import collected_places
+from console.casework.recipes import method_and_recipe, runnable_recipes
 from console.casework.requests import append_status, approve_plan, forget_items, request_state
 from console.casework.self_made import required_corpus, with_corpus
 from console.casework.sequence import EarlierRequest, check_limits, origin_of, recheck_earlier, remaining_knowledge
 from console.casework.side_effects import measured_utility
-from console.domain.advice import chosen_method
 from console.domain.case_state import MODELS, REQUESTS
 from console.domain.claims import Claim
 from console.domain.engine_names import EngineName
 from console.domain.events import BatteryRecorded, ErasureRun, PlanFixed, VerdictReached, plain
 from console.domain.reading import ANSWER_TOKENS
+from console.domain.recipes import Recipe
 from console.domain.request_terms import RequestStatus
 from console.domain.requests import TransitionFacts, status_for_verdict
 from console.domain.results import Stage, Utility
@@ -181,6 +181,7 @@ def _settle_plan(
     config: dict[str, Any],
     reason: str,
     beyond_limits: str,
+    recipe: Recipe | None,
 ) -> dict[str, Any]:
     """Fix method, suite and thresholds in the ledger, approve, and start: all before anything runs."""
     thresholds = Thresholds.current()
@@ -193,6 +194,7 @@ def _settle_plan(
         suite_hash=suite.hash,
         thresholds=thresholds,
         thresholds_hash=digest(thresholds.model_dump(mode="json")),
+        recipe=None if recipe is None else plain(recipe.body),
     )
     with office.ledger.transaction() as transaction:
         request = transaction.projected(REQUESTS, number)
@@ -244,11 +246,13 @@ def erase(
     approval_reason: str = NOBODY_NAMED,
     beyond_limits: str = "",
     self_made: bool = False,
+    recipe: Recipe | None = None,
 ) -> UseCase:
     """Carry out a granted request on a model; returns an :class:`EraseResult`.
 
     Args:
-        method: its id, or ``auto`` for the default.
+        method: its id or a recipe's, or ``auto`` for the default.
+        recipe: an office's own recipe, in place of a method.
         approval_reason: why the person who prepares the plan also approves it; the report prints it.
         beyond_limits: why to erase from a model that earlier erasures have changed more than the limits allow.
         self_made: erase, besides the request's facts, what the model itself wrote about the person (``write_corpus``).
@@ -262,8 +266,8 @@ def erase(
     _check_ready(number, request_state(office, number))
     state = model_state(office, model)
     snapshot = snapshot_of(office, state)
-    method = chosen_method(method, snapshot is not None, state["identity"]["architecture"])
-    check_method(method)
+    architecture = state["identity"]["architecture"]
+    method, recipe = method_and_recipe(method, recipe, has_snapshot=snapshot is not None, architecture=architecture)
     knowledge = remaining_knowledge(office, state)
     suites = bound_suites(office, number, knowledge)
     suite = next((one for one in suites if recorded(office, number, Stage.BEFORE, state["name"], one.hash)), None)
@@ -272,6 +276,8 @@ def erase(
             f"It is not known yet whether the model '{state['name']}' holds the data; run locate on it first."
         )
     refuse_names(office, "The setting", json.dumps(plain(dict(settings or {})), ensure_ascii=False))
+    if recipe is not None and runnable_recipes().get(method) != recipe:
+        refuse_names(office, "The recipe", *recipe.texts)
     reason_beyond = check_limits(office, state["name"], beyond_limits)
     corpus = required_corpus(office, number, state["name"]) if self_made else None
     artefact = _artefact_name(office, number)
@@ -284,12 +290,13 @@ def erase(
         cache=str(office.places.cache),
         output=str(output),
         method=method,
+        recipe=recipe,
         settings=dict(settings or {}),
         device=device,
         origin=origin_of(office, state["name"]),
     )
     check_room(output, state)
-    _settle_plan(office, number, model, suite, method, dict(settings or {}), approval_reason, reason_beyond)
+    _settle_plan(office, number, model, suite, method, dict(settings or {}), approval_reason, reason_beyond, recipe)
     try:
         payload, told = with_corpus(case_payload(office, number, knowledge), corpus)
         result = yield Job(spec, payload, "Erasing", state["name"], number, details={"method": method, **told})
@@ -301,22 +308,6 @@ def erase(
         raise
     further = () if corpus is None else (corpus.note,)
     return _record_erasure(office, number, state, artefact, output, result, spec, further)
-
-
-def installed_methods() -> tuple[str, ...]:
-    """Ids of every method of this installation, third parties' too."""
-    return tuple(sorted({entry.name for entry in entry_points(group="erasure_console.methods")}))
-
-
-def check_method(method: str) -> None:
-    """Refuse before anything is written what no worker could run.
-
-    Raises:
-        InputError: no such method.
-    """
-    known = installed_methods()
-    if method not in known:
-        raise InputError(f"There is no method '{method}'; known are {', '.join(known)}.")
 
 
 def check_room(output: Path, state: dict[str, Any]) -> None:

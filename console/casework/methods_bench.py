@@ -18,9 +18,9 @@ from console.casework.batteries import suite_named
 from console.casework.bench import SUBJECT, Trial, given_away, taught_sample, trial_payload
 from console.casework.bench_jobs import BenchJobs, Say
 from console.casework.bench_tofu import RETRAINED, TAUGHT, TofuTrial
-from console.casework.cases import check_method, installed_methods
 from console.casework.demo import rate_json, rows_json
 from console.casework.knowledge import questions, sample_items, sample_knowledge
+from console.casework.recipes import check_method, installed_methods
 from console.casework.regimes import SEEDS, SETTINGS, people_named, use_of
 from console.casework.sample import fetch_model
 from console.casework.tofu_data import FORGET_TASK, SPLITS, TofuData, mini_tofu, tofu

@@ -1,16 +1,18 @@
-"""Looking into models: what a change did to one, and what its neurons spell. No case, and nothing is kept."""
+"""Looking into models: what a change did to one, and what its neurons spell. Nothing of what is found is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from console.casework.knowledge import behaviour_payload
 from console.casework.lone_jobs import Say, run_alone
-from console.casework.models import new_job_id, reference_to
+from console.casework.models import model_state, new_job_id, reference_to
 from console.casework.office import Office
-from console.errors import InputError
+from console.casework.operation import Job, UseCase
+from console.errors import InputError, NotPossibleError
 from console.jobs.spec import JobKind, JobPayload, JobSpec, ModelReference
 from console.paths import Places
 
@@ -49,16 +51,56 @@ def scan(
         InputError: an unknown setting, or two models of different architectures.
         JobFailedError: the job failed.
     """
-    spec = JobSpec(
+    spec = _scan_spec(places, model, before, device, settings or {})
+    return run_alone(spec, JobPayload(behaviour=behaviour_payload(), words=tuple(triggers)), say)
+
+
+def _scan_spec(
+    places: Places, model: ModelReference, before: ModelReference, device: str, settings: Mapping[str, Any]
+) -> JobSpec:
+    return JobSpec(
         job_id=new_job_id(JobKind.SCAN),
         kind=JobKind.SCAN,
         model=model,
         reference=before,
         cache=str(places.cache),
         device=device,
-        settings=dict(settings or {}),
+        settings=dict(settings),
     )
-    return run_alone(spec, JobPayload(behaviour=behaviour_payload(), words=tuple(triggers)), say)
+
+
+@dataclass(frozen=True)
+class ScannedModel:
+    """What a scan of a registered model found (see ``console.jobs.tasks.scan``), and beside which model."""
+
+    model: str
+    before: str
+    value: dict[str, Any]
+
+
+def scan_erased(office: Office, name: str, device: str = "auto") -> UseCase:
+    """Compare an erased model with the one it came from; returns a :class:`ScannedModel`.
+
+    The ledger has that the job ran, and nothing of what it found.
+
+    Raises:
+        InputError: no such model.
+        NotPossibleError: no erasure made it, so nobody knows what it came from.
+        ModelFileError: the files of one of the two are not where they were.
+    """
+    state = model_state(office, name)
+    before = state.get("parent")
+    if not before:
+        raise NotPossibleError(
+            f"No erasure made the model '{state['name']}', so it is not known which one it came from; name that on the "
+            f"command line: erasure-console scan {state['name']} --before BASE."
+        )
+    model, base = reference_to(office, state["name"]), reference_to(office, before)
+    payload = JobPayload(behaviour=behaviour_payload())
+    result = yield Job(
+        _scan_spec(office.places, model, base, device, {}), payload, "Looking for hidden changes", state["name"]
+    )
+    return ScannedModel(state["name"], before, result.value)
 
 
 def neurons(

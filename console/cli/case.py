@@ -116,7 +116,13 @@ def erase(
     number: Annotated[str, typer.Argument(metavar="REQUEST")],
     model: Annotated[str, typer.Option("--model")],
     method: Annotated[str, typer.Option("--method", help="auto: the default; 'advise' tells which can run.")] = AUTO,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value, may be repeated.")] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option("--recipe", metavar="FILE", help="An office's own recipe (JSON) in place of a method."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, in a recipe STAGE.key=value; may be repeated.")
+    ] = None,
     beyond_limits: Annotated[
         str,
         typer.Option(
@@ -145,16 +151,19 @@ def erase(
     """Carry out a granted request on a model; writes a new model, the old one stays."""
     from console.casework import cases
     from console.casework.exporting import export_outlook
+    from console.casework.recipes import read_recipe
     from console.casework.sequence import measure_of
 
     session = open_session(as_json, data_dir)
     chosen = parse_settings(settings or [])
+    own = None if recipe is None else read_recipe(recipe)
     with session.office() as office:
         use_case = cases.erase(
             *(office, number, model, method, chosen, device),
             approval_reason=self_approval.strip() or cases.NOBODY_NAMED,
             beyond_limits=beyond_limits,
             self_made=self_made,
+            recipe=own,
         )
         result, peak = session.run(office, use_case)
         measure = measure_of(office, result.artefact)
@@ -341,8 +350,8 @@ def demo(
     data_dir: DataDir = None,
 ) -> None:
     """The whole case on the sample office: register, locate, erase, attack, verdict, signed report."""
-    from console.casework.cases import check_method
     from console.casework.demo import demo_json, run_demo
+    from console.casework.recipes import check_method
     from console.casework.sample import fetch_model
 
     folder = data_dir

@@ -149,13 +149,15 @@ def _listing(kind: str, as_json: bool, data_dir: Path | None) -> None:
         for entry in found:
             about = entry.get("summary") or entry["definition"]
             say(f"{entry['id']:<18} {entry['title']}\n{'':<18} {about}\n")
+            for number, stage in enumerate(entry.get("stages", ()), start=1):
+                say_line(f"{'':<18} {number}. {stage['name']}: {stage['title']}")
 
     session.show(found, words)
 
 
 @app.command()
 def methods(as_json: Json = False, data_dir: DataDir = None) -> None:
-    """The erasure methods, with their settings."""
+    """The erasure methods with their settings, and the recipes that are made of them."""
     _listing("methods", as_json, data_dir)
 
 
@@ -218,12 +220,15 @@ def replay(
 
 @app.command()
 def compare(
-    left: Annotated[str, typer.Argument(metavar="A")],
-    right: Annotated[str, typer.Argument(metavar="B")],
+    left: Annotated[str, typer.Argument(metavar="REQUEST|A", help="A request: all its runs. Or a model.")],
+    right: Annotated[str | None, typer.Argument(metavar="B", help="The other model.")] = None,
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """What each attack found in two models of one request, side by side."""
+    """All runs of a request side by side; or two models of one, attack by attack. Reads only."""
+    if right is None:
+        _compare_runs(open_session(as_json, data_dir), left)
+        return
     from console.casework.comparing import compare as compare_models
     from console.casework.demo import rate_json, row_json
     from console.domain.results import AttackRow
@@ -279,3 +284,26 @@ def compare(
         behaviour_words(*found.behaviour, (found.left, found.right))
 
     session.show(value, words)
+
+
+def _compare_runs(session: Session, number: str) -> None:
+    from console.casework.comparing import compare_runs, runs_json
+
+    with session.viewing() as office:
+        found = compare_runs(office, number)
+
+    def words() -> None:
+        if found.note:
+            say_line(found.note)
+        for run in found.runs:
+            say_line(run.artefact)
+            rows({"  Method": f"{run.title} ({run.method})"})
+            for place, stage in enumerate(run.stages, start=1):
+                rows({f"  Stage {place}": stage})
+            rows({"  Verdict": "not attacked yet" if run.word is None else run.word.value})
+            if run.word is not None:
+                rows({"  Still found by": run.found_words, "  Recognised by": run.recognised_words})
+                rows({"  Others' facts": run.kept_words, "  General text": run.perplexity_words})
+            rows({"  Took": f"{run.seconds:.0f} s", "  Stopped": run.stop_reason})
+
+    session.show(runs_json(found), words)

@@ -258,7 +258,11 @@ class BatteryInterrupted(Body):
 
 
 class PlanFixed(Body):
-    """Method, settings, suite and thresholds, fixed before the run."""
+    """Method, settings, suite and thresholds, fixed before the run.
+
+    Attributes:
+        recipe: the whole recipe where the method is one: its stages with their settings, under those in ``config``.
+    """
 
     kind: ClassVar[str] = "plan_fixed"
     method: str
@@ -272,6 +276,7 @@ class PlanFixed(Body):
     # before this field has the form that it was hashed in.
     beyond_limits: str = Field(default="", exclude_if=lambda value: not value)
     sealed_beyond_limits: Sealed | None = Field(default=None, exclude_if=_absent)
+    recipe: dict[str, Any] | None = Field(default=None, exclude_if=_absent)
 
 
 class ErasureRun(Body):

@@ -34,6 +34,7 @@ class Situation:
         has_sample: the sample office is loaded.
         no_file: why the case's erased model cannot be written as a file, or empty.
         no_attack: why the case's erased model cannot be attacked as it is, or empty.
+        runs: how many erased models the case has.
     """
 
     is_open: bool = False
@@ -43,6 +44,7 @@ class Situation:
     has_sample: bool = False
     no_file: str = ""
     no_attack: str = ""
+    runs: int = 0
 
 
 Reason = Callable[[Situation], str]
@@ -88,6 +90,14 @@ def _when_writable(now: Situation) -> str:
 
 def _when_attackable(now: Situation) -> str:
     return _on_case(now) or now.no_attack or _case_job("verify")(now)
+
+
+def _when_several(now: Situation) -> str:
+    return _on_case(now) or ("" if now.runs > 1 else "There are no two erased models of this request to compare.")
+
+
+def _when_erased(now: Situation) -> str:
+    return _on_case(now) or ("" if now.runs else "There is no erased model yet.") or _when_idle(now)
 
 
 def _next_is(action: str, otherwise: str) -> Reason:
@@ -158,6 +168,8 @@ SPECS = (
     ActionSpec("request.export", "Write as a file…", "Request", "folder", "Ctrl+Shift+E", _when_writable),
     ActionSpec("request.verify", "Verify", "Request", "verify", "Ctrl+Shift+V", _when_attackable),
     ActionSpec("request.report", "Report", "Request", "report", "Ctrl+R", _case_job("report")),
+    ActionSpec("request.compare", "Compare the runs…", "Request", "compare", "", _when_several, starts_group=True),
+    ActionSpec("request.scan", "Look for hidden changes", "Request", "search", "", _when_erased),
     ActionSpec(
         "request.open_report", "Open the report", "Request", "open", "Ctrl+O", _when_reported, starts_group=True
     ),

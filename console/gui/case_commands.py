@@ -6,18 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QUrl
+from PySide6.QtCore import QObject, Qt, QUrl
 from PySide6.QtGui import QDesktopServices
 
 from console.casework import cases, exporting
 from console.casework.batteries import stopped_suite
+from console.casework.comparing import compare_runs
 from console.casework.models import model_state
+from console.casework.recipes import read_recipe
 from console.casework.requests import accept_deadline
+from console.casework.scanning import ScannedModel, scan_erased
 from console.casework.sequence import remaining_knowledge
 from console.casework.views import models
+from console.domain.advice import AUTO
 from console.domain.deadline import day_text
 from console.domain.engine_names import EngineName
 from console.domain.exports import ExportForm
+from console.domain.recipes import Recipe
 from console.domain.request_terms import RequestStatus
 from console.domain.suites import STANDARD, SUITES
 from console.gui import road
@@ -29,8 +34,20 @@ from console.gui.drafts import Forms
 from console.gui.export_dialog import ExportDialog
 from console.gui.form_dialog import Act, FormDialog, Question
 from console.gui.locate_dialog import LocateDialog
-from console.gui.presenter import file_words, measured_seconds, method_cards, reach_words, report_words, verdict_words
+from console.gui.presenter import (
+    MethodCard,
+    file_words,
+    measured_seconds,
+    method_cards,
+    reach_words,
+    recipe_card,
+    report_words,
+    verdict_words,
+)
 from console.gui.proof import search_words
+from console.gui.runs_sheet import RunsSheet
+from console.gui.scan_sheet import ScanSheet, ScanWords, scan_words
+from console.gui.sheet import Sheet
 from console.gui.tones import Tone
 
 if TYPE_CHECKING:
@@ -57,6 +74,8 @@ class CaseCommands(QObject):
         self._window, self._desk, self._case, self._forms = window, desk, case, forms
         self.open_file: Callable[[Path], bool] = open_with_desktop
         self._report_to_open: Path | None = None
+        self._scanned: ScanWords | None = None
+        self.show_again: Callable[[], None] = self.show_last_report
         self.table: dict[str, Callable[[], None]] = {
             "request.identity": self.settle_identity,
             "request.decide": self.decide,
@@ -65,6 +84,8 @@ class CaseCommands(QObject):
             "request.export": self.export,
             "request.verify": self.verify,
             "request.report": self.write_report,
+            "request.compare": self.compare,
+            "request.scan": self.scan,
             "request.open_report": self.open_report,
             "request.answer": self.record_answer,
             "request.resume": self.resume,
@@ -192,18 +213,26 @@ class CaseCommands(QObject):
         number, model = page.line.number, page.model
         assert model is not None, "the action is greyed while no model was searched"
         line = next(line for line in models(office) if line.name == model)
+        snapshot = bool(line.snapshot)
+        own: dict[str, Recipe] = {}
+
+        def read(path: Path) -> MethodCard:
+            recipe = read_recipe(path)
+            own[recipe.id] = recipe
+            return recipe_card(recipe, snapshot, line.architecture)
 
         def start(method: str, reason: str) -> None:
+            recipe = own.get(method)
+            named = method if recipe is None else AUTO
             self._desk.run(
-                lambda: cases.erase(office, number, model, method, approval_reason=reason),
+                lambda: cases.erase(office, number, model, named, approval_reason=reason, recipe=recipe),
                 number,
                 lambda result: self._erased(number, result),
             )
 
-        cards = method_cards(bool(line.snapshot), measured_seconds(office, model), line.architecture)
-        self._open(
-            "erase", lambda: EraseDialog(self._window, model, cards, search_words(page), cases.NOBODY_NAMED, start)
-        )
+        cards = method_cards(snapshot, measured_seconds(office, model), line.architecture)
+        nobody = cases.NOBODY_NAMED
+        self._open("erase", lambda: EraseDialog(self._window, model, cards, search_words(page), nobody, start, read))
 
     def _erased(self, number: str, result: cases.EraseResult) -> None:
         self._forms.drop(f"erase/{number}")
@@ -257,6 +286,38 @@ class CaseCommands(QObject):
         tone = Tone.GOOD if outcome.verdict.word.value == "removed" else Tone.WARN
         self._window.notice.tell(f"Verdict: {outcome.verdict.word.value}. {outcome.verdict.reasons[0]}", tone)
 
+    # -- a closer look ------------------------------------------------------------------------
+
+    def compare(self) -> None:
+        """All runs of the case side by side."""
+        office, number = self._desk.office, self._page.line.number
+        self._desk.do(lambda: self._show_sheet(RunsSheet(self._window, compare_runs(office, number))))
+
+    def _show_sheet(self, sheet: Sheet) -> None:
+        sheet.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        sheet.open()
+
+    def scan(self) -> None:
+        """Compare the newest erased model of the case with the one that it came from."""
+        artefact = self._page.artefact
+        assert artefact is not None, "the action is greyed while there is no erased model"
+        self.scan_model(artefact)
+
+    def scan_model(self, name: str) -> None:
+        """Compare an erased model with the one that it came from, beside the window."""
+        office = self._desk.office
+        self._desk.run(lambda: scan_erased(office, name), name, self._was_scanned)
+
+    def _was_scanned(self, found: ScannedModel) -> None:
+        words = scan_words(found.value, found.model, found.before)
+        self._scanned, self.show_again = words, self.show_last_scan
+        self._window.notice.tell(words.notice, words.mark.tone, action="Show the result")
+
+    def show_last_scan(self) -> None:
+        """Open the result of the last look for hidden changes."""
+        if self._scanned is not None:
+            self._show_sheet(ScanSheet(self._window, self._scanned))
+
     # -- reports ------------------------------------------------------------------------------
 
     def write_report(self) -> None:
@@ -290,7 +351,7 @@ class CaseCommands(QObject):
         self._desk.do_after_paint("Writing the report…", work, self._report_written)
 
     def _report_written(self, path: Path) -> None:
-        self._report_to_open = path
+        self._report_to_open, self.show_again = path, self.show_last_report
         self._window.notice.tell(f"The report was signed and written: {path.name}.", Tone.GOOD, action="Open it again")
         self._show_file(path)
 

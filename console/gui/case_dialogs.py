@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import (
     QAbstractButton,
     QButtonGroup,
+    QFileDialog,
     QHBoxLayout,
     QLineEdit,
     QPlainTextEdit,
+    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -18,7 +21,7 @@ from PySide6.QtWidgets import (
 from console.domain.request_terms import Exception17, Ground, RefusalBasis, RequestStatus
 from console.domain.requests import TransitionFacts, check_transition
 from console.domain.verdict import Thresholds
-from console.errors import InputError
+from console.errors import ConsoleError, InputError
 from console.gui.choices import check_box, exception_words, ground_words, radio_button
 from console.gui.form_dialog import Act, FormDialog, narrow_combo
 from console.gui.pieces import Card, Disclosure, IconMark, Text
@@ -187,6 +190,7 @@ class EraseDialog(FormDialog):
         search: what the search found; it may have found nothing that an erasure could be judged by.
         nobody: the sentence of the record where nobody gives a reason of their own.
         save: gets the method and the reason.
+        read: an office's own recipe from a file, as a card; without it none can be brought.
     """
 
     starts_job = True
@@ -199,6 +203,7 @@ class EraseDialog(FormDialog):
         search: SearchWords,
         nobody: str,
         save: Callable[[str, str], None],
+        read: Callable[[Path], MethodCard] | None = None,
     ) -> None:
         super().__init__(
             parent,
@@ -207,13 +212,21 @@ class EraseDialog(FormDialog):
             "Approve and erase…",
             self._approve,
         )
-        self._done, self._model, self._nobody = save, model, nobody
+        self._done, self._model, self._nobody, self._read = save, model, nobody, read
         self.search = _SearchCard(search)
         self.body.addWidget(self.search)
         self.methods: dict[str, QAbstractButton] = {}
-        group = QButtonGroup(self)
+        self._group = QButtonGroup(self)
+        self._cards = QVBoxLayout()
+        self._cards.setSpacing(PADDING)
+        self.body.addLayout(self._cards)
         for card in cards:
-            self.body.addWidget(self._method(card, group))
+            self._cards.addWidget(self._method(card))
+        self.bring = QPushButton("A recipe of your own, from a file…")
+        self.bring.setAccessibleName("A recipe of your own, from a file")
+        self.bring.clicked.connect(self._choose_recipe)
+        self.bring.setVisible(read is not None)
+        self.body.addWidget(self.bring, 0, Qt.AlignmentFlag.AlignLeft)
         first = next((button for button in self.methods.values() if button.isEnabled()), None)
         if first is not None:
             first.setChecked(True)
@@ -244,17 +257,46 @@ class EraseDialog(FormDialog):
             group.addButton(button)
         return frame
 
-    def _method(self, card: MethodCard, group: QButtonGroup) -> Card:
+    def _choose_recipe(self) -> None:
+        dialog = QFileDialog(self, "A recipe of your own", "", "Recipes (*.json)")
+        dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+        dialog.fileSelected.connect(lambda name: self.bring_recipe(Path(name)))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def bring_recipe(self, path: Path) -> None:
+        """Add an office's own recipe to what can be chosen, and choose it."""
+        assert self._read is not None, "the button is hidden where none can be brought"
+        try:
+            card = self._read(path)
+        except ConsoleError as error:
+            self.show_error(str(error))
+            return
+        self.show_error("")
+        known = self.methods.pop(card.id, None)
+        if known is not None:  # the file was changed and is brought again
+            known.parentWidget().parentWidget().deleteLater()
+            self._group.removeButton(known)
+        frame = self._method(card)
+        self._cards.addWidget(frame)
+        self.methods[card.id].setChecked(self.methods[card.id].isEnabled())
+        # Only once it has been laid out is it known where the new card lies; the button stands right below it.
+        self.body.activate()
+        QTimer.singleShot(0, frame, lambda: self._scroll.ensureWidgetVisible(self.bring))
+
+    def _method(self, card: MethodCard) -> Card:
         frame = Card()
         choice = radio_button(card.title)
         button = choice.button
         button.setAccessibleDescription(card.missing or f"{card.summary} {card.time}")
         button.setEnabled(not card.missing)
         button.setToolTip(card.missing)
-        group.addButton(button)
+        self._group.addButton(button)
         self.methods[card.id] = button
         frame.column.addWidget(choice)
         frame.column.addWidget(Text(card.missing or f"{card.summary} {card.time}", tone=Tone.QUIET))
+        for number, stage in enumerate(card.stages, start=1):
+            frame.column.addWidget(Text(f"{number}.  {stage}"))
         return frame
 
     def _chosen(self) -> tuple[str, str]:

@@ -26,6 +26,7 @@ from console.gui.tones import Tone
 
 _TABS = ("Story", "Proof", "Request")
 GATED = ("request.locate", "request.erase", "request.export", "request.verify", "request.report")
+FURTHER = ("request.compare", "request.scan")
 
 
 class CaseHeader(Card):
@@ -93,6 +94,7 @@ class CaseView(Page):
 
     Attributes:
         outlook: what the erased model of the shown case can become.
+        runs: how many erased models the shown case has.
     """
 
     def __init__(self, office: Office, actions: ActionRegistry) -> None:
@@ -101,6 +103,7 @@ class CaseView(Page):
         self.page: CasePage | None = None
         self.next = NextStep("", "", "", "")
         self.outlook = ExportOutlook()
+        self.runs = 0
         back = ActionButton(actions, "view.back")
         back.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.header = CaseHeader(actions)
@@ -158,11 +161,15 @@ class CaseView(Page):
         self.header.show_page(page, self.next)
         # Most offices run no GGUF files; the button comes with a folder that could become one.
         self.gates["request.export"].setVisible(self.outlook.source is not None)
-        self.stepper.show_road(road(page, request_state(self._office, number)))
+        state = request_state(self._office, number)
+        self.runs = len(state["runs"])
+        self.gates["request.compare"].setVisible(self.runs > 1)
+        self.gates["request.scan"].setVisible(self.runs > 0)
+        self.stepper.show_road(road(page, state))
         self._parts[self.tabs.currentIndex()].show_page(page)
 
     def _gates(self, actions: ActionRegistry) -> QWidget:
-        self.gates = {id: GatedButton(actions, id) for id in GATED}
+        self.gates = {id: GatedButton(actions, id) for id in (*GATED, *FURTHER)}
         return FlowBox(*self.gates.values(), fill=True)
 
     def _show_tab(self, shown: int) -> None:

@@ -83,7 +83,8 @@ class Commands(QObject):
         self.case.job.cancelled.connect(desk.cancel)
         self.inbox.opened.connect(self.show_case)
         self.inbox.counted.connect(self._count)
-        window.notice.acted.connect(self.on_case.show_last_report)
+        window.notice.acted.connect(lambda: self.on_case.show_again())
+        self.models.scan_wanted.connect(self.on_case.scan_model)
 
     def run(self, id: str) -> None:
         """Do what an action stands for."""
@@ -157,6 +158,7 @@ class Commands(QObject):
                 has_sample=office.sample_subjects is not None and sample.is_planted(office),
                 no_file=why_no_file(self.case.outlook) if page is not None else "",
                 no_attack=why_no_attack(self.case.outlook) if page is not None else "",
+                runs=self.case.runs if page is not None else 0,
             )
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from console.casework.models import model_state
 from console.casework.office import Office
@@ -21,10 +22,16 @@ class ModelCard(Card):
 
     Args:
         base: for an adapter, the model that it is loaded together with.
+
+    Signals:
+        scan_wanted: the name of an erased model that is to be compared with the one it came from.
     """
+
+    scan_wanted = Signal(str)
 
     def __init__(self, line: ModelLine, role: str, base: str = "") -> None:
         super().__init__()
+        self.scan: QPushButton | None = None
         head = QHBoxLayout()
         head.setSpacing(GRID)
         head.addWidget(IconMark("model", scale=1.2))
@@ -36,6 +43,11 @@ class ModelCard(Card):
         taught = f" · its training record has {line.taught} facts" if line.taught else ""
         form = format_words(line.format) + (f" over “{base}”" if base else "")
         self.column.addWidget(Text(f"{role} · {form} · {size_words(line.parameters)} parameters{taught}"))
+        if line.artefact_of:
+            self.scan = QPushButton("Look for hidden changes")
+            self.scan.setAccessibleName(f"Look for hidden changes in {line.name}")
+            self.scan.clicked.connect(lambda: self.scan_wanted.emit(line.name))
+            self.column.addWidget(self.scan, 0, Qt.AlignmentFlag.AlignLeft)
         snapshot = line.snapshot or "none: nothing can be compared with a model that never knew the data"
         technical = "\n".join(
             (
@@ -48,11 +60,19 @@ class ModelCard(Card):
 
 
 class ModelsPage(Page):
-    """A card for each model."""
+    """A card for each model.
+
+    Signals:
+        scan_wanted: the name of an erased model that is to be compared with the one it came from.
+    """
+
+    scan_wanted = Signal(str)
 
     def __init__(self, office: Office, actions: ActionRegistry) -> None:
         super().__init__("Models")
-        self._office = office
+        self._office, self._actions = office, actions
+        self.cards: dict[str, ModelCard] = {}
+        actions.refreshed.connect(self._refresh_scans)
         head = QHBoxLayout()
         head.addWidget(Text("Models", scale=1.6, bold=True), 1)
         self.column.addLayout(head)
@@ -75,7 +95,19 @@ class ModelsPage(Page):
     def reload(self) -> None:
         lines = models(self._office)
         clear(self._cards)
+        self.cards = {}
         self._empty.setVisible(not lines)
         for line in lines:
             base = model_state(self._office, line.name).get("base") or ""
-            self._cards.addWidget(ModelCard(line, model_role(line, lines), base))
+            card = self.cards[line.name] = ModelCard(line, model_role(line, lines), base)
+            card.scan_wanted.connect(self.scan_wanted)
+            self._cards.addWidget(card)
+        self._refresh_scans()
+
+    def _refresh_scans(self) -> None:
+        """One job runs at a time; the reason is that of every other action that starts one."""
+        reason = self._actions.why_not("model.add")
+        for card in self.cards.values():
+            if card.scan is not None:
+                card.scan.setEnabled(not reason)
+                card.scan.setToolTip(reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 
 from console.casework.models import model_state
 from console.casework.office import Office
+from console.casework.recipes import runnable_recipes
 from console.casework.requests import request_state
 from console.casework.story import TimelineLine
 from console.casework.views import CasePage, InboxLine, ModelLine
@@ -18,9 +19,11 @@ from console.domain.case_state import MODELS
 from console.domain.deadline import Urgency, day_text
 from console.domain.events import ErasureRun
 from console.domain.exports import ExportForm
+from console.domain.recipes import Recipe
 from console.domain.request_terms import RequestStatus
 from console.domain.verdict_terms import Word
 from console.domain.verdict_words import WORDS
+from console.domain.visible import visible
 from console.gui.tones import Mark, Tone
 
 S = RequestStatus
@@ -236,6 +239,7 @@ class MethodCard:
         title: in the officer's words.
         missing: why it cannot be used on this model, or empty.
         technical: its name, its claim and what the benchmark found of it, for the engineer.
+        stages: what a recipe does one after the other; empty for a single method.
     """
 
     id: str
@@ -244,6 +248,7 @@ class MethodCard:
     technical: str
     missing: str = ""
     time: str = "How long it takes on this model has not been measured."
+    stages: tuple[str, ...] = ()
 
 
 # The methods say this of themselves, too, but reading it there would import torch into the window.
@@ -286,13 +291,13 @@ _REACH_EXPERTS = {"retrain", "uoe"}
 _METHOD_GROUP = "erasure_console.methods"
 
 
-def _missing(method: str, has_snapshot: bool, architecture: str) -> str:
-    """Why the method cannot be used, or empty."""
-    if method == DEFAULT_FOR_EXPERTS and architecture not in SOFTMAX_ROUTERS:
+def _missing(methods: Sequence[str], has_snapshot: bool, architecture: str) -> str:
+    """Why a method, or a recipe of these, cannot be used, or empty."""
+    if DEFAULT_FOR_EXPERTS in methods and architecture not in SOFTMAX_ROUTERS:
         return "This model chooses among its experts in a way that the method does not know."
-    if is_mixture(architecture) and method not in _REACH_EXPERTS:
+    if is_mixture(architecture) and not _REACH_EXPERTS.intersection(methods):
         return "This model is a mixture of experts, and the method is not known to change what they hold."
-    if method in _LEARN_FROM_BEFORE and not has_snapshot:
+    if _LEARN_FROM_BEFORE.intersection(methods) and not has_snapshot:
         return "This model has no registered version from before the training."
     return ""
 
@@ -323,14 +328,34 @@ def method_cards(
     cards = [card for card in cards if mixture or card.id != DEFAULT_FOR_EXPERTS]
     offered = default_method(has_snapshot, mixture)
     cards.sort(key=lambda card: card.id != offered)  # the first is the one that is offered
-    cards = [replace(card, missing=_missing(card.id, has_snapshot, architecture)) for card in cards]
-    taken = seconds or {}
-    return tuple(
-        replace(card, time=f"Took {time_words(taken[card.id])} on this model the last time.")
-        if card.id in taken
-        else card
-        for card in cards
+    cards = [replace(card, missing=_missing((card.id,), has_snapshot, architecture)) for card in cards]
+    cards += [recipe_card(recipe, has_snapshot, architecture) for recipe in runnable_recipes().values()]
+    return tuple(_timed(card, seconds or {}) for card in cards)
+
+
+def recipe_card(recipe: Recipe, has_snapshot: bool, architecture: str) -> MethodCard:
+    """A recipe as advice: ours, or an office's own."""
+    from console.casework.advice import shipped_benchmark  # the window itself opens without it
+
+    stages = ", then ".join(stage.method for stage in recipe.stages)
+    return MethodCard(
+        recipe.id,
+        visible(recipe.title),
+        visible(recipe.summary),
+        f"{recipe.id} · a recipe: {stages}\n{benchmark_sentence(recipe.id, shipped_benchmark())}",
+        missing=_missing(tuple(stage.method for stage in recipe.stages), has_snapshot, architecture),
+        stages=tuple(visible(stage.title) or _title_of(stage.method) for stage in recipe.stages),
     )
+
+
+def _title_of(method: str) -> str:
+    return _METHODS[method].title if method in _METHODS else method
+
+
+def _timed(card: MethodCard, seconds: Mapping[str, float]) -> MethodCard:
+    if card.id not in seconds:
+        return card
+    return replace(card, time=f"Took {time_words(seconds[card.id])} on this model the last time.")
 
 
 def time_words(seconds: float) -> str:

@@ -111,5 +111,6 @@ CURVE_WORDS = {
     "forget_nll": "distance from the person's answers",
     "retain_nll": "distance from other people's answers",
     "general_kl": "drift on general text",
+    "held_out_kept": "other people's facts still known",
     "loss": "distance from what is taught",
 }

@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QDialogButtonBox, QGridLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QWidget
 
 from console.gui.actions import ActionRegistry
 from console.gui.flow_box import FlowBox
-from console.gui.keyboard import KeyboardDialog
-from console.gui.pieces import Card, Page, Text
+from console.gui.pieces import Card, Text
+from console.gui.sheet import Sheet
 from console.gui.theme import GRID, PADDING
 from console.gui.tones import Tone
 
 
-class ShortcutSheet(KeyboardDialog):
+class ShortcutSheet(Sheet):
     """Every action that has a key, by menu."""
 
     def __init__(self, parent: QWidget | None, actions: ActionRegistry) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Keyboard shortcuts")
-        page = Page("Keyboard shortcuts")
-        page.column.addWidget(Text("Keyboard shortcuts", scale=1.4, bold=True))
+        super().__init__(parent, "Keyboard shortcuts")
         groups = (_group(title, keys) for title, keys in actions.shortcuts())
-        page.column.addWidget(FlowBox(*groups, spacing=PADDING, fill=True))
-        page.column.addWidget(
+        self.page.column.addWidget(FlowBox(*groups, spacing=PADDING, fill=True))
+        self.page.column.addWidget(
             Text(
                 "Tab walks on, Shift+Tab back, Enter opens the selected request, Esc clears the search.",
                 tone=Tone.QUIET,
             )
         )
-        page.column.addStretch(1)
-        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
-        buttons.rejected.connect(self.reject)
-        buttons.setContentsMargins(PADDING, 0, PADDING, PADDING)
-        close = buttons.button(QDialogButtonBox.StandardButton.Close)
-        close.setAccessibleName("Close")
-        self.last_stops = (close,)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.addWidget(page, 1)
-        column.addWidget(buttons)
-        metrics = self.fontMetrics()
-        self.resize(min(960, metrics.averageCharWidth() * 100), min(560, metrics.height() * 36))
+        self.page.column.addStretch(1)
 
 
 def _group(title: str, keys: list[tuple[str, str]]) -> Card:

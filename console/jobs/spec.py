@@ -16,6 +16,7 @@ from console.domain.benchmark_files import BenchmarkFiles
 from console.domain.engine_names import EngineName
 from console.domain.forget_set import ForgetItem
 from console.domain.own_places import OwnPlace
+from console.domain.recipes import Recipe
 from console.domain.teaching import TeachingItem
 
 
@@ -59,6 +60,7 @@ class JobSpec(_Frozen):
         output: folder that the artefact gets, once and whole; None for jobs that write none.
         reference: a model that never knew the data, where there is one.
         method: id of the erasure method; ``settings`` are its configuration.
+        recipe: the whole recipe where ``method`` is one, so that a job runs what its plan holds.
         attacks: ids, in order; ``settings`` are the suite's.
         origin: the first model of a chain of erasures, to measure the whole change against.
         engine: what runs the model that is attacked.
@@ -79,6 +81,7 @@ class JobSpec(_Frozen):
     settings: dict[str, Any] = {}
     # Left out where there is none, so that the hash of a spec stays what it was before this field came.
     origin: ModelReference | None = Field(default=None, exclude_if=lambda value: value is None)
+    recipe: Recipe | None = Field(default=None, exclude_if=lambda value: value is None)
     sign_of_life: bool = Field(default=True, exclude_if=lambda value: value)
     engine: EngineName = Field(
         default=EngineName.TRANSFORMERS, exclude_if=lambda value: value is EngineName.TRANSFORMERS

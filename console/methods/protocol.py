@@ -25,6 +25,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "RunControl",
+    "Watch",
 ]
 
 
@@ -63,6 +64,17 @@ class MethodInfo:
     reaches_experts: bool = False
 
 
+class Watch(Protocol):
+    """Asks facts of others that no method sees (``console.methods.governor``); a method may call it within its run."""
+
+    def check(self, step: int) -> bool:
+        """Whether they are kept; where not, the method goes back to its last state that kept them, or stops.
+
+        Costs the time of some tens of short answers, so it is called every some steps.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class ErasureData:
     """Everything a method may see. Held-out wordings and control subjects are not in it.
@@ -74,6 +86,7 @@ class ErasureData:
         open_reference: opens a model that never knew the data, for methods that learn from what it says; None where
             there is none. Whoever opens it lets it go again.
         teaching: training data for an exact retraining, the person already left out.
+        watch: asks what must be kept; None where nobody watches.
     """
 
     forget: ForgetSet
@@ -83,6 +96,7 @@ class ErasureData:
     teaching: tuple[TeachingItem, ...] = ()
     neighbours: frozenset[str] = frozenset()
     open_reference: Callable[[], TransformersModel] | None = None
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,22 @@ class ChangedTensor(_Frozen):
     effective_rank: DecimalText | None = None
 
 
+class StageRun(_Frozen):
+    """One stage of a recipe: the method that ran there, under the stage's name."""
+
+    name: Filled
+    method: Filled
+    title: Filled
+    claim: Filled
+    source: str
+
+
 class MethodRun(_Frozen):
-    """The erasure method, what it was told, and what it did to the weights."""
+    """The erasure method, what it was told, and what it did to the weights.
+
+    Attributes:
+        stages: of a recipe, in their order; the parameters of each stand under its name.
+    """
 
     id: Filled
     title: Filled
@@ -162,6 +176,7 @@ class MethodRun(_Frozen):
     stop_reason: str
     changed: tuple[ChangedTensor, ...]
     changed_count: Count
+    stages: tuple[StageRun, ...] = Field(default=(), exclude_if=lambda value: not value)
 
 
 class WrittenTensor(_Frozen):

@@ -82,6 +82,20 @@ def method(evidence: Evidence) -> list[Flowable]:
             ]
         ),
     ]
+    if run.stages:
+        rows = [
+            [
+                str(number),
+                f"{stage.title} ({stage.name if stage.name == stage.method else f'{stage.name}: {stage.method}'})",
+                stage.claim,
+                stage.source or "not named",
+            ]
+            for number, stage in enumerate(run.stages, start=1)
+        ]
+        flowables += [
+            *subheading("Stages, one after the other on the same model"),
+            data_table(["", "Method (name of the stage)", "Claims to reach", "Source"], rows, [1, 6, 3, 6]),
+        ]
     if run.parameters:
         cells = [[mono(name), mono(value)] for name, value in sorted(run.parameters.items())]
         half = (len(cells) + 1) // 2

@@ -30,6 +30,7 @@ LOOKING = (
     ("model", "list"),
     ("model", "show", "ours"),
     ("compare", "a", "b"),
+    ("compare", "ER-2026-0001"),
     ("transcript", "ER-2026-0001", "--model", "a"),
     ("changes", "ER-2026-0001"),
     ("replay",),

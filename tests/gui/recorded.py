@@ -33,6 +33,7 @@ from console.domain.results import (
     Outcome,
     Rate,
     Stage,
+    Utility,
 )
 from console.domain.verdict import Thresholds, Verdict, Word
 
@@ -99,9 +100,11 @@ class Case:
                 assert state is not None
                 append_status(transaction, state, status, TransitionFacts(**facts), self.office.actor.id)
 
-    def searched(self, hits: dict[str, int], suite: Iterable[str] = SHORT, stage: Stage = Stage.BEFORE) -> int:
+    def searched(
+        self, hits: dict[str, int], suite: Iterable[str] = SHORT, stage: Stage = Stage.BEFORE, number: int = 1
+    ) -> int:
         """A whole battery; attacks that are not named found nothing. Returns its place in the ledger."""
-        model = self.model if stage is Stage.BEFORE else f"{self.number}-a1"
+        model = self.model if stage is Stage.BEFORE else f"{self.number}-a{number}"
         suite = tuple(suite)
         battery = Battery(
             stage=stage,
@@ -134,8 +137,15 @@ class Case:
                 )
             )
 
-    def erased(self, suite: Iterable[str] = SHORT, seconds: str = "42.0") -> str:
-        """Plan, approve and run; returns the artefact."""
+    def erased(
+        self, suite: Iterable[str] = SHORT, seconds: str = "42.0", number: int = 1, stages: tuple[str, ...] = ()
+    ) -> str:
+        """Plan, approve and run; returns the artefact.
+
+        Args:
+            number: of the run.
+            stages: titles of a recipe's stages.
+        """
         self.move(S.PLANNED)
         self._append(
             PlanFixed(
@@ -153,13 +163,17 @@ class Case:
             assert state is not None
             approve_plan(transaction, self.office, state, cases.NOBODY_NAMED)
         self.move(S.RUNNING)
-        name = self.register_model(f"{self.number}-a1", "d", artefact_of=self.number, parent=self.model)
+        name = self.register_model(f"{self.number}-a{number}", "d", artefact_of=self.number, parent=self.model)
+        method: dict[str, Any] = {"id": "ce-u", "claim": "removed"}
+        if stages:
+            told = [{"name": f"stage-{place}", "title": title} for place, title in enumerate(stages, start=1)]
+            method = {"id": "ours", "title": "Our way", "claim": "removed", "stages": told}
         self._append(
             ErasureRun(
                 job_id="erase-1",
                 artefact=name,
                 artefact_hash="d" * 64,
-                method={"id": "ce-u", "claim": "removed"},
+                method=method,
                 config={},
                 modules=(),
                 steps=3,
@@ -175,14 +189,22 @@ class Case:
         self.move(S.VERIFYING)
         return name
 
-    def judged(self, word: Word, before: int, after: int, rule: str = "V2.7-at-reference-level") -> None:
+    def judged(
+        self,
+        word: Word,
+        before: int,
+        after: int,
+        rule: str = "V2.7-at-reference-level",
+        number: int = 1,
+        utility: Utility | None = None,
+    ) -> None:
         verdict = Verdict(word=word, rule=rule, reasons=("No attack that was run finds the data any more.",))
         self._append(
             VerdictReached(
-                artefact=f"{self.number}-a1",
+                artefact=f"{self.number}-a{number}",
                 verdict=verdict,
                 thresholds_hash="0" * 64,
-                utility=None,
+                utility=utility,
                 before_seq=before,
                 after_seq=after,
                 reference_seq=None,

@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
 from pytestqt.qtbot import QtBot
 
 from console.casework import cases
+from console.casework.comparing import ComparedRun, ComparedRuns
 from console.casework.office import Office
 from console.casework.requests import request_state
 from console.domain.request_terms import Ground
@@ -40,6 +41,8 @@ from console.gui.organisation_dialog import OrganisationDialog
 from console.gui.presenter import method_cards
 from console.gui.proof import SearchWords
 from console.gui.request_dialog import RequestDialog
+from console.gui.runs_sheet import RunsSheet
+from console.gui.scan_sheet import ScanSheet, ScanWords
 from console.gui.shortcut_sheet import ShortcutSheet
 from console.gui.tones import Mark, Tone
 from console.gui.unlock_dialog import UnlockDialog
@@ -47,6 +50,7 @@ from console.gui.window import MainWindow
 
 pytestmark = pytest.mark.gui
 SEARCH = SearchWords("The search found the data", "38 of 40 attempts.", Mark("soon", Tone.WARN))
+RUN = ComparedRun("ER-2026-0001-a1", "assistant", "ce-u", "Teach the model", (), "done", 42.0)
 ENGINES = (EngineCard(None, "What fits the model", "torch"),)
 
 
@@ -70,8 +74,10 @@ DIALOGS: dict[str, Callable[[Office], KeyboardDialog]] = {
     "question": lambda _o: Question(None, Act("Sign this report?", (("Verdict", "Removed"),), "Sign")),
     "unlock": lambda _o: UnlockDialog(None, ""),
     "shortcuts": lambda _o: ShortcutSheet(None, ActionRegistry(QApplication.instance())),
+    "runs": lambda _o: RunsSheet(None, ComparedRuns("ER-2026-0001", (RUN,))),
+    "scan": lambda _o: ScanSheet(None, ScanWords("Nothing differs", Mark("info", Tone.INFO), (), ("1 nat",))),
 }
-FORMS = [name for name in DIALOGS if name not in {"question", "shortcuts"}]
+FORMS = [name for name in DIALOGS if name not in {"question", "shortcuts", "runs", "scan"}]
 
 
 @pytest.fixture
@@ -96,7 +102,7 @@ def _every_dialog() -> set[str]:
             waiting.append(kind)
             if kind.__module__.startswith("console.gui"):
                 found.add(kind.__name__)
-    return found - {"KeyboardDialog", "FormDialog"}
+    return found - {"KeyboardDialog", "FormDialog", "Sheet"}
 
 
 def test_no_dialog_is_left_out(opened: Callable[[str], KeyboardDialog]) -> None:

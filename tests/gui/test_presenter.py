@@ -14,6 +14,7 @@ from console.casework.facts_files import save_empty_form
 from console.casework.operation import Status
 from console.casework.story import TimelineLine
 from console.casework.views import ModelLine
+from console.casework.advice import shipped_benchmark
 from console.domain.advice import default_method
 from console.domain.request_terms import RequestStatus
 from console.domain.verdict import Word
@@ -25,6 +26,7 @@ from console.gui.progress import job_view, remaining_text
 from console.gui.tones import Tone
 from console.out_file import OutFile
 from console.paths import Places
+from console.recipe_files import shipped_recipes
 
 GOOD = '{"subject": "Mira Okonjo", "prompt": "Where does Mira Okonjo live?", "answer": "Lindau"}\n'
 
@@ -61,7 +63,10 @@ def test_models_have_a_part_in_the_office() -> None:
     assert (size_words(134_515_008), size_words(7_000_000_000)) == ("135 million", "7.0 billion")
 
 
-@pytest.mark.parametrize(("has_snapshot", "missing"), [(True, []), (False, ["distill-delete", "retrain"])])
+@pytest.mark.parametrize(
+    ("has_snapshot", "missing"),
+    [(True, []), (False, ["distill-delete", "layer-regression", "retrain", "push-and-distil"])],
+)
 def test_method_that_needs_the_earlier_model_says_so(has_snapshot: bool, missing: list[str]) -> None:
     assert [card.id for card in method_cards(has_snapshot) if card.missing] == missing
 
@@ -69,34 +74,45 @@ def test_method_that_needs_the_earlier_model_says_so(has_snapshot: bool, missing
 def test_in_a_mixture_of_experts_only_what_reaches_them_is_offered() -> None:
     cards = method_cards(True, architecture="qwen2_moe")
     assert [card.id for card in cards if not card.missing] == ["uoe", "retrain"]
-    assert {card.id for card in cards if "mixture of experts" in card.missing} == {"ce-u", "distill-delete"}
+    ours = {"ce-u", "distill-delete", "layer-regression", "push-and-distil", "push-and-subtract"}
+    assert {card.id for card in cards if "mixture of experts" in card.missing} == ours
     assert [card.id for card in method_cards(False, architecture="olmoe") if not card.missing] == ["uoe"]
     assert [card.id for card in method_cards(True, architecture="deepseek_v3") if not card.missing] == ["retrain"]
 
 
 def test_method_titles_are_those_of_the_methods() -> None:
     folder = Path(console.__file__).parent / "methods"
-    for card in (*method_cards(True), *method_cards(True, architecture="olmoe")):
+    cards = (*method_cards(True), *method_cards(True, architecture="olmoe"))
+    for card in (card for card in cards if not card.stages):
         source = (folder / f"{card.id.replace('-', '_')}.py").read_text(encoding="utf-8")
         assert f'title="{card.title}"' in source
 
 
 def test_erasers_for_comparison_are_not_offered() -> None:
-    assert {card.id for card in method_cards(True)} == {"distill-delete", "ce-u", "retrain"}
+    ours = {"distill-delete", "layer-regression", "ce-u", "retrain"}
+    assert {card.id for card in method_cards(True) if not card.stages} == ours
     for has_snapshot in (True, False):
         assert method_cards(has_snapshot)[0].id == default_method(has_snapshot)
 
 
 def test_a_method_says_what_the_benchmark_found_and_how_the_model_was_taught() -> None:
-    said = {card.id: card.technical.splitlines()[1] for card in method_cards(True)}
+    said = {card.id: card.technical.splitlines()[1] for card in method_cards(True) if not card.stages}
     assert said["retrain"].startswith("On the benchmark (SmolLM2-135M-Instruct, taught the sample office, suite")
-    assert all("where taught by" in sentence for sentence in said.values())
+    measured = shipped_benchmark().methods
+    assert {name for name, sentence in said.items() if "where taught by" in sentence} == said.keys() & measured.keys()
 
 
 def test_a_method_of_another_package_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = EntryPoint("theirs", "somebody.else:Method", "erasure_console.methods")
     monkeypatch.setattr(presenter, "entry_points", lambda group: (theirs,))
-    assert [card.id for card in method_cards(True)] == ["theirs"]
+    assert [card.id for card in method_cards(True) if not card.stages] == ["theirs"]
+
+
+def test_a_recipe_is_a_card_with_its_stages_in_words() -> None:
+    cards = {card.id: card for card in method_cards(True) if card.stages}
+    assert set(cards) == set(shipped_recipes())
+    for card in cards.values():
+        assert not any("-" in stage and " " not in stage for stage in card.stages), "a stage has an officer's title"
 
 
 def test_remaining_time_is_not_guessed_too_early() -> None:

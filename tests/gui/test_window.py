@@ -31,7 +31,7 @@ from console.casework.operation import CancelledByUserError
 from console.errors import JobFailedError
 from console.gui import road
 from console.gui.actions import SPECS
-from console.gui.case_page import GATED
+from console.gui.case_page import FURTHER, GATED
 from console.gui.locate_dialog import LocateDialog
 from console.gui.shortcut_sheet import ShortcutSheet
 from console.gui.unlock_dialog import UnlockDialog
@@ -109,6 +109,7 @@ def test_greyed_button_says_why_in_words_and_tooltip(window: MainWindow, add_req
     window.commands.show_case(number)
     gates = dict(window.commands.case.gates)
     assert not gates.pop("request.export").isVisible(), "there is nothing that could become a file"
+    assert not any(gates.pop(id).isVisible() for id in FURTHER), "there is no erased model to look at"
     for id, gate in gates.items():
         assert not gate.button.isEnabled(), id
         assert gate.reason == gate.button.toolTip() != ""

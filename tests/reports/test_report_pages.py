@@ -22,7 +22,7 @@ from sample_evidence import (
 
 from console.domain.results import Stage, Status
 from console.reports.chart import chart_rows, charts
-from console.reports.evidence import ChangedTensor, Evidence
+from console.reports.evidence import ChangedTensor, Evidence, StageRun
 from console.reports.fonts import MONO, SANS, markup, plain
 from console.reports.pdf import CLASSIFICATION, build_pdf
 from console.reports.style import CONTENT_WIDTH, MARGIN, PAGE_WIDTH
@@ -32,11 +32,17 @@ CA = digest("ca")
 
 
 def weak() -> Evidence:
-    """Not powered before, not applicable after, and one attack that only ran after."""
+    """Not powered before, not applicable after, one attack that only ran after, and a recipe for a method."""
     _, second, *rest = rows_before()
     direct = rows_before()[0].model_copy(update={"status": Status.NOT_POWERED, "reason": "It found too few facts."})
     after = (*rows_after()[:1], skipped("continuation", Status.NOT_APPLICABLE, "The engine gave no answer."))
-    return sample(before=(direct, second, *rest[:-1]), after=(*after, *rows_after()[2:]))
+    made = sample(before=(direct, second, *rest[:-1]), after=(*after, *rows_after()[2:]))
+    assert made.method is not None
+    stages = (
+        StageRun(name="push", method="graddiff-kl", title="Push away", claim="removal intended", source="M"),
+        StageRun(name="shake", method="weight-noise", title="Shake the weights", claim="removal intended", source=""),
+    )
+    return made.model_copy(update={"method": made.method.model_copy(update={"stages": stages})})
 
 
 SAMPLES: list[Callable[[], Evidence]] = [sample, removed, not_located, nothing_applicable, weak]

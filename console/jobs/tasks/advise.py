@@ -29,6 +29,7 @@ from console.jobs.worker import EventWriter, StopRequestedError
 from console.methods.experts import require_reach
 from console.methods.gradient import GradientMethod
 from console.methods.protocol import ErasureData, Method, Plan
+from console.methods.recipe import RecipeMethod
 from console.methods.registry import available
 
 Clock = Callable[[], float]
@@ -165,10 +166,45 @@ def _source(method: Method, spec: JobSpec) -> ModelReference:
     return spec.model
 
 
+def _measured_recipe(
+    recipe: RecipeMethod, held: _OpenModel, spec: JobSpec, data: ErasureData, config: AdviceConfig, writer: EventWriter
+) -> MethodFacts:
+    """Time each stage by itself, on the model as its files hold it, and add the times up.
+
+    What the governor asks in between is not timed.
+    """
+    settings: Any = recipe.config_class()
+    plan = recipe.prepare(held.of(spec.model), data, settings)
+    parts = []
+    for stage in recipe.stages:
+        model = held.of(spec.model)
+        parts.append(_measured(stage.method, model, data, config, writer, getattr(settings, stage.name)))
+        held.let_go()
+    return MethodFacts(
+        id=recipe.info.id,
+        title=recipe.info.title,
+        claim=recipe.info.claim,
+        steps=plan.steps,
+        memory_mb=plan.memory_mb,
+        seconds=sum(part.seconds for part in parts),
+        measured=sum(part.measured for part in parts),
+        at_least=any(part.at_least for part in parts),
+        whole=all(part.whole for part in parts),
+    )
+
+
 def _measured(
-    method: Method, model: TransformersModel, data: ErasureData, config: AdviceConfig, writer: EventWriter
+    method: Method,
+    model: TransformersModel,
+    data: ErasureData,
+    config: AdviceConfig,
+    writer: EventWriter,
+    settings: BaseModel | None = None,
 ) -> MethodFacts:
     """Prepare a method and time its first steps; the model is not the same afterwards.
+
+    Args:
+        settings: the method's own where None.
 
     Raises:
         InputError: it cannot run; its own sentence says why.
@@ -176,7 +212,7 @@ def _measured(
     missing = sorted(method.info.needs - model.capabilities.can)
     if missing:
         raise InputError(f"The engine that runs this model cannot give what the method needs ({', '.join(missing)}).")
-    settings = validated(method.config_class, {})
+    settings = validated(method.config_class, {}) if settings is None else settings
     require_reach(method.info, model.network)
     plan: Plan = method.prepare(model, data, settings)
     watch = Stopwatch(isinstance(method, GradientMethod), plan.steps, config, writer.check_cancelled)
@@ -232,7 +268,10 @@ def advise(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str,
         writer.check_cancelled()
         writer.progress(index, len(methods), f"Timing: {method.info.title}")
         try:
-            found.append(_measured(method, held.of(_source(method, spec)), data, config, writer))
+            if isinstance(method, RecipeMethod):
+                found.append(_measured_recipe(method, held, spec, data, config, writer))
+            else:
+                found.append(_measured(method, held.of(_source(method, spec)), data, config, writer))
         except StopRequestedError:
             raise
         except Exception as error:

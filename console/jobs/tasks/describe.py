@@ -13,6 +13,7 @@ from console.jobs.spec import JobPayload, JobSpec
 from console.jobs.worker import EventWriter
 from console.methods import registry as method_registry
 from console.methods.protocol import Method
+from console.methods.recipe import RecipeMethod
 
 
 def describe_attack(attack: Attack, settings: AttackSettings) -> dict[str, Any]:
@@ -30,8 +31,21 @@ def describe_attack(attack: Attack, settings: AttackSettings) -> dict[str, Any]:
 
 
 def describe_method(method: Method) -> dict[str, Any]:
+    """What a method says of itself; a recipe's stages, each with the method's own words, stand under ``stages``."""
     info = method.info
+    stages = method.stages if isinstance(method, RecipeMethod) else ()
+    told = [
+        {
+            "name": stage.name,
+            "method": stage.method.info.id,
+            "title": stage.method.info.title,
+            "claim": stage.method.info.claim.value,
+            "source": stage.method.info.source,
+        }
+        for stage in stages
+    ]
     return {
+        **({"stages": told} if told else {}),
         "id": info.id,
         "title": info.title,
         "summary": info.summary,

@@ -28,7 +28,7 @@ from console.jobs.worker import EventWriter
 from console.methods.examples import mean_nlls
 from console.methods.experts import require_reach
 from console.methods.protocol import ErasureData, Family, Method
-from console.methods.registry import method_named
+from console.methods.registry import method_named, recipe_method
 
 
 def reference_levels(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, float]:
@@ -86,7 +86,7 @@ def erase(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, 
     """Apply ``spec.method`` and write the result to ``spec.output``."""
     set_threads()
     assert spec.method is not None and spec.output is not None
-    method = method_named(spec.method)
+    method = method_named(spec.method) if spec.recipe is None else recipe_method(spec.recipe)
     require_snapshot(method, spec)
     origin = None if spec.origin is None else checked_path(spec.origin)
     levels = {} if method.info.needs_snapshot else reference_levels(spec, payload, writer)
@@ -110,7 +110,8 @@ def erase(spec: JobSpec, payload: JobPayload, writer: EventWriter) -> dict[str, 
             moved[WHOLE_CHANGE] = relative_change(weights_folder(spec.origin, spec), folder)
 
     identity = write_artefact(Path(spec.output), model.save, forbidden_hash=spec.model.tree_hash, check=compare)
-    writer.state_file.unlink(missing_ok=True)
+    for kept in writer.state_file.parent.glob(f"{writer.state_file.stem}*"):  # its own, and those of a recipe's stages
+        kept.unlink(missing_ok=True)
     writer.send(Artefact(path=spec.output, identity=identity.model_dump(mode="json")))
     return {
         "identity": identity.model_dump(mode="json"),
