@@ -12,7 +12,7 @@ from PySide6.QtGui import QDesktopServices
 from console.casework import cases, exporting
 from console.casework.batteries import stopped_suite
 from console.casework.models import model_state
-from console.casework.requests import accept_deadline
+from console.casework.requests import accept_deadline, forget_items
 from console.casework.sequence import remaining_knowledge
 from console.casework.views import models
 from console.domain.deadline import day_text
@@ -151,6 +151,7 @@ class CaseCommands(QObject):
         office = self._desk.office
         knowledge = remaining_knowledge(office, model_state(office, model))
         suite = stopped_suite(office, number, knowledge) or STANDARD.name
+        facts = len(forget_items(office, number))
         open_choice = page.models if len(page.models) > 1 and not page.attacks else (model,)
         self._open(
             "locate",
@@ -161,7 +162,7 @@ class CaseCommands(QObject):
                 suite,
                 lambda model: engine_cards(office, model),
                 lambda model, suite, engine: self._locate(number, model, suite, engine),
-                lambda model, suite: reach_words(*cases.best_word(office, number, model, suite)),
+                lambda model, suite: reach_words(*cases.best_word(office, facts, model, suite)),
             ),
         )
 
