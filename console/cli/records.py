@@ -148,14 +148,15 @@ def _listing(kind: str, as_json: bool, data_dir: Path | None) -> None:
     def words() -> None:
         for entry in found:
             about = entry.get("summary") or entry["definition"]
-            say(f"{entry['id']:<18} {entry['title']}\n{'':<18} {about}\n")
+            tried = f"\n{'':<18} {entry['benchmark']}" if "benchmark" in entry else ""
+            say(f"{entry['id']:<18} {entry['title']}\n{'':<18} {about}{tried}\n")
 
     session.show(found, words)
 
 
 @app.command()
 def methods(as_json: Json = False, data_dir: DataDir = None) -> None:
-    """The erasure methods, with their settings."""
+    """The erasure methods, with their settings and what a benchmark found of them."""
     _listing("methods", as_json, data_dir)
 
 

@@ -10,6 +10,7 @@ from PySide6.QtCore import QObject, QUrl
 from PySide6.QtGui import QDesktopServices
 
 from console.casework import cases, exporting
+from console.casework.advice import office_benchmark
 from console.casework.batteries import stopped_suite
 from console.casework.models import model_state
 from console.casework.requests import accept_deadline, forget_items
@@ -201,7 +202,7 @@ class CaseCommands(QObject):
                 lambda result: self._erased(number, result),
             )
 
-        cards = method_cards(snapshot, measured_seconds(office, model))
+        cards = method_cards(snapshot, measured_seconds(office, model), office_benchmark(office.places))
         self._open(
             "erase", lambda: EraseDialog(self._window, model, cards, search_words(page), cases.NOBODY_NAMED, start)
         )

@@ -13,7 +13,7 @@ from console.casework.office import Office
 from console.casework.requests import request_state
 from console.casework.story import TimelineLine
 from console.casework.views import CasePage, InboxLine, ModelLine
-from console.domain.advice import benchmark_sentence, default_method
+from console.domain.advice import MethodBenchmark, benchmark_sentence, default_method
 from console.domain.case_state import MODELS
 from console.domain.deadline import Urgency, day_text
 from console.domain.events import ErasureRun
@@ -273,17 +273,20 @@ _LEARN_FROM_BEFORE = {"distill-delete", "retrain"}
 _METHOD_GROUP = "erasure_console.methods"
 
 
-def method_cards(has_snapshot: bool, seconds: Mapping[str, float] | None = None) -> tuple[MethodCard, ...]:
+def method_cards(
+    has_snapshot: bool, seconds: Mapping[str, float] | None = None, benchmark: MethodBenchmark | None = None
+) -> tuple[MethodCard, ...]:
     """The methods that an officer may choose: ours that are advised, and those of other packages.
 
     Args:
         seconds: how long the last run of a method took on this model, by method.
+        benchmark: the office's; the shipped one else.
 
     Our other methods are for comparison or for the engineer, who gets advice and settings on the command line.
     """
     from console.casework.advice import shipped_benchmark  # the window itself opens without it
 
-    benchmark = shipped_benchmark()
+    known = benchmark or shipped_benchmark()
     installed = {entry.name: entry.value for entry in entry_points(group=_METHOD_GROUP)}
     cards = [card for name, card in _METHODS.items() if name in installed]
     cards += [
@@ -291,7 +294,7 @@ def method_cards(has_snapshot: bool, seconds: Mapping[str, float] | None = None)
         for name, place in sorted(installed.items())
         if not place.startswith("console.methods.")
     ]
-    cards = [replace(card, technical=f"{card.technical}\n{benchmark_sentence(card.id, benchmark)}") for card in cards]
+    cards = [replace(card, technical=f"{card.technical}\n{benchmark_sentence(card.id, known)}") for card in cards]
     cards.sort(key=lambda card: card.id != default_method(has_snapshot))  # the first is the one that is offered
     missing = "This model has no registered version from before the training."
     cards = [
