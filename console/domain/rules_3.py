@@ -157,8 +157,10 @@ def _confirmed(look: _Look, fact: int) -> bool:
 
 def _names(look: _Look, count: FactCount) -> bool:
     """Whether a fact is read at so many of its places, and those of nobody else, that luck does not explain it."""
+    if not count.hits or look.outcome.chance is not None:
+        return False
     strangers = _unknowing(look.outcome, look.reference)
-    if strangers is None or look.outcome.chance is not None:
+    if strangers is None:
         return False
     same = look.same_facts.get(count.fact)
     if same is not None and 2 * same.rate.share > count.rate.share:
