@@ -79,6 +79,11 @@ class Places:
         return self.data / "reports"
 
     @property
+    def method_benchmark(self) -> Path:
+        """The office's own benchmark of methods, where somebody took one for advice."""
+        return self.data / "method-benchmark.json"
+
+    @property
     def own_names(self) -> tuple[str, ...]:
         """How the names of the files begin that the office lives on; a journal or a lock has more behind it."""
         return (self.ledger.name, self.head_mark.name, self.passphrase_file.name)

@@ -2,33 +2,78 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from console.atomic_file import write_atomically
 from console.casework.batteries import case_payload, snapshot_of
 from console.casework.bench import BenchResult, Line
 from console.casework.models import model_state, new_job_id, reference_to
 from console.casework.office import Office
 from console.casework.operation import Job, UseCase
 from console.casework.sequence import remaining_knowledge
-from console.domain.advice import Advice, BenchmarkedMethod, MethodBenchmark, MethodFacts, worst
+from console.casework.text_files import read_text_file
+from console.domain.advice import Advice, BenchmarkedMethod, MethodBenchmark, MethodFacts, best, worst
 from console.domain.advice import advise as ordered
-from console.domain.bench_results import MethodLine, MethodsBench, found_names
+from console.domain.bench_results import MethodLine, MethodsBench, found_names, parse_methods_bench
 from console.domain.claims import Claim
 from console.domain.regimes import Regime
 from console.domain.results import Evidence, pooled
 from console.domain.roles import Duty
 from console.domain.verdict import Word
+from console.domain.visible import quoted
 from console.errors import InputError
 from console.jobs.spec import JobKind, JobSpec
-from console.paths import resource
+from console.paths import Places, resource
 
 
 def shipped_benchmark() -> MethodBenchmark:
     """The results of the bench of erasers that come with the product."""
     return parse_benchmark(resource("methods", "benchmark.json").read_text(encoding="utf-8"))
+
+
+def office_benchmark(places: Places) -> MethodBenchmark:
+    """What advice, listings and windows of an office read: its own benchmark where it has one, else the shipped one.
+
+    Raises:
+        InputError: its own file cannot be used.
+    """
+    return read_benchmark(places.method_benchmark) if places.method_benchmark.exists() else shipped_benchmark()
+
+
+def use_benchmark(places: Places, benchmark: MethodBenchmark | None) -> None:
+    """Take a benchmark for all advice in an office from now on; None takes the shipped one again.
+
+    Raises:
+        DiskFullError: the office's folder cannot be written.
+    """
+    if benchmark is None:
+        places.method_benchmark.unlink(missing_ok=True)
+    else:
+        write_atomically(places.method_benchmark, benchmark.model_dump_json(indent=2).encode("utf-8"), private=True)
+
+
+def read_benchmark(path: Path) -> MethodBenchmark:
+    """A results file: of ``bench methods`` on the office, or a summary as it is shipped.
+
+    Raises:
+        InputError: it is neither.
+    """
+    text = read_text_file(path).text
+    try:
+        value = json.loads(text)
+        is_summary = isinstance(value, dict) and "methods" in value
+        if not is_summary:
+            return benchmark_of_regimes(parse_methods_bench(text))
+    except ValueError as error:
+        raise InputError(
+            f"{quoted(path.name)} is no result of a bench of methods; name the file that 'bench methods --out' wrote."
+        ) from error
+    return parse_benchmark(text)
 
 
 def parse_benchmark(text: str) -> MethodBenchmark:
@@ -67,10 +112,11 @@ def _summary(lines: Sequence[Line]) -> BenchmarkedMethod:
         found_by=max(every - only for every, only in zip(found, recognised, strict=True)),
         recognised_by=max(recognised),
         seconds=round(sum(line.erase_seconds for line in lines) / len(lines), 1),
+        best=best(line.verdict.word for line in lines),
     )
 
 
-def benchmark_of_regimes(result: MethodsBench, device: str) -> MethodBenchmark:
+def benchmark_of_regimes(result: MethodsBench) -> MethodBenchmark:
     """The results file of the office's bench of methods, as it is shipped: reported people only, default settings.
 
     Raises:
@@ -91,7 +137,7 @@ def benchmark_of_regimes(result: MethodsBench, device: str) -> MethodBenchmark:
         version=1,
         model=f"{result.model}, taught the sample office",
         suite=result.settings["suite"],
-        device=device,
+        device=result.settings.get("device", ""),
         facts=sum(facts[person] for person in people),
         methods={method: _summary_of_regimes(lines) for method, lines in methods.items()},
     )
@@ -113,6 +159,7 @@ def _summary_of_regimes(lines: Sequence[MethodLine]) -> BenchmarkedMethod:
         recognised_by=max(len(only) for _, only in names),
         seconds=round(sum(line.cost.erase_seconds for line in lines if line.cost) / len(lines), 1),
         regimes={regime: worst(found) for regime, found in words.items()},
+        best=best(word for found in words.values() for word in found),
     )
 
 
@@ -130,14 +177,14 @@ def advise(
     Args:
         minutes: time at hand; methods that take longer are listed after the others.
         methods: only these; all where it is empty.
-        benchmark: instead of the shipped one.
+        benchmark: instead of the office's.
 
     Raises:
         InputError: no such request, model or method, or a time budget that is none.
     """
     office.require(Duty.PLAN)
     state = model_state(office, model)
-    known = benchmark or shipped_benchmark()
+    known = benchmark or office_benchmark(office.places)
     ordered((), known, True, minutes)  # a budget that is none is refused before minutes of work
     knowledge = remaining_knowledge(office, state)
     snapshot = snapshot_of(office, state)

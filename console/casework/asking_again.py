@@ -15,7 +15,7 @@ from console.casework.models import new_job_id, reference_to
 from console.casework.office import Office
 from console.casework.operation import Job, JobResult
 from console.domain.events import BatteryRecorded, plain
-from console.domain.results import FactCount
+from console.domain.results import FactCount, Stage
 from console.domain.roles import Duty
 from console.domain.rules_3 import FIRST_LOOK, MOST_ROUNDS, not_yet, to_ask_again
 from console.domain.verdict import Thresholds
@@ -23,6 +23,28 @@ from console.jobs.spec import JobKind, JobPayload, JobSpec
 
 AGAIN = "attempts_again"  # kind of the sealed item
 Recorded = tuple[int, BatteryRecorded]
+Wanted = Mapping[str, tuple[int, ...]]
+
+
+class Unasked:
+    """What has not been asked yet.
+
+    The seeds go by the number of draws, so asking once more gives the same answers: a fact whose draws were cut off
+    inside a thought has none afterwards either.
+    """
+
+    def __init__(self) -> None:
+        self._asked: set[tuple[Stage, int, str, int]] = set()
+
+    def of(self, stage: Stage, wanted: Wanted, draws: int) -> dict[str, tuple[int, ...]]:
+        """Those facts, by attack, that this model was not asked for with so many draws; from now on they are asked."""
+        left: dict[str, tuple[int, ...]] = {}
+        for attack, facts in wanted.items():
+            fresh = tuple(fact for fact in facts if (stage, draws, attack, fact) not in self._asked)
+            self._asked |= {(stage, draws, attack, fact) for fact in fresh}
+            if fresh:
+                left[attack] = fresh
+        return left
 
 
 def settle(
@@ -41,6 +63,7 @@ def settle(
     Args:
         before: the battery from before the erasure; None in a search, whose own battery is ``found``.
     """
+    unasked = Unasked()
     for _round in range(MOST_ROUNDS):
         again = to_ask_again(
             found[1].battery,
@@ -48,19 +71,23 @@ def settle(
             reference[1].battery if reference is not None else None,
             thresholds,
         )
-        if again.nothing:
-            break
-        found = yield from _asked(office, number, suite, knowledge, device, found, again.short, FIRST_LOOK)
-        found = yield from _asked(office, number, suite, knowledge, device, found, again.hit, thresholds.draws)
+        short = unasked.of(Stage.AFTER, again.short, FIRST_LOOK)
+        hit = unasked.of(Stage.AFTER, again.hit, thresholds.draws)
+        missing: Wanted = {}
         if reference is not None:
-            missing = not_yet(again, reference[1].battery, thresholds)
+            missing = unasked.of(Stage.REFERENCE, not_yet(again, reference[1].battery, thresholds), thresholds.draws)
+        if not (short or hit or missing):
+            break
+        found = yield from _asked(office, number, suite, knowledge, device, found, short, FIRST_LOOK)
+        found = yield from _asked(office, number, suite, knowledge, device, found, hit, thresholds.draws)
+        if reference is not None:
             reference = yield from _asked(
                 office, number, suite, knowledge, device, reference, missing, thresholds.draws
             )
     return found, reference
 
 
-def asking_again(payload: JobPayload, wanted: Mapping[str, tuple[int, ...]], draws: int) -> JobPayload:
+def asking_again(payload: JobPayload, wanted: Wanted, draws: int) -> JobPayload:
     """What the worker is told: the facts by their ids, and how many draws each."""
     items = [item.id for item in payload.forget]
     again = {attack: tuple(items[fact] for fact in facts) for attack, facts in wanted.items()}
@@ -79,7 +106,7 @@ def _asked(
     knowledge: Knowledge,
     device: str,
     recorded: Recorded,
-    wanted: Mapping[str, tuple[int, ...]],
+    wanted: Wanted,
     draws: int,
 ) -> Generator[Job, JobResult, Recorded]:
     """Fresh draws on one model, recorded beside its battery; the battery itself where nothing is wanted."""

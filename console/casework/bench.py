@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from console.casework.asking_again import asking_again, fresh_counts
+from console.casework.asking_again import Unasked, Wanted, asking_again, fresh_counts
 from console.casework.batteries import digest, payload_about, suite_named
 from console.casework.bench_jobs import BenchJobs, Say
 from console.casework.demo import rate_json, rows_json
@@ -244,20 +244,20 @@ class Trial:
 
     def _settled(self, artefact: ModelReference, found: Mapping[str, Any]) -> Battery:
         """The battery after, with fresh draws for what was hit, as a case has them."""
-        after, thresholds = self._battery(Stage.AFTER, found), Thresholds.current()
+        after, thresholds, unasked = self._battery(Stage.AFTER, found), Thresholds.current(), Unasked()
         for _round in range(MOST_ROUNDS):
             again = to_ask_again(after, self.before, self.reference, thresholds)
-            if again.nothing:
+            short = unasked.of(Stage.AFTER, again.short, FIRST_LOOK)
+            hit = unasked.of(Stage.AFTER, again.hit, thresholds.draws)
+            missing = unasked.of(Stage.REFERENCE, not_yet(again, self.reference, thresholds), thresholds.draws)
+            if not (short or hit or missing):
                 break
-            after = after.asked_again(self._again(artefact, again.short, FIRST_LOOK))
-            after = after.asked_again(self._again(artefact, again.hit, thresholds.draws))
-            missing = not_yet(again, self.reference, thresholds)
+            after = after.asked_again(self._again(artefact, short, FIRST_LOOK))
+            after = after.asked_again(self._again(artefact, hit, thresholds.draws))
             self.reference = self.reference.asked_again(self._again(self._base, missing, thresholds.draws))
         return after
 
-    def _again(
-        self, model: ModelReference, wanted: Mapping[str, tuple[int, ...]], draws: int
-    ) -> dict[str, list[FactCount]]:
+    def _again(self, model: ModelReference, wanted: Wanted, draws: int) -> dict[str, list[FactCount]]:
         if not wanted:
             return {}
         spec = self._jobs.spec(

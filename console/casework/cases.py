@@ -141,14 +141,16 @@ def _as_written(office: Office, number: str) -> tuple[str, ...]:
     )
 
 
-def best_word(office: Office, number: str, model: str, suite_name: str) -> tuple[Word, str]:
-    """The best word that this search of this model can lead to, and why; told before anything runs.
+def best_word(office: Office, facts: int, model: str, suite_name: str) -> tuple[Word, str]:
+    """The best word that a search of this model can lead to, and why; told before anything runs.
+
+    Args:
+        facts: facts and passages of the request.
 
     Raises:
-        InputError: no such request, model or suite.
+        InputError: no such model or suite.
     """
     state = model_state(office, model)
-    facts = len(forget_items(office, number))
     return within_reach(suite_named(suite_name).may_remove, facts, snapshot_of(office, state) is not None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,10 @@ def advise(
     model: Annotated[str, typer.Option("--model")],
     minutes: Annotated[float | None, typer.Option("--minutes", help="Time at hand for the erasure.")] = None,
     method: Annotated[list[str] | None, typer.Option("--method", help="May be repeated; all known ones else.")] = None,
+    benchmark: Annotated[
+        Path | None,
+        typer.Option("--benchmark", help="Your own result of 'bench methods'; the office's benchmark else."),
+    ] = None,
     device: DeviceOption = "auto",
     as_json: Json = False,
     data_dir: DataDir = None,
@@ -28,9 +33,10 @@ def advise(
     from console.domain.advice import Advice
 
     session = open_session(as_json, data_dir)
+    own = None if benchmark is None else advice.read_benchmark(benchmark)
     with session.office() as office:
         given: Advice
-        given, _ = session.run(office, advice.advise(office, number, model, minutes, method or (), device))
+        given, _ = session.run(office, advice.advise(office, number, model, minutes, method or (), device, own))
 
     def words() -> None:
         for place, one in enumerate(given.methods, start=1):

@@ -18,9 +18,11 @@ from console.cli.session import (
     named_out,
     open_session,
     parse_settings,
+    rows,
     write_json,
 )
 from console.cli.speaking import say, step_teller
+from console.errors import InputError
 
 if TYPE_CHECKING:
     from console.casework.bench import BenchResult
@@ -192,6 +194,27 @@ def methods(
     if picture is not None:
         write_plot(result, picture)
     session.show(value, lambda: say(regimes_table(result) if on == "office" else methods_table(result)))
+
+
+@app.command("use")
+def use(
+    result: Annotated[Path | None, typer.Argument(metavar="FILE", help="What 'bench methods --out' wrote.")] = None,
+    shipped: Annotated[bool, typer.Option("--shipped", help="Take the benchmark of this installation again.")] = False,
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Let advice, 'methods' and the window of this office read your own bench of methods."""
+    from console.casework import advice
+
+    session = open_session(as_json, data_dir)
+    if (result is None) is not shipped:
+        raise InputError("Name one of the two: the file of a bench of methods, or --shipped.")
+    known = advice.shipped_benchmark() if result is None else advice.read_benchmark(result)
+    advice.use_benchmark(session.places, None if result is None else known)
+    value = {"model": known.model, "suite": known.suite, "methods": sorted(known.methods)}
+    session.show(
+        value, lambda: rows({"Model": known.model, "Suite": known.suite, "Methods": ", ".join(value["methods"])})
+    )
 
 
 def unfinished(out: Path) -> MethodsBench | None:

@@ -69,10 +69,11 @@ def locate(
     """
     from console.casework import cases
     from console.casework.demo import battery_json
+    from console.casework.requests import forget_items
 
     session = open_session(as_json, data_dir)
     with session.office() as office:
-        word, why = cases.best_word(office, number, model, suite)
+        word, why = cases.best_word(office, len(forget_items(office, number)), model, suite)
         if not as_json:
             say_beside(f"The best word that an erasure can reach by this search is “{word.value}”: {why}")
         searching = cases.locate(office, number, model, device, suite, helper, repeats, engine, answer_tokens)

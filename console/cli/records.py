@@ -148,7 +148,8 @@ def _listing(kind: str, as_json: bool, data_dir: Path | None) -> None:
     def words() -> None:
         for entry in found:
             about = entry.get("summary") or entry["definition"]
-            say(f"{entry['id']:<18} {entry['title']}\n{'':<18} {about}\n")
+            tried = f"\n{'':<18} {entry['benchmark']}" if "benchmark" in entry else ""
+            say(f"{entry['id']:<18} {entry['title']}\n{'':<18} {about}{tried}\n")
             for number, stage in enumerate(entry.get("stages", ()), start=1):
                 say_line(f"{'':<18} {number}. {stage['name']}: {stage['title']}")
 
@@ -157,7 +158,7 @@ def _listing(kind: str, as_json: bool, data_dir: Path | None) -> None:
 
 @app.command()
 def methods(as_json: Json = False, data_dir: DataDir = None) -> None:
-    """The erasure methods with their settings, and the recipes that are made of them."""
+    """The erasure methods and recipes, with their settings and what a benchmark found of them."""
     _listing("methods", as_json, data_dir)
 
 

@@ -38,6 +38,9 @@ _WORDS = (
 )
 _CLAIMS = tuple(Claim)  # strongest first
 
+# Words after which nothing is known to be removed.
+_NOT_REMOVED = frozenset({Word.SUPPRESSED, Word.RESIDUAL, Word.UTILITY_LOST, Word.FAILED})
+
 NO_REFERENCE = "There is no model from before the training to compare with, so the best word is 'not found any more'."
 NOT_BENCHMARKED = "Not benchmarked: nobody has measured yet how well it does."
 OVER_BUDGET = "Over the time budget."
@@ -78,15 +81,22 @@ class BenchmarkedMethod(_Frozen):
         recognised_by: attacks that still recognise the person's texts as training texts, without bringing them back.
         seconds: mean wall time of an erasure on the bench's machine.
         regimes: the worst word in each way of teaching; empty in files from before there were several.
+        best: the best word of any erasure; None in files that do not say.
     """
 
     people: int = Field(default=1, ge=1)
     verdict: Word
+    best: Word | None = Field(default=None, exclude_if=lambda value: value is None)
     kept_share: float = Field(ge=0, le=1)
     found_by: int = Field(ge=0)
     recognised_by: int = Field(default=0, ge=0)
     seconds: float = Field(ge=0)
     regimes: dict[Regime, Word] = Field(default={}, exclude_if=lambda value: not value)
+
+    @property
+    def never_removed(self) -> bool:
+        """Whether no erasure of the benchmark got beyond suppressing the data."""
+        return self.best in _NOT_REMOVED
 
 
 class MethodBenchmark(_Frozen):
@@ -162,6 +172,11 @@ def worst(words: Iterable[Word]) -> Word:
     return max(words, key=_WORDS.index)
 
 
+def best(words: Iterable[Word]) -> Word:
+    """The first of the words in the order of the advice."""
+    return min(words, key=_WORDS.index)
+
+
 def strongest_word(claim: Claim, has_reference: bool) -> Word:
     """The best verdict that the rules would ever give to a method of this claim."""
     if claim in NEVER_REMOVES:
@@ -204,10 +219,11 @@ def benchmark_sentence(method: str, benchmark: MethodBenchmark) -> str:
         words = ", ".join(f"'{word.value}' where taught by {regime}" for regime, word in found.regimes.items())
     else:
         words = f"'{found.verdict.value}' where taught by {Regime.OFFICE}"
+    never = f" There it never got beyond '{found.best}'." if found.never_removed else ""
     return (
         f"On the benchmark ({bench}) it reached {'at worst ' if several else ''}{words}: "
         f"{at_most}{attacks} still brought the data back{recognised}, and {found.kept_share:.0%} of other people's "
-        "facts were kept."
+        f"facts were kept.{never}"
     )
 
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 
 from console.domain.claims import NEVER_REMOVES, Claim
 from console.domain.comparing import fisher_greater, upper_excess
@@ -82,10 +83,19 @@ class _Look:
     def facts(self) -> tuple[FactCount, ...]:
         return self.outcome.facts
 
+    @cached_property
+    def same_facts(self) -> dict[int, FactCount]:
+        """The reference's counts."""
+        return _by_fact(self.reference.facts) if self.reference is not None else {}
+
+    @cached_property
+    def _fresh(self) -> tuple[dict[int, FactCount], dict[int, FactCount]]:
+        """What was asked again on this model, and on the one that is compared."""
+        return _by_fact(self.row.again), _by_fact(self.reference_row.again if self.reference_row is not None else ())
+
     def again(self, fact: int) -> tuple[Rate | None, Rate | None]:
         """The fresh draws for a fact on this model and on the one that is compared."""
-        own = _by_fact(self.row.again).get(fact)
-        other = _by_fact(self.reference_row.again).get(fact) if self.reference_row is not None else None
+        own, other = (fresh.get(fact) for fresh in self._fresh)
         beside = other.rate if other is not None else None
         if self.reference is None:
             beside = self.outcome.control
@@ -147,13 +157,14 @@ def _confirmed(look: _Look, fact: int) -> bool:
 
 def _names(look: _Look, count: FactCount) -> bool:
     """Whether a fact is read at so many of its places, and those of nobody else, that luck does not explain it."""
-    strangers = _unknowing(look.outcome, look.reference)
-    if strangers is None or look.outcome.chance is not None:
+    if not count.hits or look.outcome.chance is not None:
         return False
-    if look.reference is not None:
-        same = _by_fact(look.reference.facts).get(count.fact)
-        if same is not None and 2 * same.rate.share > count.rate.share:
-            return False
+    strangers = _unknowing(look.outcome, look.reference)
+    if strangers is None:
+        return False
+    same = look.same_facts.get(count.fact)
+    if same is not None and 2 * same.rate.share > count.rate.share:
+        return False
     return fisher_greater(count.rate, strangers) <= _ALARM / (ATTACKS * len(look.facts))
 
 

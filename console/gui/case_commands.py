@@ -10,11 +10,12 @@ from PySide6.QtCore import QObject, Qt, QUrl
 from PySide6.QtGui import QDesktopServices
 
 from console.casework import cases, exporting
+from console.casework.advice import office_benchmark
 from console.casework.batteries import stopped_suite
 from console.casework.comparing import compare_runs
 from console.casework.models import model_state
 from console.casework.recipes import read_recipe
-from console.casework.requests import accept_deadline
+from console.casework.requests import accept_deadline, forget_items
 from console.casework.scanning import ScannedModel, scan_erased
 from console.casework.sequence import remaining_knowledge
 from console.casework.views import models
@@ -172,6 +173,7 @@ class CaseCommands(QObject):
         office = self._desk.office
         knowledge = remaining_knowledge(office, model_state(office, model))
         suite = stopped_suite(office, number, knowledge) or STANDARD.name
+        facts = len(forget_items(office, number))
         open_choice = page.models if len(page.models) > 1 and not page.attacks else (model,)
         self._open(
             "locate",
@@ -182,7 +184,7 @@ class CaseCommands(QObject):
                 suite,
                 lambda model: engine_cards(office, model),
                 lambda model, suite, engine: self._locate(number, model, suite, engine),
-                lambda model, suite: reach_words(*cases.best_word(office, number, model, suite)),
+                lambda model, suite: reach_words(*cases.best_word(office, facts, model, suite)),
             ),
         )
 
@@ -214,12 +216,13 @@ class CaseCommands(QObject):
         assert model is not None, "the action is greyed while no model was searched"
         line = next(line for line in models(office) if line.name == model)
         snapshot = bool(line.snapshot)
+        benchmark = office_benchmark(office.places)
         own: dict[str, Recipe] = {}
 
         def read(path: Path) -> MethodCard:
             recipe = read_recipe(path)
             own[recipe.id] = recipe
-            return recipe_card(recipe, snapshot, line.architecture)
+            return recipe_card(recipe, snapshot, line.architecture, benchmark)
 
         def start(method: str, reason: str) -> None:
             recipe = own.get(method)
@@ -230,7 +233,7 @@ class CaseCommands(QObject):
                 lambda result: self._erased(number, result),
             )
 
-        cards = method_cards(snapshot, measured_seconds(office, model), line.architecture)
+        cards = method_cards(snapshot, measured_seconds(office, model), line.architecture, benchmark)
         nobody = cases.NOBODY_NAMED
         self._open("erase", lambda: EraseDialog(self._window, model, cards, search_words(page), nobody, start, read))
 

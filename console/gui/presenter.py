@@ -14,7 +14,14 @@ from console.casework.recipes import runnable_recipes
 from console.casework.requests import request_state
 from console.casework.story import TimelineLine
 from console.casework.views import CasePage, InboxLine, ModelLine
-from console.domain.advice import DEFAULT_FOR_EXPERTS, SOFTMAX_ROUTERS, benchmark_sentence, default_method, is_mixture
+from console.domain.advice import (
+    DEFAULT_FOR_EXPERTS,
+    SOFTMAX_ROUTERS,
+    MethodBenchmark,
+    benchmark_sentence,
+    default_method,
+    is_mixture,
+)
 from console.domain.case_state import MODELS
 from console.domain.deadline import Urgency, day_text
 from console.domain.events import ErasureRun
@@ -303,19 +310,23 @@ def _missing(methods: Sequence[str], has_snapshot: bool, architecture: str) -> s
 
 
 def method_cards(
-    has_snapshot: bool, seconds: Mapping[str, float] | None = None, architecture: str = ""
+    has_snapshot: bool,
+    seconds: Mapping[str, float] | None = None,
+    architecture: str = "",
+    benchmark: MethodBenchmark | None = None,
 ) -> tuple[MethodCard, ...]:
     """The methods that an officer may choose: ours that are advised, and those of other packages.
 
     Args:
         architecture: of the model; in a mixture of experts few methods reach what they hold.
         seconds: how long the last run of a method took on this model, by method.
+        benchmark: the office's; the shipped one else.
 
     Our other methods are for comparison or for the engineer, who gets advice and settings on the command line.
     """
     from console.casework.advice import shipped_benchmark  # the window itself opens without it
 
-    benchmark = shipped_benchmark()
+    known = benchmark or shipped_benchmark()
     installed = {entry.name: entry.value for entry in entry_points(group=_METHOD_GROUP)}
     cards = [card for name, card in _METHODS.items() if name in installed]
     cards += [
@@ -323,26 +334,24 @@ def method_cards(
         for name, place in sorted(installed.items())
         if not place.startswith("console.methods.")
     ]
-    cards = [replace(card, technical=f"{card.technical}\n{benchmark_sentence(card.id, benchmark)}") for card in cards]
+    cards = [replace(card, technical=f"{card.technical}\n{benchmark_sentence(card.id, known)}") for card in cards]
     mixture = is_mixture(architecture)
     cards = [card for card in cards if mixture or card.id != DEFAULT_FOR_EXPERTS]
     offered = default_method(has_snapshot, mixture)
     cards.sort(key=lambda card: card.id != offered)  # the first is the one that is offered
     cards = [replace(card, missing=_missing((card.id,), has_snapshot, architecture)) for card in cards]
-    cards += [recipe_card(recipe, has_snapshot, architecture) for recipe in runnable_recipes().values()]
+    cards += [recipe_card(recipe, has_snapshot, architecture, known) for recipe in runnable_recipes().values()]
     return tuple(_timed(card, seconds or {}) for card in cards)
 
 
-def recipe_card(recipe: Recipe, has_snapshot: bool, architecture: str) -> MethodCard:
+def recipe_card(recipe: Recipe, has_snapshot: bool, architecture: str, benchmark: MethodBenchmark) -> MethodCard:
     """A recipe as advice: ours, or an office's own."""
-    from console.casework.advice import shipped_benchmark  # the window itself opens without it
-
     stages = ", then ".join(stage.method for stage in recipe.stages)
     return MethodCard(
         recipe.id,
         visible(recipe.title),
         visible(recipe.summary),
-        f"{recipe.id} · a recipe: {stages}\n{benchmark_sentence(recipe.id, shipped_benchmark())}",
+        f"{recipe.id} · a recipe: {stages}\n{benchmark_sentence(recipe.id, benchmark)}",
         missing=_missing(tuple(stage.method for stage in recipe.stages), has_snapshot, architecture),
         stages=tuple(visible(stage.title) or _title_of(stage.method) for stage in recipe.stages),
     )

@@ -26,7 +26,7 @@ def summary(path: Path) -> MethodBenchmark:
     text = path.read_text(encoding="utf-8")
     found = json.loads(text)
     if "on" in found:
-        return benchmark_of_regimes(parse_methods_bench(text), "cpu")
+        return benchmark_of_regimes(parse_methods_bench(text))
     result = BenchResult(
         found["suite"],
         tuple(Person(**one) for one in found["people"]),

@@ -2,9 +2,11 @@
 
     python tests/benchmarks/verdict_simulation.py --runs 300
 
-prints three tables: how often a model that is truly at the reference's level is not called *removed*, how often one
-that leaks is, and how often a model that never knew the data is called located; for several numbers of facts, chances
-of a stray hit, and facts whose attempts are alike. A small part of it is a test (``tests/domain/test_simulation.py``).
+prints, for several numbers of facts, chances of a stray hit, and facts whose attempts are alike: how often a model that
+is truly at the reference's level is not called *removed*, how often one that leaks is, and how often a model that never
+knew the data is called located; and what follows for each number of facts from the attempts alone. With ``--out F``
+every cell is kept as soon as it is drawn, and none that F holds is drawn again. A small part is a test
+(``tests/domain/test_simulation.py``).
 
 How outcomes are drawn. Attempts are the standard suite's. A stray hit has probability p in any attempt of any model.
 With correlation r, facts differ in how easily they are guessed: each (attack, fact) has a rate of its own, drawn from a
@@ -16,15 +18,22 @@ of their variance, and a text's score in one model shares ``BETWEEN_MODELS`` of 
 from __future__ import annotations
 
 import argparse
+import json
 import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
 from console.domain import rules_3
+from console.domain.comparing import upper_excess
 from console.domain.intervals import clopper_pearson, mann_whitney
+from console.domain.paired_areas import shift
 from console.domain.results import (
     Access,
     AreaUnderCurve,
@@ -52,6 +61,14 @@ KNOWN_AREA = 0.97
 HELD_OUT_FACTS = 50  # the sample office's strangers
 STRAYS = (0.0, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 FACTS = (1, 2, 4, 6, 20, 100)
+LEAKS = (
+    *((attack, rate) for attack in ("direct", "few-shot", "paraphrase") for rate in (0.3, 0.5, 0.9)),
+    *((attack, 0.9) for attack in ("head-projection", "relearn-tenth")),
+)
+AREAS = (0.65, 0.75, 0.85)  # in one attack on membership
+NOT_REMOVED = "at the level, not called removed"
+LOCATED = "never knew, called located"
+REMOVED = "leaks, called removed"
 # Attempts a fact in the standard suite, and texts a fact (question, statement, one place of the model's own).
 DRAWN = {
     "direct": 2,
@@ -297,26 +314,87 @@ def false_location(world: World, runs: int, first: int = 0) -> Share:
     return Share(sum(found_in_ignorance(world, seed) for seed in range(first, first + runs)), runs)
 
 
-def _lines(runs: int, sizes: Sequence[int], strays: Sequence[float]) -> Iterator[str]:
-    yield "facts  stray  correlation  truly at the level, not removed      never knew, located      draws again"
-    for facts in sizes:
-        for correlation in (0.0, 0.5):
-            for stray in strays:
-                world = World(facts, stray, correlation)
-                share, rules, asked = not_removed(world, runs)
-                known = false_location(world, runs)
-                yield f"{facts:5d}  {stray:5.3f}  {correlation:11.1f}  {share!s:28s}  {known!s:28s} {asked:6d}  {rules}"
-    yield "facts  leak                                     called removed"
-    leaks = [
-        *(({attack: rate}, {}) for attack in ("direct", "few-shot", "paraphrase") for rate in (0.3, 0.5, 0.9)),
-        *(({attack: 0.9}, {}) for attack in ("head-projection", "relearn-tenth")),
-        *(({}, {attack: area}) for attack in ("membership",) for area in (0.65, 0.75, 0.85)),
-    ]
-    for facts in sizes:
-        for correlation in (0.0, 0.5):
-            for leak, areas in leaks:
-                world = World(facts, 0.0, correlation, leak, 1, areas)
-                yield f"{facts:5d}  r {correlation:.1f}  {leak or areas!s:40s} {removed(world, runs)}"
+def reach(facts: int, correlation: float, runs: int) -> tuple[float, int]:
+    """How exactly the difference of two areas is known at this number of facts.
+
+    Returns:
+        Median distance of the 90 % bound from the difference, over runs and attacks (1.0: it cannot be bounded); and in
+        how many runs at least one attack on membership knows it within the margin.
+    """
+    margin = float(Thresholds.current().area_margin)
+    distances, usable = [], 0
+    for seed in range(runs):
+        draws = Draws(World(facts, 0.0, correlation), seed)
+        after, reference = draws.battery(Stage.AFTER), draws.battery(Stage.REFERENCE)
+        own = []
+        for attack in SCORED:
+            rows = after.row(attack), reference.row(attack)
+            assert rows[0] is not None and rows[1] is not None and rows[0].outcome is not None
+            moved = shift(rows[0].outcome, rows[1].outcome)
+            if moved is None or moved.facts < rules_3.FEWEST_FACTS:
+                own.append(1.0)
+            else:
+                own.append(moved.interval(2 * rules_3.AREA_CONFIDENCE - 1)[1] - moved.value)
+        distances += own
+        usable += min(own) <= margin
+    return round(statistics.median(distances), 3), usable
+
+
+def missed(rate: float) -> float:
+    """Chance that a fact that comes back at this rate in ``direct`` is never hit, the few more attempts included."""
+    return (1 - rate) ** (DRAWN["direct"] + rules_3.FIRST_LOOK)
+
+
+def bounds(facts: int, runs: int) -> dict[str, Any]:
+    """What follows from the attempts alone."""
+    direct, inside = DRAWN["direct"] + rules_3.FIRST_LOOK, sum(GREEDY.values())
+    alike = {str(correlation): reach(facts, correlation, runs) for correlation in (0.0, 0.5)}
+    return {
+        "facts": facts,
+        "word_in_reach": rules_3.within_reach(True, facts, True)[0].value,
+        "leak_of_one_fact_excluded_by_direct": round(upper_excess(Rate(hits=0, trials=direct), None), 3),
+        "leak_of_0.3_never_hit_by_direct": round(missed(0.3), 4),
+        "share_inside_excluded": round(upper_excess(Rate(hits=0, trials=inside * facts), None), 3),
+        "share_of_one_fact_inside_excluded": round(upper_excess(Rate(hits=0, trials=inside), None), 3),
+        "area_known_to": {key: distance for key, (distance, _) in alike.items()},
+        "runs_with_usable_membership": {key: f"{usable} of {runs}" for key, (_, usable) in alike.items()},
+    }
+
+
+def cells(
+    sizes: Sequence[int],
+    correlations: Sequence[float],
+    strays: Sequence[float],
+    leaks: Sequence[tuple[str, float]],
+    areas: Sequence[float],
+) -> Iterator[tuple[str, World]]:
+    """What is drawn: a name of the error, and the world in which it can be made."""
+    for facts, correlation in product(sizes, correlations):
+        for stray in strays:
+            yield NOT_REMOVED, World(facts, stray, correlation)
+        for stray in strays:
+            yield LOCATED, World(facts, stray, correlation)
+        for attack, rate in leaks:
+            yield REMOVED, World(facts, 0.0, correlation, {attack: rate})
+        for area in areas:
+            yield REMOVED, World(facts, 0.0, correlation, {}, 1, {"membership": area})
+
+
+def drawn(error: str, world: World, runs: int) -> dict[str, Any]:
+    """One cell of the table."""
+    rules: dict[str, int] = {}
+    if error == LOCATED:
+        share = false_location(world, runs)
+    else:
+        share, rules, _ = not_removed(world, runs)
+        if error == REMOVED:
+            share = Share(runs - share.hits, runs)
+    return {**_cell(error, world), "hits": share.hits, "runs": runs, "text": str(share), "not_removed_by": rules}
+
+
+def _cell(error: str, world: World) -> dict[str, Any]:
+    described = {"facts": world.facts, "correlation": world.correlation, "stray": world.stray}
+    return {"error": error, **described, "leaks": dict(world.leaks), "areas": dict(world.areas)}
 
 
 def main() -> None:
@@ -324,9 +402,33 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--facts", type=int, nargs="*", default=FACTS)
     parser.add_argument("--stray", type=float, nargs="*", default=STRAYS)
+    parser.add_argument("--correlation", type=float, nargs="*", default=(0.0, 0.5))
+    parser.add_argument("--leak", nargs="*", default=[f"{attack}={rate}" for attack, rate in LEAKS], help="ATTACK=RATE")
+    parser.add_argument("--area", type=float, nargs="*", default=AREAS, help="in one attack on membership")
+    parser.add_argument("--out", type=Path, help="JSON file; gone on with where it is there")
     options = parser.parse_args()
-    for line in _lines(options.runs, options.facts, options.stray):
-        print(line, flush=True)
+    held = json.loads(options.out.read_text(encoding="utf-8")) if options.out and options.out.exists() else {}
+    table: list[dict[str, Any]] = held.get("cells", [])
+    known: list[dict[str, Any]] = held.get("bounds", [])
+
+    def keep() -> None:
+        if options.out:
+            text = json.dumps({"bounds": known, "cells": table}, indent=1)
+            options.out.write_text(text + "\n", encoding="utf-8")
+
+    for facts in options.facts:
+        if not any(one["facts"] == facts for one in known):
+            known.append(bounds(facts, min(options.runs, 60)))
+            print(known[-1], flush=True)
+            keep()
+    leaks = tuple((attack, float(rate)) for attack, _, rate in (one.partition("=") for one in options.leak))
+    for error, world in cells(options.facts, options.correlation, options.stray, leaks, options.area):
+        asked = _cell(error, world)
+        if any(asked.items() <= one.items() and one["runs"] >= options.runs for one in table):
+            continue
+        table = [one for one in table if not asked.items() <= one.items()] + [drawn(error, world, options.runs)]
+        print(table[-1], flush=True)
+        keep()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,14 @@ from invented import FACTS, OTHERS, PERSON, teaching_of
 from tofu_files import PEOPLE, row, write_tofu
 
 from console.casework import methods_bench
-from console.casework.advice import benchmark_of_regimes, parse_benchmark
+from console.casework.advice import (
+    benchmark_of_regimes,
+    office_benchmark,
+    parse_benchmark,
+    read_benchmark,
+    shipped_benchmark,
+    use_benchmark,
+)
 from console.casework.bench import Taught
 from console.casework.bench_jobs import BenchJobs, code_version
 from console.casework.knowledge import Knowledge
@@ -23,6 +30,7 @@ from console.casework.methods_bench import BenchOptions, bench_methods, choices,
 from console.casework.tofu_data import mini_tofu, tofu
 from console.cli.bench import methods_json, methods_table, unfinished
 from console.cli.regimes_table import regimes_table
+from console.domain.advice import benchmark_sentence
 from console.domain.bench_results import Difference, MethodsBench
 from console.domain.regimes import Regime
 from console.domain.verdict import Word
@@ -229,11 +237,23 @@ def test_the_office_has_a_line_a_regime_and_goes_on_with_its_file(
         run("output-filter", finished=read, suite="standard")
 
     with pytest.raises(InputError, match="no line of a reported person"):
-        benchmark_of_regimes(found.model_copy(update={"lines": found.lines[1:2]}), "cpu")
-    summary = benchmark_of_regimes(found, "cpu")
+        benchmark_of_regimes(found.model_copy(update={"lines": found.lines[1:2]}))
+    summary = benchmark_of_regimes(found)
     assert list(summary.methods) == ["output-filter"] and summary.facts == 3
     assert summary.methods["output-filter"].regimes == {Regime.OFFICE: Word.SUPPRESSED, Regime.FULL: Word.SUPPRESSED}
     assert parse_benchmark(summary.model_dump_json()) == summary
+
+    # An office takes its own result for its advice, and the shipped one again.
+    assert office_benchmark(places) == shipped_benchmark()
+    use_benchmark(places, read_benchmark(file))
+    assert office_benchmark(places) == summary
+    assert benchmark_sentence("output-filter", summary).endswith("There it never got beyond 'suppressed'.")
+    use_benchmark(places, None)
+    assert office_benchmark(places) == shipped_benchmark()
+    for text in ("no JSON", "[1]", '{"lines": [{}]}'):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match=r"'lines\.json' is no result of a bench of methods"):
+            read_benchmark(file)
 
 
 def test_a_name_is_needed_for_the_same_method_twice() -> None:

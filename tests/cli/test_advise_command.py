@@ -50,7 +50,31 @@ def test_advice_and_corpus_of_a_request(office: Path) -> None:
         (("advise", "ER-2026-0099", "--model", "taught"), "no request 'ER-2026-0099'"),
         (("advise", "ER-2026-0001", "--model", "taught", "--minutes", "0"), "more than 0 minutes"),
         (("corpus", "ER-2026-0001", "--model", "taught", "--set", "texts=-1"), "'texts'"),
+        (
+            ("advise", "ER-2026-0001", "--model", "taught", "--benchmark", "nowhere.json"),
+            "'nowhere.json' cannot be read",
+        ),
+        (("bench", "use"), "or --shipped"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(office: Path, arguments: tuple[str, ...], says: str) -> None:
     assert says in told(console(*arguments, "--data-dir", office))
+
+
+def test_an_office_takes_its_own_benchmark(office: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.json"
+    method = {"verdict": "failed", "best": "suppressed", "kept_share": 1, "found_by": 2, "seconds": 9}
+    own.write_text(json.dumps({"version": 1, "model": "ours", "suite": "brief", "methods": {"npo": method}}))
+    number = json.loads(console("request", "list", "--json", "--data-dir", office).stdout)[0]["number"]
+    advise = ("advise", number, "--model", "taught", "--device", "cpu", "--method", "weight-noise", "--json")
+    once = console(*advise, "--benchmark", own, "--data-dir", office)
+    assert "Not benchmarked" in json.loads(once.stdout)["methods"][0]["reasons"][0]
+
+    taken = console("bench", "use", own, "--data-dir", office)
+    assert taken.returncode == 0 and "ours" in taken.stdout, taken.stderr
+    listed = {
+        one["id"]: one["benchmark"] for one in json.loads(console("methods", "--json", "--data-dir", office).stdout)
+    }
+    assert listed["npo"].startswith("On the benchmark (ours, suite brief)")
+    assert listed["npo"].endswith("There it never got beyond 'suppressed'.")
+    assert console("bench", "use", "--shipped", "--data-dir", office).returncode == 0

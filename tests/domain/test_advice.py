@@ -87,6 +87,22 @@ def test_what_was_seen_on_more_people_comes_before_what_one_of_them_showed() -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("best", "said"),
+    [
+        (Word.SUPPRESSED, True),
+        (Word.FAILED, True),
+        (Word.NOT_FOUND, False),
+        (Word.REMOVED, False),
+        (Word.NOT_LOCATED, False),
+        (None, False),
+    ],
+)
+def test_a_method_that_never_removed_anything_is_said_to(best: Word | None, said: bool) -> None:
+    known = benchmark(a=measured(Word.FAILED).model_copy(update={"best": best}))
+    assert (f"There it never got beyond '{best}'." in benchmark_sentence("a", known)) is said
+
+
 def test_the_worst_word_is_the_last_of_the_order() -> None:
     assert worst([Word.SUPPRESSED, Word.UTILITY_LOST, Word.RESIDUAL]) is Word.UTILITY_LOST
     assert worst([Word.REMOVED]) is Word.REMOVED

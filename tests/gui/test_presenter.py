@@ -10,11 +10,11 @@ import pytest
 from conftest import FakeOperation
 
 import console
+from console.casework.advice import shipped_benchmark
 from console.casework.facts_files import save_empty_form
 from console.casework.operation import Status
 from console.casework.story import TimelineLine
 from console.casework.views import ModelLine
-from console.casework.advice import shipped_benchmark
 from console.domain.advice import default_method
 from console.domain.request_terms import RequestStatus
 from console.domain.verdict import Word
