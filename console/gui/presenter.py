@@ -302,7 +302,7 @@ def _missing(methods: Sequence[str], has_snapshot: bool, architecture: str) -> s
     """Why a method, or a recipe of these, cannot be used, or empty."""
     if DEFAULT_FOR_EXPERTS in methods and architecture not in SOFTMAX_ROUTERS:
         return "This model chooses among its experts in a way that the method does not know."
-    if is_mixture(architecture) and not _REACH_EXPERTS.intersection(methods):
+    if is_mixture(architecture) and not _REACH_EXPERTS.issuperset(methods):
         return "This model is a mixture of experts, and the method is not known to change what they hold."
     if _LEARN_FROM_BEFORE.intersection(methods) and not has_snapshot:
         return "This model has no registered version from before the training."

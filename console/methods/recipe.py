@@ -59,7 +59,7 @@ class RecipeMethod:
             source="a recipe; each stage has its own source",
             needs=frozenset().union(*(info.needs for info in infos)),
             needs_training_data=any(info.needs_training_data for info in infos),
-            reaches_experts=any(info.reaches_experts for info in infos),
+            reaches_experts=all(info.reaches_experts for info in infos),
         )
         self.config_class = _config_class(recipe.id, self.stages)
 
