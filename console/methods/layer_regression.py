@@ -16,7 +16,6 @@ Of the person's texts only what follows the first mention of the name counts; wh
 from __future__ import annotations
 
 import gc
-import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +33,7 @@ from console.methods.block_regression import TaughtRow, regress
 from console.methods.examples import examples_of, questions_of, text_sequences
 from console.methods.forgetting import said
 from console.methods.framings import framed_examples
+from console.methods.governor import Governor, GovernorSettings, hold_out
 from console.methods.lora import LoraSettings, resolve_modules
 from console.methods.memory import MemoryEstimate, available_mb, estimate, require_room
 from console.methods.own_words import OwnAnswer, own_answers, own_texts
@@ -54,8 +54,8 @@ class LayerRegressionConfig(BaseModel):
         own_words: most tokens of an answer of the model's own.
         draws, drawn_words: texts that the model writes about the person after each opening, and their most tokens.
         kept_facts: most retained facts that the model is asked for, the neighbours' first.
-        held_out_share: of these, the share that takes no part and shows whether facts that nobody listed are kept.
-        kept_share: share of the retained facts given before that must still be given.
+        governor: which retained facts take no part and are asked before and after.
+        kept_share: share of the retained facts that take part and were given before that must still be given.
         attempts: most runs, the first among them.
     """
 
@@ -68,7 +68,7 @@ class LayerRegressionConfig(BaseModel):
     draws: int = Field(default=3, ge=0)
     drawn_words: int = Field(default=48, ge=8)
     kept_facts: int = Field(default=96, ge=1)
-    held_out_share: float = Field(default=0.1, ge=0, lt=1)
+    governor: GovernorSettings = GovernorSettings()
     kept_share: float = Field(default=0.98, ge=0, le=1)
     attempts: int = Field(default=3, ge=1)
     seed: int = 1
@@ -79,12 +79,11 @@ class _Texts:
     """What the regression goes by.
 
     Attributes:
-        kept: retained facts in the model's words; ``held_out`` are those of the rest that take no part.
+        kept: retained facts in the model's words.
     """
 
     person: list[TokenSequence]
     kept: list[OwnAnswer]
-    held_out: list[OwnAnswer]
     passages: list[TokenSequence]
     general: list[TokenSequence]
 
@@ -137,10 +136,14 @@ class LayerRegression:
     ) -> Outcome:
         """Ask, compute, ask again; with less weight on the person's texts where too much of the rest was lost."""
         plan = self.prepare(model, data, config)
+        control.progress(0, plan.steps, "Asking what must be kept")
+        # A recipe has held facts out of every stage already, and watches them itself.
+        data, held_out = hold_out(data, config.governor, config.seed) if data.watch is None else (data, ())
+        governor = Governor(model, held_out, config.governor, control)
+        watch = data.watch or governor
         texts = _collected(model, data, config, control, plan.steps)
         checks = [one.secret for one in texts.kept if one.secret is not None]
-        held_out = [one.secret for one in texts.held_out if one.secret is not None]
-        before = said(model, [*checks, *held_out], None)
+        before = said(model, checks, None)
         names = [name for name, _ in model.network.named_parameters() if name.removesuffix(".weight") in plan.modules]
         snapshot = Snapshot(model.network, names)
         assert data.open_reference is not None
@@ -152,13 +155,13 @@ class LayerRegression:
                 if attempt:
                     snapshot.restore()
                 apart = self._once(model, reference, data, config, weight, texts, control, plan.steps)
-                kept = before & said(model, [*checks, *held_out], None)
-                if len(kept) >= config.kept_share * len(before):
+                kept = before & said(model, checks, None)
+                if watch.check(plan.steps) and len(kept) >= config.kept_share * len(before):
                     break
         finally:
             del reference
             gc.collect()
-        return _outcome(plan.steps, apart, weight, before, kept, len(checks))
+        return _outcome(plan.steps, apart, weight, len(before), len(kept), governor)
 
     def _once(
         self,
@@ -208,13 +211,9 @@ def _collected(
     near = sorted(data.retain.items, key=lambda item: item.subject not in data.neighbours)
     facts = [item for item in near if item.kind is not ItemKind.VERBATIM][: config.kept_facts]
     passages = [item for item in data.retain.items if item.kind is ItemKind.VERBATIM]
-    own = own_answers(model, facts, config.own_words, until_fact=True)
-    count = int(config.held_out_share * len(facts))
-    held_out = set(random.Random(config.seed).sample([item.id for item in facts], count))
     return _Texts(
         person=person,
-        kept=[one for one in own if one.item_id not in held_out],
-        held_out=[one for one in own if one.item_id in held_out],
+        kept=own_answers(model, facts, config.own_words, until_fact=True),
         passages=[example.sequence for example in questions_of(model, passages)],
         general=text_sequences(model, data.general_texts),
     )
@@ -261,7 +260,7 @@ def _own_tokens(model: TransformersModel, items: Iterable[ForgetItem], texts: _T
     words |= {answer for item in items if item.kind is not ItemKind.VERBATIM for answer in item.answers}
     spelled = [text for word in sorted(words) for text in (word, f" {word}")]
     own = {token for text in spelled for token in model.tokenizer(text, add_special_tokens=False)["input_ids"]}
-    others = (*(one.sequence for one in (*texts.kept, *texts.held_out)), *texts.passages, *texts.general)
+    others = (*(one.sequence for one in texts.kept), *texts.passages, *texts.general)
     return sorted(own.difference(*(sequence.ids for sequence in others)))
 
 
@@ -308,25 +307,19 @@ def _memory(model: TransformersModel, data: ErasureData, config: LayerRegression
 
 
 def _outcome(
-    steps: int, apart: tuple[float, float], weight: float, before: frozenset[int], kept: frozenset[int], checks: int
+    steps: int, apart: tuple[float, float], weight: float, known: int, kept: int, governor: Governor
 ) -> Outcome:
-    held_before = sum(index >= checks for index in before)
-    held_kept = sum(index >= checks for index in kept)
-    lost = len(before) - len(kept)
-    reason = f"every layer computed anew; {len(kept)} of {len(before)} retained answers are given as before"
-    if held_before:
-        reason += f" ({held_kept} of {held_before} of those that took no part)"
-    if before and lost:
-        reason += f"; {lost} are lost"
-    return Outcome(
-        steps,
-        reason,
-        {
-            "forget_distance": apart[0],
-            "retain_distance": apart[1],
-            "forget_weight": weight,
-            "retain_lost": float(lost),
-            "held_out": float(held_before),
-            "held_out_lost": float(held_before - held_kept),
-        },
-    )
+    reason = f"every layer computed anew; {kept} of {known} retained answers that took part are given as before"
+    metrics = {
+        "forget_distance": apart[0],
+        "retain_distance": apart[1],
+        "forget_weight": weight,
+        "retain_lost": float(known - kept),
+    }
+    if governor.known:
+        asked = governor.ask()
+        reason += f"; {asked.words}"
+        metrics |= {"held_out_known": float(asked.known), "held_out_kept": float(asked.kept)}
+        if asked.too_many_lost:
+            reason += ", which is too few"
+    return Outcome(steps, reason, metrics)

@@ -32,7 +32,6 @@ class OwnAnswer:
         secret: the same tokens, the answer beginning where the fact does; None where the answer does not give it.
     """
 
-    item_id: str
     sequence: TokenSequence
     secret: TokenSequence | None
 
@@ -69,7 +68,7 @@ def _answer(
     # An answer that had room left has come to its end.
     ended = prompt.chat and not cut and model.token_count(text) < most_tokens - 1
     sequence = answer_sequence(model.tokenizer, prompt, text, end=ended)
-    return OwnAnswer(item.id, sequence, None if place is None else _from(model, prompt, text, place[0], sequence))
+    return OwnAnswer(sequence, None if place is None else _from(model, prompt, text, place[0], sequence))
 
 
 def _from(model: TransformersModel, prompt: Prompt, text: str, start: int, sequence: TokenSequence) -> TokenSequence:
