@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from console.cli import app
-from console.domain.advice import DEFAULT_METHOD, DEFAULT_WITHOUT_SNAPSHOT
+from console.domain.advice import DEFAULT_FOR_EXPERTS, DEFAULT_METHOD, DEFAULT_WITHOUT_SNAPSHOT
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 # A command ends where its line, its backtick or its comment ends.
@@ -43,4 +43,4 @@ def test_the_table_names_every_method_and_no_other() -> None:
 
 def test_the_defaults_are_the_ones_that_run() -> None:
     sentence = README.split("Where nobody chooses, ")[1].split(". ")[0]
-    assert re.findall(r"`([a-z-]+)`", sentence) == [DEFAULT_METHOD, DEFAULT_WITHOUT_SNAPSHOT]
+    assert re.findall(r"`([a-z-]+)`", sentence) == [DEFAULT_METHOD, DEFAULT_WITHOUT_SNAPSHOT, DEFAULT_FOR_EXPERTS]
