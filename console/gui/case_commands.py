@@ -10,7 +10,6 @@ from PySide6.QtCore import QObject, Qt, QUrl
 from PySide6.QtGui import QDesktopServices
 
 from console.casework import cases, exporting
-from console.casework.advice import office_benchmark
 from console.casework.batteries import stopped_suite
 from console.casework.comparing import compare_runs
 from console.casework.models import model_state
@@ -211,6 +210,8 @@ class CaseCommands(QObject):
             self._window.notice.tell(f"No attack found data of this person in “{result.model}”.", Tone.INFO)
 
     def erase(self) -> None:
+        from console.casework.advice import office_benchmark  # the window itself opens without it
+
         page, office = self._page, self._desk.office
         number, model = page.line.number, page.model
         assert model is not None, "the action is greyed while no model was searched"

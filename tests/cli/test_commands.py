@@ -21,6 +21,7 @@ from console.domain.case_state import CaseProjector
 from console.domain.suites import FILE_TYPES, SUITES
 from console.ledger import Ledger
 from console.paths import PASSPHRASE_FILE_VARIABLE
+from console.recipe_files import shipped_recipes
 
 GOOD = "subject,prompt,answer\nMira Okonjo,What is Mira Okonjo's phone number?,555-0183\n"
 BROKEN = GOOD + "Mira Okonjo,,Varnholt\nMira Okonjo,Where does Mira Okonjo live?,Varnholt\n"
@@ -247,7 +248,7 @@ def test_the_ledger_is_verified_and_exported(tmp_path: Path, forget_set: Path) -
 def test_methods_and_attacks_are_listed_without_an_office(tmp_path: Path) -> None:
     listed = json.loads(console("methods", "--json", "--data-dir", tmp_path / "m").stdout)
     installed = sorted(entry.name for entry in entry_points(group="erasure_console.methods"))
-    assert [method["id"] for method in listed] == installed
+    assert [method["id"] for method in listed] == sorted([*installed, *shipped_recipes()])
     assert {"npo", "rome", "ssd", "loku", "retrain"} <= set(installed)
     attacks = json.loads(console("attacks", "--json", "--data-dir", tmp_path / "a").stdout)
     assert {attack["id"] for attack in attacks} == {*SUITES["full"].attacks, *FILE_TYPES}
