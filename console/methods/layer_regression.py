@@ -41,6 +41,7 @@ from console.methods.protocol import Claim, ErasureData, Family, MethodInfo, Out
 from console.methods.weight_transaction import Snapshot
 
 _WHOLE = LoraSettings(first_layer=0.0)
+_LEAST_NAME = 3  # letters; initials and titles stand for many, and in the middle of other words
 
 
 class LayerRegressionConfig(BaseModel):
@@ -222,7 +223,8 @@ def _collected(
 def _names(items: Iterable[ForgetItem]) -> set[str]:
     """Every spelling of the people, and the first word of each: a text may go on with that alone."""
     whole = {name for item in items for name in (item.subject, *item.aliases)}
-    return whole | {name.split()[0] for name in whole if name.split()}
+    first = (name.split()[0] for name in whole if name.split())
+    return whole | {word for word in first if len(word) >= _LEAST_NAME}
 
 
 def _first_named(model: TransformersModel, sequence: TokenSequence, names: set[str]) -> int:
