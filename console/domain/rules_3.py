@@ -378,7 +378,10 @@ def _excluded_by_kind(kind: Evidence, looks: list[_Look], thresholds: Thresholds
         )
     if caps:
         return _Excluded((), tuple(caps))
-    return _Excluded((f"by {words}: what brings the data up in {_percent(bound)} of all attempts",), ())
+    # Below nothing is no size of a leak: what the data was compared with came up more often.
+    more = f"what brings the data up in {_percent(bound)} of all attempts"
+    left = more if bound > 0 else "the data comes up no more often than where nobody knows it"
+    return _Excluded((f"by {words}: {left}",), ())
 
 
 def _imprecise(look: _Look, thresholds: Thresholds) -> str:

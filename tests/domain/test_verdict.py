@@ -133,6 +133,12 @@ class TestWords:
         assert reached.caps == () and len(reached.excluded) == 4
         assert reached.excluded[0] == "by asking in one way: a fact that comes back in 22 % of the attempts"
 
+    def test_a_leak_has_no_size_below_nothing(self) -> None:
+        """A model that never knew the data may be hit more often by luck than the erased one."""
+        reached = Case(reference={"head": asked("head", [3] * FACTS)}).decide()
+        assert not any("-" in said.partition(": ")[2] for said in reached.excluded), reached.excluded
+        assert any("no more often than where nobody knows it" in said for said in reached.excluded)
+
     def test_without_a_snapshot_it_is_not_found_any_more(self) -> None:
         reached = Case(reference=None).decide()
         assert (reached.word, reached.rule) == (Word.NOT_FOUND, "V3.8-at-strangers-level")
