@@ -216,8 +216,8 @@ def _solve(gram: torch.Tensor, residuals: dict[str, torch.Tensor], ridge: float)
     factor, failed = torch.linalg.cholesky_ex(whole)
     if int(failed) or not all(bool(torch.isfinite(one).all()) for one in residuals.values()):
         raise JobFailedError(
-            "The regression met numbers that are not finite, so the model is left as it was; a larger 'ridge' or "
-            "another method may help."
+            "The regression met numbers that are not finite, so nothing was written; a larger 'ridge' or another "
+            "method may help."
         )
     return {name: torch.cholesky_solve(one.double().T, factor).T for name, one in residuals.items()}
 

@@ -33,7 +33,7 @@ from console.methods.block_regression import TaughtRow, regress
 from console.methods.examples import examples_of, questions_of, text_sequences
 from console.methods.forgetting import said
 from console.methods.framings import framed_examples
-from console.methods.governor import Governor, GovernorSettings, hold_out
+from console.methods.governor import Governor, GovernorSettings, Kept, hold_out
 from console.methods.lora import LoraSettings, resolve_modules
 from console.methods.memory import MemoryEstimate, available_mb, estimate, require_room
 from console.methods.own_words import OwnAnswer, own_answers, own_texts
@@ -54,7 +54,7 @@ class LayerRegressionConfig(BaseModel):
         ridge: pull towards no change, over the mean square of a matrix's inputs.
         own_words: most tokens of an answer of the model's own.
         draws, drawn_words: texts that the model writes about the person after each opening, and their most tokens.
-        kept_facts: most retained facts that the model is asked for, the neighbours' first.
+        kept_facts: most retained facts that the model is asked for, and most retained passages; the neighbours' first.
         governor: which retained facts take no part and are asked before and after.
         kept_share: share of the retained facts that take part and were given before that must still be given.
         attempts: most runs, the first among them.
@@ -105,7 +105,7 @@ class LayerRegression:
             "an addition of our own; the regression is RegMean's (Jin et al. 2023, arXiv 2212.09849, eq. 2), between "
             "the model and the one from before its training"
         ),
-        needs=frozenset({Capability.GRADIENTS, Capability.HIDDEN_STATES, Capability.SAVE}),
+        needs=frozenset({Capability.HIDDEN_STATES, Capability.SAVE}),
     )
     config_class = LayerRegressionConfig
 
@@ -141,7 +141,6 @@ class LayerRegression:
         # A recipe has held facts out of every stage already, and watches them itself.
         data, held_out = hold_out(data, config.governor, config.seed) if data.watch is None else (data, ())
         governor = Governor(model, held_out, config.governor, control)
-        watch = data.watch or governor
         texts = _collected(model, data, config, control, plan.steps)
         checks = [one.secret for one in texts.kept if one.secret is not None]
         before = said(model, checks, None)
@@ -157,12 +156,14 @@ class LayerRegression:
                     snapshot.restore()
                 apart = self._once(model, reference, data, config, weight, texts, control, plan.steps)
                 kept = before & said(model, checks, None)
-                if watch.check(plan.steps) and len(kept) >= config.kept_share * len(before):
+                asked = governor.ask()
+                held = not asked.too_many_lost if data.watch is None else data.watch.check(plan.steps)
+                if held and len(kept) >= config.kept_share * len(before):
                     break
         finally:
             del reference
             gc.collect()
-        return _outcome(plan.steps, apart, weight, len(before), len(kept), governor)
+        return _outcome(plan.steps, apart, weight, len(before), len(kept), asked)
 
     def _once(
         self,
@@ -211,7 +212,7 @@ def _collected(
     control.check_cancelled()
     near = sorted(data.retain.items, key=lambda item: item.subject not in data.neighbours)
     facts = [item for item in near if item.kind is not ItemKind.VERBATIM][: config.kept_facts]
-    passages = [item for item in data.retain.items if item.kind is ItemKind.VERBATIM]
+    passages = [item for item in near if item.kind is ItemKind.VERBATIM][: config.kept_facts]
     return _Texts(
         person=person,
         kept=own_answers(model, facts, config.own_words, until_fact=True),
@@ -308,9 +309,7 @@ def _memory(model: TransformersModel, data: ErasureData, config: LayerRegression
     )
 
 
-def _outcome(
-    steps: int, apart: tuple[float, float], weight: float, known: int, kept: int, governor: Governor
-) -> Outcome:
+def _outcome(steps: int, apart: tuple[float, float], weight: float, known: int, kept: int, asked: Kept) -> Outcome:
     reason = f"every layer computed anew; {kept} of {known} retained answers that took part are given as before"
     metrics = {
         "forget_distance": apart[0],
@@ -318,10 +317,7 @@ def _outcome(
         "forget_weight": weight,
         "retain_lost": float(known - kept),
     }
-    if governor.known:
-        asked = governor.ask()
-        reason += f"; {asked.words}"
+    if asked.known:
+        reason += f"; {asked.words}" + (", which is too few" if asked.too_many_lost else "")
         metrics |= {"held_out_known": float(asked.known), "held_out_kept": float(asked.kept)}
-        if asked.too_many_lost:
-            reason += ", which is too few"
     return Outcome(steps, reason, metrics)
